@@ -1,0 +1,1 @@
+"""What runs beside a hop: it reads, decodes and commits; the runner and the emitter do the rest."""

@@ -1,0 +1,68 @@
+"""The one shape that every collector has.
+
+A collector is three verbs and two facts. It does not batch, retry, back off, count, log, quarantine, deduplicate or
+read settings: the runner (`collectors.runner`) does each once, for all. Seeing must never change what others see:
+a collector uses its own group, queue, durable or cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Range
+
+Observation = Event | Range
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """One record as the system gave it. `position` is what `commit` needs; only the collector looks inside."""
+
+    value: bytes
+    headers: dict[str, bytes] = {}
+    key: bytes | None = None
+    position: Any = None
+    observed_at: int | None = None
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """How far reading is behind: everything that happened up to `now - ms` has been returned by `read`."""
+
+    ms: int = 0
+    backlog: int = 0
+
+
+class Undecodable(ValueError):
+    """The bytes are no message that this collector can name; the runner counts and keeps them."""
+
+
+class Collector(Protocol):
+    """Three verbs (`read`, `decode`, `commit`) and two facts (`sources`, `lag`)."""
+
+    def read(self, limit: int, wait: float) -> Sequence[Raw]:
+        """At most `limit` records, waiting at most `wait` seconds for the first. Raises `Unavailable` when the
+        system cannot be reached; the runner tries again."""
+        ...
+
+    def decode(self, raw: Raw) -> Sequence[Observation]:
+        """Pure. Raises `Undecodable` and nothing else, whatever the bytes."""
+        ...
+
+    def commit(self, raws: Sequence[Raw]) -> None:
+        """Never read these again. Idempotent; called only after the tracker said yes."""
+        ...
+
+    def sources(self) -> Sequence[SourceRef]:
+        """What it vouches for at this moment: partitions assigned, queues bound."""
+        ...
+
+    def lag(self) -> Lag:
+        """How far behind the last `read` left it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. What was read and not committed comes again at the next start."""
+        ...

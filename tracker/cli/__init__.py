@@ -1,0 +1,1 @@
+"""The commands, and the composition root that builds and joins everything."""

@@ -1,0 +1,1 @@
+"""The small transactional state: specs, incidents, replays, leases, tokens, audit log."""

@@ -1,0 +1,68 @@
+"""What travels with a message through brokers, and what a replay reads and sends. Shared by collectors and tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+MESSAGE_ID = "x-message-id"
+"""Header of the application's own message id, unless the flow's `identity.header` names another."""
+ORIGIN_AT = "x-origin-at"
+"""Header of the origin time: epoch microseconds, decimal digits."""
+REPLAY_ID = "x-tracker-replay"
+"""Header that a replay adds: the replay's id. Its presence tells a replay from an accidental duplicate."""
+REPLAY_ATTEMPT = "x-tracker-replay-attempt"
+"""Header that a replay adds: how many times this message was sent again, from 1; the loop guard reads it."""
+REPLAY_OF = "x-tracker-replay-of"
+"""Header that a replay adds: where the copy came from, `hop/partition/offset`."""
+
+
+class Locator(msgspec.Struct, frozen=True):
+    """Where the log of a hop holds a message."""
+
+    message_id: str
+    hop: str
+    partition: str
+    offset: int
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """A message as a source holds it. `digest` is xxh3-64 of `value`, 16 hex digits."""
+
+    locator: Locator
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+    digest: str
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """The source no longer holds the message, and why."""
+
+    locator: Locator
+    reason: str
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What became of one copy handed to a publisher; `error` is empty when the broker confirmed it."""
+
+    locator: Locator
+    error: str = ""
+
+
+class Source(Protocol):
+    """Fetches copies from where they were kept. Answers in any order, one answer per locator."""
+
+    def fetch(self, locators: Sequence[Locator]) -> Sequence[Copy | Missing]: ...
+
+    def close(self) -> None: ...
+
+
+class Publisher(Protocol):
+    """Sends copies, headers and key as given, to the hop it was built for; returns once the broker answered for each."""
+
+    def publish(self, copies: Sequence[Copy]) -> Sequence[Sent]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,215 @@
+"""The flow spec: which checkpoints a kind of message passes, in which order and how fast (YAML, one flow a file).
+
+`load_spec` turns text into a `FlowSpec` or raises `SpecError` with the line at fault. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tracker.model.errors import SpecError
+from tracker.model.event import CHECKPOINT_STAGES, Stage
+from tracker.model.paths import Paths
+from tracker.model.units import duration
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MAX_CHECKPOINTS = 64
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name; use letters, digits, '.', '_' and '-' (at most 100)")
+    return value
+
+
+def _ratio(value: object) -> float:
+    text = str(value).strip()
+    number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 < number <= 1:
+        raise ValueError(f"{value!r} is no share; write 99.9% or 0.999")
+    return number
+
+
+def _per_second(value: object) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", str(value).strip())
+    if not match or float(match[1]) <= 0:
+        raise ValueError(f"{value!r} is no rate; write 500/s")
+    return float(match[1])
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+Duration = Annotated[int, BeforeValidator(duration)]
+Ratio = Annotated[float, BeforeValidator(_ratio)]
+Rate = Annotated[float, BeforeValidator(_per_second)]
+
+
+class Part(BaseModel):
+    """Every part of a spec is strict and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Checkpoint(Part):
+    """A (hop, stage) to be reached. Several hops mean any of them; several in `after` mean all of them."""
+
+    hop: tuple[Name, ...]
+    stage: Stage
+    after: tuple[str, ...] = ()
+    within: Duration | None = None
+    required: bool = True
+    quorum: int = Field(1, ge=1, le=100)
+    at_most: int | None = Field(None, ge=1)
+    order: Literal["key", "partition"] | None = None
+    same_payload: bool = False
+    coverage: Literal["watermark", "assumed"] | None = None
+    outbox: bool = False
+    match: dict[str, Any] | None = None
+
+    @field_validator("hop", "after", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Checkpoint:
+        if self.stage not in CHECKPOINT_STAGES:
+            known = ", ".join(sorted(CHECKPOINT_STAGES))
+            raise ValueError(f"stage {self.stage!r} cannot be a checkpoint; use one of {known}")
+        if self.after and self.within is None:
+            raise ValueError("a checkpoint with `after` needs `within`: how long it may take")
+        if self.same_payload and not self.after:
+            raise ValueError("`same_payload` compares with what comes before: add `after`")
+        return self
+
+    @property
+    def name(self) -> str:
+        """`hop:stage`, alternatives joined by `|`."""
+        return f"{'|'.join(self.hop)}:{self.stage}"
+
+
+class Delivery(Part):
+    """Share of messages delivered in time, over a window."""
+
+    target: Ratio
+    window: Duration
+
+
+class Latency(Part):
+    """End-to-end latency percentiles, over a window."""
+
+    window: Duration
+    p50: Duration | None = None
+    p95: Duration | None = None
+    p99: Duration | None = None
+
+
+class Recovery(Part):
+    """How soon what was missing is back."""
+
+    p50: Duration | None = None
+    p90: Duration | None = None
+
+
+class Objectives(Part):
+    """What the owner promised."""
+
+    delivery: Delivery | None = None
+    latency: Latency | None = None
+    recovery: Recovery | None = None
+
+
+class Replay(Part):
+    """How missing messages may be sent again. `sources` are tried in order, each `{kind: hop}`."""
+
+    sources: tuple[dict[Literal["log", "peer", "snapshot", "dead_letter"], Name], ...] = ()
+    mode: Literal["auto", "approve", "off"] = "approve"
+    rate: Rate = 100.0
+    max_attempts: int = Field(3, ge=1, le=100)
+
+
+class Identity(Part):
+    """Where the application's own message id is found."""
+
+    header: str = "x-message-id"
+
+
+class FlowSpec(Part):
+    """One flow. `paths` is its checkpoints as a graph."""
+
+    flow: Name
+    owner: str = ""
+    identity: Identity = Identity()
+    key: Literal["hashed", "plain"] = "hashed"
+    checkpoints: tuple[Checkpoint, ...] = Field(min_length=1, max_length=MAX_CHECKPOINTS)
+    objectives: Objectives = Objectives()
+    replay: Replay = Replay()
+    runbook: str = ""
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The checkpoints as a graph; made once."""
+        return Paths.of([(c.hop, c.stage, c.after, c.required, c.within) for c in self.checkpoints])
+
+    @model_validator(mode="after")
+    def _graph(self) -> FlowSpec:
+        _ = self.paths
+        hops = set(self.hops)
+        for source in self.replay.sources:
+            for kind, hop in source.items():
+                if hop not in hops:
+                    raise ValueError(f"replay source `{kind}: {hop}` names no hop of this flow")
+        return self
+
+    @property
+    def hops(self) -> tuple[str, ...]:
+        """Every hop named, in the order of first mention."""
+        return tuple(dict.fromkeys(hop for c in self.checkpoints for hop in c.hop))
+
+
+def load_spec(text: str) -> FlowSpec:
+    """The spec that `text` (YAML or JSON) describes. Raises SpecError naming the line."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise SpecError(f"not readable as YAML: {getattr(error, 'problem', error)}", mark and mark.line + 1) from None
+    if not isinstance(raw, dict) or node is None:
+        raise SpecError("a flow spec is a mapping that begins with `flow: NAME`", 1)
+    try:
+        return FlowSpec.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SpecError(_reason(first), _line(node, first["loc"])) from None
+
+
+def _reason(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key `{place}`"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest node of the YAML that the error's location reaches."""
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == part), None)
+            if match is None:
+                break
+            key, value = match
+            if value.start_mark.line > key.start_mark.line or part == location[-1]:
+                node = value if part != location[-1] else key
+            else:
+                node = value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+        else:
+            break
+    return int(node.start_mark.line) + 1

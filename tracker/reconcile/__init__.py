@@ -1,0 +1,1 @@
+"""Folds new events into message states, gives verdicts, opens and resolves findings."""

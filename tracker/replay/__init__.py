@@ -1,0 +1,1 @@
+"""Plans, throttles, sends again and follows up until recovery was observed."""

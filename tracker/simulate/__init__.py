@@ -1,0 +1,1 @@
+"""A seeded world that knows the truth by what it did."""

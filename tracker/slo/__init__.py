@@ -1,0 +1,1 @@
+"""Objectives, burn rates and every metric of ours."""

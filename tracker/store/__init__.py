@@ -1,0 +1,1 @@
+"""The ClickHouse store: connect, migrate, write columns, ask named questions."""
