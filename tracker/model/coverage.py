@@ -1,4 +1,4 @@
-"""What collectors vouch for, on the wire and as intervals.
+"""What collectors vouch for: on the wire (`Report`) and as intervals (`Coverage`).
 
 A report is dated by the tracker: its collector has seen all that happened up to `received_at - lag_ms`. Only a
 contiguous sequence of reports counts; a gap in `sequence`, a new `epoch` or `dropped` events break the interval.
@@ -6,23 +6,41 @@ contiguous sequence of reports counts; a gap in `sequence`, a new `epoch` or `dr
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
 import msgspec
+
+from tracker.model.units import SECOND
+
+ASSUME_FOR = 15 * 60 * SECOND
+"""How long assumed coverage vouches after the last thing that came from that hop and stage."""
+GRACE = 2 * SECOND
+"""Assumed coverage never vouches for the last moments before now: what was seen may still be on its way."""
+SOURCE_TTL = 3600 * SECOND
+"""A source that vanished ends after this long and leaves a permanent blind spot."""
 
 
 class SourceRef(msgspec.Struct, frozen=True, order=True):
-    """One thing a collector watches: a partition, a queue, a client process, at one (hop, stage) of one flow."""
+    """One thing a collector watches: a partition, a queue, a client process, at one (hop, stage) of one flow.
+
+    `evidence` says what it gives: single messages, or only ranges (a group's committed offsets).
+    """
 
     flow: str
     hop: str
     stage: str
     source: str
+    evidence: Literal["message", "range"] = "message"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One coverage report: the `Tracker-Coverage` header of a batch, or the body of `POST /v1/coverage`.
 
-    `epoch` grows at each start of the collector, `sequence` by one per report within an epoch, from 1. `events` is
-    how many lines the batch carries, `dropped` how many the collector had to give up since the report before.
+    `epoch` grows at each start of the collector that lost something, `sequence` by one per report within an epoch,
+    from 1. `events` is how many lines the batch carries, `dropped` how many the collector had to give up since the
+    report before.
     """
 
     collector: str
@@ -34,3 +52,120 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     sources: list[SourceRef] = msgspec.field(default_factory=list)
     signed_off: list[SourceRef] = msgspec.field(default_factory=list)
+
+
+Interval = tuple[int, int]
+"""A span that is vouched for: (from, to), microseconds of the tracker's clock, both ends included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCover:
+    """What is vouched for on one source: disjoint intervals in order; `closed` when it signed off (or its ttl ended)."""
+
+    source: str
+    intervals: tuple[Interval, ...]
+    closed: int | None = None
+    evidence: str = "message"
+
+    @property
+    def opened(self) -> int:
+        """When it was first vouched for."""
+        return self.intervals[0][0]
+
+    def hole(self, start: int, end: int) -> Interval | None:
+        """The first part of [start, end] for which this source was open and is not vouched for."""
+        start = max(start, self.opened)
+        end = end if self.closed is None else min(end, self.closed)
+        for low, high in self.intervals:
+            if start > end:
+                return None
+            if low > start:
+                return (start, min(low, end))
+            start = max(start, high)
+        return (start, end) if start < end else None
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Why a (hop, stage) is not covered from `start` to `end`."""
+
+    hop: str
+    stage: str
+    start: int
+    end: int
+    cause: Literal["never_seen", "silent", "not_announced", "behind", "hole"]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """All that is vouched for in one flow. `sources` by (hop, stage); `last_heard` is the newest receipt of anything
+    from that (hop, stage), for coverage that is only assumed; `assumed` lists where the spec declares it so.
+    """
+
+    sources: Mapping[tuple[str, str], Sequence[SourceCover]] = field(default_factory=dict)
+    last_heard: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    assumed: frozenset[tuple[str, str]] = frozenset()
+    assume_for: int = ASSUME_FOR
+    grace: int = GRACE
+
+    def of(self, hop: str, stage: str) -> Sequence[SourceCover]:
+        """The sources that count at (hop, stage): those that see messages, else those that see ranges."""
+        if (hop, stage) in self.assumed:
+            return ()
+        every = self.sources.get((hop, stage), ())
+        return [s for s in every if s.evidence == "message"] or every
+
+    def vouches(self, hop: str, stage: str) -> bool:
+        """True when a source that sees single messages has ever announced itself for (hop, stage)."""
+        return any(s.evidence == "message" for s in self.of(hop, stage))
+
+    def hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
+        """The first part of [start, end] at (hop, stage) that nobody vouches for; None when it is covered."""
+        sources = self.of(hop, stage)
+        if not sources:
+            return self._assumed_hole(hop, stage, start, end, now)
+        opened = min(s.opened for s in sources)
+        if start < opened:
+            return Hole(hop, stage, start, min(opened, end), "not_announced")
+        holes = [(hole, s) for s in _merged(sources) if (hole := s.hole(start, end))]
+        if not holes:
+            return None
+        (low, high), source = min(holes, key=lambda pair: (pair[0], pair[1].source))
+        tail = low >= source.intervals[-1][1]
+        return Hole(hop, stage, low, high, "behind" if tail else "hole", source.source)
+
+    def _assumed_hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
+        heard = self.last_heard.get((hop, stage))
+        if heard is None:
+            return Hole(hop, stage, start, end, "never_seen")
+        reach = min(now - self.grace, heard + self.assume_for)
+        if end <= reach:
+            return None
+        return Hole(hop, stage, max(start, reach), end, "silent" if heard + self.assume_for < end else "behind")
+
+
+def _merged(sources: Sequence[SourceCover]) -> list[SourceCover]:
+    """One cover per source name: of several collectors of one source, one suffices."""
+    by_name: dict[str, list[SourceCover]] = {}
+    for cover in sources:
+        by_name.setdefault(cover.source, []).append(cover)
+    return [group[0] if len(group) == 1 else _union(group) for group in by_name.values()]
+
+
+def _union(group: Sequence[SourceCover]) -> SourceCover:
+    intervals = join([i for cover in group for i in cover.intervals])
+    ends = [cover.closed for cover in group]
+    closed = None if None in ends else max(end for end in ends if end is not None)
+    return SourceCover(group[0].source, intervals, closed, group[0].evidence)
+
+
+def join(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    """The same spans as disjoint intervals in order."""
+    joined: list[Interval] = []
+    for low, high in sorted(intervals):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], high))
+        else:
+            joined.append((low, high))
+    return tuple(joined)

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from tracker.model.event import Stage
 
 
+class GraphError(ValueError):
+    """The checkpoints make no graph; `checkpoint` is the index of the one at fault, `key` which of its keys."""
+
+    def __init__(self, reason: str, checkpoint: int, key: str = "after") -> None:
+        super().__init__(reason)
+        self.checkpoint = checkpoint
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Who comes before whom.
@@ -31,7 +40,7 @@ class Paths:
 
     @classmethod
     def of(cls, points: Sequence[tuple[tuple[str, ...], Stage, tuple[str, ...], bool, int | None]]) -> Paths:
-        """Of (hops, stage, after, required, within) per checkpoint. ValueError says what is wrong with the graph."""
+        """Of (hops, stage, after, required, within) per checkpoint. GraphError says what is wrong."""
         hops = tuple(p[0] for p in points)
         stages = tuple(p[1] for p in points)
         required = tuple(p[3] for p in points)
@@ -40,8 +49,10 @@ class Paths:
         after = tuple(tuple(_resolve(name, i, hops, stages) for name in p[2]) for i, p in enumerate(points))
         order = _sort(after, hops, stages)
         roots = tuple(i for i in range(len(points)) if not after[i])
-        if sum(1 for i in roots if required[i] and within[i] is None) > 1:
-            raise ValueError("only one checkpoint may begin the flow; give each other one `after` or `within`")
+        beginnings = [i for i in roots if required[i] and within[i] is None]
+        if len(beginnings) > 1:
+            reason = "only one checkpoint may begin the flow; give each other one `after` or `within`"
+            raise GraphError(reason, beginnings[1], "hop")
         ancestors: list[frozenset[int]] = [frozenset()] * len(points)
         before: list[tuple[int, ...]] = [()] * len(points)
         reach = [0] * len(points)
@@ -68,10 +79,10 @@ class Paths:
 
 def _distinct(hops: Sequence[tuple[str, ...]], stages: Sequence[Stage]) -> None:
     seen: set[tuple[str, Stage]] = set()
-    for alternatives, stage in zip(hops, stages, strict=True):
+    for i, (alternatives, stage) in enumerate(zip(hops, stages, strict=True)):
         for hop in alternatives:
             if (hop, stage) in seen:
-                raise ValueError(f"checkpoint {hop}:{stage} appears twice")
+                raise GraphError(f"checkpoint {hop}:{stage} appears twice", i, "hop")
             seen.add((hop, stage))
 
 
@@ -82,10 +93,10 @@ def _resolve(name: str, own: int, hops: Sequence[tuple[str, ...]], stages: Seque
         found.remove(own)
     if not found:
         known = ", ".join(sorted({h for group in hops for h in group}))
-        raise ValueError(f"`after: {name}` names no checkpoint; the hops of this flow are {known}")
+        raise GraphError(f"`after: {name}` names no checkpoint; the hops of this flow are {known}", own)
     if len(found) > 1:
         choices = " or ".join(f"{hop}:{stages[i]}" for i in found)
-        raise ValueError(f"`after: {name}` could mean {choices}; name the stage")
+        raise GraphError(f"`after: {name}` could mean {choices}; name the stage", own)
     return found[0]
 
 
@@ -95,8 +106,17 @@ def _sort(after: Sequence[tuple[int, ...]], hops: Sequence[tuple[str, ...]], sta
     while left:
         ready = [i for i in left if all(p in done for p in after[i])]
         if not ready:
-            circle = " -> ".join(f"{hops[i][0]}:{stages[i]}" for i in left)
-            raise ValueError(f"`after` goes in a circle: {circle}")
+            circle = _circle(left, after)
+            names = " -> ".join(f"{hops[i][0]}:{stages[i]}" for i in circle)
+            raise GraphError(f"`after` goes in a circle: {names}", circle[0])
         done += ready
         left = [i for i in left if i not in ready]
     return tuple(done)
+
+
+def _circle(left: Sequence[int], after: Sequence[tuple[int, ...]]) -> list[int]:
+    """One circle among `left`, its first checkpoint repeated at the end, in the order in which messages would go."""
+    trail = [left[0]]
+    while trail[-1] not in trail[:-1]:
+        trail.append(next(p for p in after[trail[-1]] if p in left))
+    return trail[trail.index(trail[-1]) :][::-1]

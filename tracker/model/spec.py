@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tracker.model.errors import SpecError
 from tracker.model.event import CHECKPOINT_STAGES, Stage
-from tracker.model.paths import Paths
+from tracker.model.paths import GraphError, Paths
 from tracker.model.units import duration
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -185,7 +185,9 @@ def load_spec(text: str) -> FlowSpec:
         return FlowSpec.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SpecError(_reason(first), _line(node, first["loc"])) from None
+        cause = first.get("ctx", {}).get("error")
+        place = ("checkpoints", cause.checkpoint, cause.key) if isinstance(cause, GraphError) else first["loc"]
+        raise SpecError(_reason(first), _line(node, place)) from None
 
 
 def _reason(error: Any) -> str:
@@ -204,10 +206,7 @@ def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
             if match is None:
                 break
             key, value = match
-            if value.start_mark.line > key.start_mark.line or part == location[-1]:
-                node = value if part != location[-1] else key
-            else:
-                node = value
+            node = key if part == location[-1] else value
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
         else:
