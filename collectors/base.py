@@ -12,8 +12,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from collectors.errors import Unavailable, Undecodable
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range
+
+__all__ = ["Collector", "Lag", "Observation", "Raw", "Unavailable", "Undecodable"]
 
 Observation = Event | Range
 
@@ -33,10 +36,6 @@ class Lag(msgspec.Struct, frozen=True):
 
     ms: int = 0
     backlog: int = 0
-
-
-class Undecodable(ValueError):
-    """The bytes are no message that this collector can name; the runner counts and keeps them."""
 
 
 class Collector(Protocol):

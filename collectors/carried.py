@@ -1,0 +1,94 @@
+"""What a message's headers and payload say about it: shared by tailing collectors and client instrumentation."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import xxhash
+
+from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
+
+Headers = Mapping[str, object] | Iterable[tuple[str, object]] | None
+"""Headers as clients hand them out: a mapping (AMQP) or pairs (Kafka); values bytes, str, int or None."""
+
+TRACEPARENT = "traceparent"
+CORRELATION_ID = "x-correlation-id"
+CAUSATION_ID = "x-causation-id"
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """What headers said. `message_id` is empty when the message names none; `origin_at` in epoch microseconds."""
+
+    message_id: str = ""
+    origin_at: int | None = None
+    replay_id: str = ""
+    attempt: int | None = None
+    trace_id: str = ""
+    span_id: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+
+
+def text(value: object) -> str:
+    """A header value or key as text. Bytes that are no UTF-8 are shown with backslashes; None is empty."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return "" if value is None else str(value)
+
+
+def number(value: object) -> int | None:
+    """A header value as a non-negative integer below 2**63, or None when it is none. Never raises."""
+    digits = text(value).strip()
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
+        return None
+    found = int(digits)
+    return found if found < 2**63 else None
+
+
+def trace_of(traceparent: str) -> tuple[str, str]:
+    """Trace and span id of a W3C `traceparent` (version-traceid-spanid-flags), or two empty strings."""
+    parts = traceparent.split("-")
+    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+        return "", ""
+    return parts[1], parts[2]
+
+
+def carried(headers: Headers, identity: str = MESSAGE_ID) -> Carried:
+    """Read the headers that matter; `identity` is the header of the application's own id. Never raises on values."""
+    if not headers:
+        return Carried()
+    found = dict(headers.items() if isinstance(headers, Mapping) else headers)
+    trace_id, span_id = trace_of(text(found[TRACEPARENT])) if TRACEPARENT in found else ("", "")
+    return Carried(
+        message_id=text(found.get(identity)),
+        origin_at=number(found.get(ORIGIN_AT)),
+        replay_id=text(found.get(REPLAY_ID)),
+        attempt=number(found.get(REPLAY_ATTEMPT)),
+        trace_id=trace_id,
+        span_id=span_id,
+        correlation_id=text(found.get(CORRELATION_ID)),
+        causation_id=text(found.get(CAUSATION_ID)),
+    )
+
+
+def digest_of(value: bytes | None) -> str:
+    """xxh3-64 of the payload as 16 hex digits; an absent payload (a tombstone) counts as empty bytes."""
+    return xxhash.xxh3_64_hexdigest(value or b"")
+
+
+def now_micros() -> int:
+    """The wall clock: microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000
+
+
+def new_message_id(at: int) -> str:
+    """A UUIDv7 (RFC 9562, 5.7): 48 bits of milliseconds, the rest random. `at` in epoch microseconds."""
+    bits = int.from_bytes(os.urandom(10), "big")
+    value = ((at // 1000) & (2**48 - 1)) << 80 | bits
+    value = (value & ~(0xF << 76)) | 0x7 << 76
+    value = (value & ~(0x3 << 62)) | 0x2 << 62
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

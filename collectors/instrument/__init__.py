@@ -1,0 +1,1 @@
+"""Opt-in client instrumentation: a wrapper per client library, one observer behind them all."""

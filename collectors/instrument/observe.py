@@ -1,0 +1,208 @@
+"""What every instrumented client shares: events built from headers and payload, emitted, and never an exception.
+
+A wrapper of one client library calls an `Observer` *before* it tells the broker (ack, commit), because `emit` has
+the observation in the spool when it returns: a SIGKILL between the two leads to a redelivery, never to a hole.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from collectors.base import Lag, Observation
+from collectors.carried import Headers, carried, digest_of, new_message_id, now_micros, text
+from collectors.logs import logger
+from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Stage
+
+
+class Emits(Protocol):
+    """What an observer needs of `collectors.emitter.Emitter`."""
+
+    def emit(self, observations: Sequence[Observation]) -> int: ...
+
+    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None) -> None: ...
+
+    def sign_off(self, sources: Sequence[SourceRef]) -> None: ...
+
+
+class Observed(msgspec.Struct):
+    """Counters of one observer. `unnamed`: messages without an id, which no ledger can hold."""
+
+    events: int = 0
+    unnamed: int = 0
+    errors: int = 0
+
+
+def process_name() -> str:
+    """This client process as a coverage source: `hostname:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def log_delivery(partition: str, offset: int, group: str = "", session: str = "") -> str:
+    """The delivery of a log's record to a consumer: `topic/p:offset:group:session`. `session` is what changes when
+    the record is handed over again (member id and generation)."""
+    return f"{partition}:{offset}:{group}:{session}"
+
+
+def stamped(headers: Headers, identity: str = MESSAGE_ID, clock: Callable[[], int] = now_micros) -> dict[str, Any]:
+    """The headers as a dictionary with message id and origin time added where they are absent; the input is left alone."""
+    out: dict[str, Any] = dict(headers.items() if isinstance(headers, Mapping) else headers or ())
+    now = clock()
+    if not out.get(identity):
+        out[identity] = new_message_id(now).encode()
+    if not out.get(ORIGIN_AT):
+        out[ORIGIN_AT] = str(now).encode()
+    return out
+
+
+class Observer:
+    """Observes one hop of one flow from inside a client process.
+
+    `stages` are those that this client reports completely and so vouches for (a producer: produce; a consumer:
+    deliver and ack), each announced as a source named `source` (default `hostname:pid`). `close` signs them off.
+    The methods take headers as the client library holds them, never raise, and answer whether the event was taken.
+    """
+
+    def __init__(
+        self,
+        emitter: Emits,
+        flow: str,
+        hop: str,
+        *,
+        stages: Sequence[Stage] = (),
+        node: str = "",
+        region: str = "",
+        identity_header: str = MESSAGE_ID,
+        source: str = "",
+        clock: Callable[[], int] = now_micros,
+    ) -> None:
+        self.counts = Observed()
+        self.identity_header = identity_header
+        self._emitter, self._flow, self._hop = emitter, flow, hop
+        self._node, self._region, self._clock = node, region, clock
+        self._sources = [SourceRef(flow, hop, stage.value, source or node or process_name()) for stage in stages]
+        self._log = logger("collectors.instrument")
+        if self._sources:
+            emitter.vouch(self._sources)
+
+    def stamp(self, headers: Headers) -> dict[str, Any]:
+        """Headers to send: message id and origin time set (as bytes) where absent. Other values stay as they are."""
+        return stamped(headers, self.identity_header, self._clock)
+
+    def produce(self, headers: Headers, value: bytes | None, **where: Any) -> bool:
+        """The broker confirmed the message (delivery report, confirm). `where`: see `observe`."""
+        return self.observe(Stage.produce, headers, value, **where)
+
+    def deliver(self, headers: Headers, value: bytes | None, **where: Any) -> bool:
+        """The message was handed to the application. `where`: see `observe`."""
+        return self.observe(Stage.deliver, headers, value, **where)
+
+    def ack(self, headers: Headers, value: bytes | None, **where: Any) -> bool:
+        """The application processed it; call this before the broker is told. `where`: see `observe`."""
+        return self.observe(Stage.ack, headers, value, **where)
+
+    def nack(self, headers: Headers, value: bytes | None, **where: Any) -> bool:
+        """The application gave it back, to be delivered again. `where`: see `observe`."""
+        return self.observe(Stage.nack, headers, value, **where)
+
+    def dead_letter(self, headers: Headers, value: bytes | None, reason: str, **where: Any) -> bool:
+        """It was parked; `reason="retry"` for a retry topic or queue. `where`: see `observe`."""
+        return self.observe(Stage.dead_letter, headers, value, reason=reason, **where)
+
+    def drop(self, headers: Headers, value: bytes | None, reason: str, **where: Any) -> bool:
+        """This hop no longer holds it; `reason` is one of `DROP_REASONS`. `where`: see `observe`."""
+        return self.observe(Stage.drop, headers, value, reason=reason, **where)
+
+    def observe(
+        self,
+        stage: Stage,
+        headers: Headers,
+        value: bytes | None,
+        *,
+        reason: str = "",
+        delivery: str = "",
+        partition: str = "",
+        offset: int | None = None,
+        group: str = "",
+        session: str = "",
+        key: object = None,
+        message_id: str = "",
+        observed_at: int | None = None,
+        attributes: dict[str, str] | None = None,
+    ) -> bool:
+        """Build and emit one event; True when the spool has it.
+
+        `delivery` is taken as given; else, with `session`, it is `log_delivery` of partition, offset and group.
+        `message_id` wins over the identity header (AMQP's own property). Never raises: a failure is counted in
+        `counts.errors` and logged the first time.
+        """
+        try:
+            said = carried(headers, self.identity_header)
+            name = message_id or said.message_id
+            if not name:
+                return self._unnamed(stage)
+            if not delivery and session and offset is not None:
+                delivery = log_delivery(partition, offset, group, session)
+            event = Event(
+                flow=self._flow,
+                message_id=name,
+                hop=self._hop,
+                stage=stage,
+                observed_at=self._clock() if observed_at is None else observed_at,
+                origin_at=said.origin_at,
+                reason=reason,
+                delivery=delivery,
+                node=self._node,
+                region=self._region,
+                digest=digest_of(value),
+                size=len(value or b""),
+                key=text(key),
+                partition=partition,
+                offset=offset,
+                group=group,
+                attempt=said.attempt,
+                trace_id=said.trace_id,
+                span_id=said.span_id,
+                correlation_id=said.correlation_id,
+                causation_id=said.causation_id,
+                replay_id=said.replay_id,
+                attributes=attributes or {},
+            )
+            self._emitter.emit([event])
+        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            return self._failed(stage, error)
+        self.counts.events += 1
+        return True
+
+    def close(self) -> None:
+        """Sign off the sources: from here on this process vouches for nothing. Never raises."""
+        sources, self._sources = self._sources, []
+        try:
+            if sources:
+                self._emitter.sign_off(sources)
+        except Exception as error:  # noqa: BLE001 - see observe
+            self._failed("sign_off", error)
+
+    def _unnamed(self, stage: Stage) -> bool:
+        self.counts.unnamed += 1
+        if self.counts.unnamed == 1:
+            self._log.warning(
+                "message without an id: it cannot be tracked",
+                flow=self._flow, hop=self._hop, stage=stage.value, header=self.identity_header,
+            )  # fmt: skip
+        return False
+
+    def _failed(self, stage: str, error: Exception) -> bool:
+        self.counts.errors += 1
+        if self.counts.errors == 1:
+            self._log.error(
+                "observation failed; the application goes on, the tracker will not see this event",
+                flow=self._flow, hop=self._hop, stage=str(stage), error=repr(error),
+            )  # fmt: skip
+        return False
