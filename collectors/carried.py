@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 
 import msgspec
 import xxhash
 
+from collectors.clock import now_micros
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
+
+__all__ = ["Carried", "Headers", "carried", "digest_of", "new_message_id", "now_micros", "number", "text", "trace_of"]
 
 Headers = Mapping[str, object] | Iterable[tuple[str, object]] | None
 """Headers as clients hand them out: a mapping (AMQP) or pairs (Kafka); values bytes, str, int or None."""
@@ -77,11 +79,6 @@ def carried(headers: Headers, identity: str = MESSAGE_ID) -> Carried:
 def digest_of(value: bytes | None) -> str:
     """xxh3-64 of the payload as 16 hex digits; an absent payload (a tombstone) counts as empty bytes."""
     return xxhash.xxh3_64_hexdigest(value or b"")
-
-
-def now_micros() -> int:
-    """The wall clock: microseconds since 1970-01-01 UTC."""
-    return time.time_ns() // 1000
 
 
 def new_message_id(at: int) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from collectors.base import Lag, Observation
-from collectors.carried import Headers, carried, digest_of, new_message_id, now_micros, text
+from collectors.carried import Headers, carried, digest_of, new_message_id, text
+from collectors.clock import Clock, now_micros
 from collectors.logs import logger
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 from tracker.model.coverage import SourceRef
@@ -24,11 +25,17 @@ from tracker.model.event import Event, Stage
 class Emits(Protocol):
     """What an observer needs of `collectors.emitter.Emitter`."""
 
-    def emit(self, observations: Sequence[Observation]) -> int: ...
+    def emit(self, observations: Sequence[Observation]) -> int:
+        """In the spool when this returns."""
+        ...
 
-    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None) -> None: ...
+    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None) -> None:
+        """From now on everything that happens on these sources is emitted."""
+        ...
 
-    def sign_off(self, sources: Sequence[SourceRef]) -> None: ...
+    def sign_off(self, sources: Sequence[SourceRef]) -> None:
+        """Nothing can happen on these sources any more."""
+        ...
 
 
 class Observed(msgspec.Struct):
@@ -50,8 +57,8 @@ def log_delivery(partition: str, offset: int, group: str = "", session: str = ""
     return f"{partition}:{offset}:{group}:{session}"
 
 
-def stamped(headers: Headers, identity: str = MESSAGE_ID, clock: Callable[[], int] = now_micros) -> dict[str, Any]:
-    """The headers as a dictionary with message id and origin time added where they are absent; the input is left alone."""
+def stamped(headers: Headers, identity: str = MESSAGE_ID, clock: Clock = now_micros) -> dict[str, Any]:
+    """The headers as a new dictionary, with message id and origin time added where they are absent."""
     out: dict[str, Any] = dict(headers.items() if isinstance(headers, Mapping) else headers or ())
     now = clock()
     if not out.get(identity):
@@ -80,7 +87,7 @@ class Observer:
         region: str = "",
         identity_header: str = MESSAGE_ID,
         source: str = "",
-        clock: Callable[[], int] = now_micros,
+        clock: Clock = now_micros,
     ) -> None:
         self.counts = Observed()
         self.identity_header = identity_header

@@ -1,0 +1,218 @@
+"""A bounded log on disk between whoever observes and the sender: what was not acknowledged is sent again.
+
+One process per folder. The folder holds segments (`<position>.seg`), the lock, and a counter page of the lines that
+were refused. Positions are byte counts since the folder was made; they never repeat, over restarts either.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from collectors.clock import Clock, steady
+from collectors.errors import SpoolHeld
+from collectors.logs import logger
+from collectors.segment import HEADER, Kind, Record, Segment
+
+LIMIT = 256 * 2**20
+"""Bytes that a spool may take on disk, unless told otherwise."""
+SEGMENT = 8 * 2**20
+REFUSED = -1
+"""What `append` answers when the spool is full."""
+_COUNTERS = struct.Struct("<QQ")  # lines refused since the folder was made; of these, settled
+
+
+class Spool:
+    """An append log of NDJSON lines, at most `limit` bytes on disk. `append` and `refuse` may be called by any number
+    of threads; `read` and `release` by one, the sender. `clock` must not jump (`collectors.clock.steady`).
+
+    Raises `SpoolHeld` when another process (or another spool of this one) has the folder.
+    """
+
+    def __init__(self, folder: Path, *, limit: int = LIMIT, segment: int = SEGMENT, clock: Clock | None = None) -> None:
+        self.folder, self.limit = folder, limit
+        self.largest = min(segment, max(limit // 4, 4096)) - HEADER
+        """Payload bytes that one record may have."""
+        self._size, self._clock = self.largest + HEADER, clock or steady()
+        self._mutex = threading.Lock()
+        self._log = logger("collectors.spool")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _locked(folder)
+        self._counters = _counter_page(folder / "refused")
+        self._segments = [Segment.open(path) for path in sorted(folder.glob("*.seg"))]
+        self.damaged = any(s.torn for s in self._segments) or any(s.cut for s in self._segments[:-1])
+        """True when the folder lost something that had been appended: a disk fault or power loss."""
+        self._end = self._segments[-1].end if self._segments else 0
+        self._active: Segment | None = None
+        self.backlog = 0
+        """Lines appended and not released."""
+        self.opened_at, self.opened_end = self._clock(), self._end
+        """When this process opened it, and the position where its own records begin."""
+
+    # -- writing: any thread -------------------------------------------------------------------------------------
+
+    def append(self, kind: Kind, payload: bytes, lines: int = 0, at: int | None = None) -> int:
+        """Write one record; in the log when this returns. The position behind it, or `REFUSED` when there is no
+        room: then the lines count as refused. `at` defaults to now."""
+        with self._mutex:
+            position = self._append(kind, payload, lines, self._clock() if at is None else at)
+            if position == REFUSED and lines:
+                self._count(refused=lines)
+            return position
+
+    def offer(self, payload: bytes, lines: int) -> int:
+        """Like `append`, for somebody who can wait and try again: no room is not a loss."""
+        with self._mutex:
+            return self._append(Kind.lines, payload, lines, self._clock())
+
+    def refuse(self, lines: int) -> None:
+        """Count lines that cannot be kept, as if the spool had been full."""
+        with self._mutex:
+            self._count(refused=lines)
+
+    def _append(self, kind: Kind, payload: bytes, lines: int, at: int) -> int:
+        if self.unsettled and kind is not Kind.dropped and not self._write_dropped(at):
+            return REFUSED
+        active = self._active
+        if active is not None and active.append(kind, at, lines, payload):
+            self._end = active.end
+            self.backlog += lines if kind is Kind.lines else 0
+            return self._end
+        if len(payload) > self.largest or not self._rotate():
+            return REFUSED
+        return self._append(kind, payload, lines, at)
+
+    def _write_dropped(self, at: int) -> bool:
+        """What was refused gets its place in the log, before the first line that is taken again."""
+        count = self.unsettled
+        if self._append(Kind.dropped, b"", count, at) == REFUSED:
+            return False
+        self._count(settled=count)
+        return True
+
+    def _rotate(self) -> bool:
+        """Begin a new segment; False when the bound or the disk forbids it."""
+        if self._active is not None:
+            self._active.seal()
+        if self._active is not None and self._active.tail == 0:
+            return False
+        if self.used + self._size > self.limit:
+            return False
+        try:
+            self._active = Segment.create(self.folder, self._end, self._size)
+        except OSError as error:
+            self._log.error("spool cannot grow: lines are refused", folder=str(self.folder), error=str(error))
+            return False
+        self._segments.append(self._active)
+        return True
+
+    # -- reading: the sender ---------------------------------------------------------------------------------------
+
+    @property
+    def end(self) -> int:
+        """The position behind the last record."""
+        return self._end
+
+    @property
+    def used(self) -> int:
+        """Bytes on disk."""
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def refused(self) -> int:
+        """Lines refused since the folder was made."""
+        return int(_COUNTERS.unpack_from(self._counters)[0])
+
+    @property
+    def unsettled(self) -> int:
+        """Lines refused that neither the log nor a report has declared yet."""
+        total, settled = _COUNTERS.unpack_from(self._counters)
+        return int(total - settled)
+
+    def read(self, start: int) -> Iterator[Record]:
+        """The records from position `start` to the end as it is now."""
+        with self._mutex:
+            segments, stop = list(self._segments), self._end
+        for segment in segments:
+            if segment.end > start:
+                yield from segment.records(max(start, segment.base), stop)
+
+    def drained(self, position: int) -> tuple[int, int] | None:
+        """(now, lines refused and not declared) when nothing lies behind `position`, else None; in one step, so that
+        whatever was appended before `now` lies before `position`."""
+        with self._mutex:
+            return (self._clock(), self.unsettled) if position >= self._end else None
+
+    def settle(self, lines: int) -> None:
+        """A report that is safely on disk declares `lines` refused lines."""
+        with self._mutex:
+            self._count(settled=min(lines, self.unsettled))
+
+    def resume(self, position: int) -> None:
+        """Take up the folder at `position`, up to which an earlier process had everything acknowledged."""
+        self._end = self.opened_end = max(self._end, position)
+        self.backlog = sum(record.lines for record in self.read(position) if record.kind is Kind.lines)
+        self.release(position, 0)
+
+    def release(self, position: int, lines: int) -> None:
+        """Everything before `position` was acknowledged, `lines` lines more than at the last call: delete it."""
+        with self._mutex:
+            self.backlog -= lines
+            done = [s for s in self._segments if s.end <= position and s is not self._active]
+            self._segments = [s for s in self._segments if s not in done]
+        for segment in done:
+            segment.remove()
+
+    def close(self) -> None:
+        """Give up the folder. What is not released stays in it."""
+        with self._mutex:
+            if self._active is not None:
+                self._active.seal()
+                self._active = None
+            for segment in self._segments:
+                segment.close()
+            self._counters.close()
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Let another process have the folder; a forked child does this with the copy of the lock that it got."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _count(self, refused: int = 0, settled: int = 0) -> None:
+        total, done = _COUNTERS.unpack_from(self._counters)
+        _COUNTERS.pack_into(self._counters, 0, total + refused, done + settled)
+
+
+def _locked(folder: Path) -> int:
+    """Hold the folder for this process. `flock` goes with the process, however it ends; a forked child would keep it
+    held after the parent's death, so the child closes its copy."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise SpoolHeld(
+            f"spool folder {folder} is held by process {holder}: one process per folder; "
+            "stop that process or give this one another folder"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _counter_page(path: Path) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(descriptor).st_size < mmap.PAGESIZE:
+            os.pwrite(descriptor, bytes(mmap.PAGESIZE), 0)
+        return mmap.mmap(descriptor, mmap.PAGESIZE)
+    finally:
+        os.close(descriptor)

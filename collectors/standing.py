@@ -1,0 +1,79 @@
+"""Where a collector stands with the tracker, kept beside its spool so that the next process goes on from there.
+
+The file is replaced (rename) before each send and after each answer. So a report that was sent and not answered is
+sent again with the same sequence and the same lines after a SIGKILL, and the tracker sees one contiguous sequence.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from collectors.logs import logger
+from tracker.model.coverage import Report, SourceRef
+
+
+class Pending(msgspec.Struct, kw_only=True):
+    """A report on its way. Its lines lie in the spool from `start` to `end`; all that happened until `reached`
+    (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet."""
+
+    report: Report
+    start: int
+    end: int
+    reached: int | None
+
+
+class Standing(msgspec.Struct, kw_only=True):
+    """`sequence` is the last report the tracker said yes to, `acknowledged` the spool position behind its lines.
+    `owed` counts refused lines that the next mark has to declare (readers only)."""
+
+    collector: str
+    epoch: int
+    sequence: int = 0
+    acknowledged: int = 0
+    reached: int | None = None
+    owed: int = 0
+    sources: list[SourceRef] = msgspec.field(default_factory=list)
+    pending: Pending | None = None
+
+
+def load(path: Path, collector: str, now: int, damaged: bool) -> Standing:
+    """The standing that an earlier process of this collector left, or a new one.
+
+    The epoch goes on as long as nothing was lost: then the span in which no process ran is vouched for as soon as the
+    spool is drained. It is a new one (start time in ms, always growing) at the first start, for another collector
+    name, and where the folder lost records: the tracker then shows a hole.
+    """
+    old = _read(path)
+    epoch = now // 1000
+    if old is None:
+        return Standing(collector=collector, epoch=epoch)
+    if old.collector == collector and not damaged:
+        return old
+    logger("collectors.spool").warning(
+        "coverage starts anew: there is a hole since the last report",
+        folder=str(path.parent), reason="spool damaged" if damaged else f"spool was written by {old.collector}",
+    )  # fmt: skip
+    sources = old.sources if old.collector == collector else []
+    return Standing(
+        collector=collector, epoch=max(epoch, old.epoch + 1), acknowledged=old.acknowledged, sources=sources
+    )
+
+
+def save(path: Path, standing: Standing) -> None:
+    """Replace the file in one step; a SIGKILL leaves the old or the new one."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(standing))
+    os.replace(fresh, path)
+
+
+def _read(path: Path) -> Standing | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Standing)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        logger("collectors.spool").error("standing unreadable: starting anew", file=str(path), error=str(error))
+        return None
