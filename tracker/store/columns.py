@@ -1,0 +1,85 @@
+"""The columns that the store takes, as Arrow schemas. Times are int64 microseconds; the writer types them for the engine."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_text, _int, _uint = pa.string(), pa.int64(), pa.uint64()
+_sources = pa.list_(
+    pa.struct([(name, pa.string()) for name in ("flow", "hop", "stage", "source", "evidence")])
+)
+
+EVENTS = pa.schema(
+    [
+        ("tenant", _text),
+        ("flow", _text),
+        ("message_id", _text),
+        ("hop", _text),
+        ("stage", _text),
+        ("observed_at", _int),
+        ("observed_span", _int),
+        ("origin_at", _int),
+        ("reason", _text),
+        ("delivery", _text),
+        ("node", _text),
+        ("region", _text),
+        ("digest", _uint),
+        ("size", _uint),
+        ("key_hash", _uint),
+        ("key", _text),
+        ("partition", _text),
+        ("offset", _int),
+        ("consumer_group", _text),
+        ("attempt", pa.uint16()),
+        ("trace_id", _text),
+        ("span_id", _text),
+        ("correlation_id", _text),
+        ("causation_id", _text),
+        ("replay_id", _text),
+        ("attributes", pa.map_(_text, _text)),
+        ("backfill", pa.bool_()),
+        ("received_at", _int),
+    ]
+)
+"""One event a row. `observed_span` is observed_at - observed_from (0: a point in time), `origin_at` 0 is not carried,
+`delivery` only an explicit one, `digest` and `key_hash` 0 are none, `offset` -1 is none."""
+
+RANGES = pa.schema(
+    [
+        *((name, _text) for name in ("tenant", "flow", "hop", "stage", "log", "partition")),
+        ("offset", _int),
+        ("offset_to", _int),
+        ("consumer_group", _text),
+        ("node", _text),
+        ("observed_from", _int),
+        ("observed_at", _int),
+        ("received_at", _int),
+    ]
+)
+
+QUARANTINE = pa.schema(
+    [
+        ("tenant", _text),
+        ("source", _text),
+        ("line", pa.uint32()),
+        ("field", _text),
+        ("reason", _text),
+        ("raw", _text),
+        ("flow", _text),
+        ("received_at", _int),
+    ]
+)
+
+REPORTS = pa.schema(
+    [
+        ("tenant", _text),
+        ("collector", _text),
+        *((name, _uint) for name in ("epoch", "sequence", "events", "lag_ms", "backlog", "dropped")),
+        ("sources", _sources),
+        ("signed_off", _sources),
+        ("received_at", _int),
+    ]
+)
+
+TIMES = frozenset({"observed_at", "observed_from", "origin_at", "received_at"})
+"""Columns that the engine holds as DateTime64(6, 'UTC')."""

@@ -1,0 +1,145 @@
+"""One client, two engines: an embedded folder (`chdb:///path`) or a ClickHouse server (`clickhouse://...`).
+
+A client runs one query at a time, so the engine lends them from a pool; any thread may ask. Driver errors become ours.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from tracker.model.errors import Invalid, Unavailable
+
+CLIENTS = 8
+"""How many queries of ours may run at once."""
+
+SETTINGS: dict[str, Any] = {
+    "async_insert": 0,
+    "max_memory_usage": 3_000_000_000,
+    # An insert is one block, hence one part, hence visible as a whole or not at all (docs/adr/0001).
+    "min_insert_block_size_rows": 4_000_000,
+    "min_insert_block_size_bytes": 2_000_000_000,
+    "max_insert_block_size": 4_000_000,
+}
+_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+class Engine:
+    """Queries and inserts against one engine. Make it with `Engine.open`; close it once."""
+
+    def __init__(self, kwargs: dict[str, Any], database: str, where: str) -> None:
+        self._kwargs = kwargs
+        self.database = database
+        self.where = where
+        self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
+        self._slots = queue.Queue[None]()
+        for _ in range(CLIENTS):
+            self._slots.put(None)
+
+    @classmethod
+    def open(cls, url: str) -> Engine:
+        """The engine at `url`. Raises Invalid for a URL that means nothing, Unavailable when it does not answer."""
+        kwargs, database, where = _parse(url)
+        engine = cls(kwargs, database, where)
+        engine.command("SELECT 1")
+        engine.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+        return engine
+
+    @property
+    def embedded(self) -> bool:
+        """True when the data lives in a folder that this process holds."""
+        return self._kwargs.get("interface") == "chdb"
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client of one's own for the time of the block; driver errors leave it as Invalid or Unavailable."""
+        self._slots.get()
+        try:
+            client = self._take()
+            yield client
+            self._idle.put(client)
+        except ClickHouseError as error:
+            raise _ours(error, self.where) from error
+        finally:
+            self._slots.put(None)
+
+    def _take(self) -> Client:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return self._connect()
+
+    def _connect(self) -> Client:
+        try:
+            return clickhouse_connect.get_client(**self._kwargs, settings=dict(SETTINGS))
+        except (ClickHouseError, RuntimeError, OSError) as error:
+            raise _ours(error, self.where) from error
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement that gives at most one value."""
+        with self.client() as client:
+            return client.command(sql, parameters=dict(parameters or {}))
+
+    def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The answer as columns."""
+        with self.client() as client:
+            return client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The answer as few rows."""
+        return self.table(sql, parameters).to_pylist()
+
+    def insert(self, table: str, columns: pa.Table) -> None:
+        """Append columns as one block."""
+        with self.client() as client:
+            client.insert_arrow(f"{self.database}.{table}", columns)
+
+    def close(self) -> None:
+        """Close every idle client; the folder is free for another process afterwards."""
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+def _parse(url: str) -> tuple[dict[str, Any], str, str]:
+    """Client arguments, database and a name without secrets, of a store URL."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    database = query.pop("database", parts.path.strip("/") if parts.scheme != "chdb" else "") or "tracker"
+    if not _DATABASE.fullmatch(database):
+        raise Invalid(f"store URL: {database!r} is no database name; use letters, digits and _")
+    if parts.scheme == "chdb":
+        path = Path(unquote(parts.path))
+        if not parts.path.startswith("/") or parts.netloc or path == Path("/"):
+            raise Invalid(f"store URL {url!r}: an embedded store is chdb:///absolute/folder")
+        path.mkdir(parents=True, exist_ok=True)
+        return {"interface": "chdb", "path": str(path)}, database, f"chdb://{path}"
+    if parts.scheme in ("clickhouse", "clickhouses") and parts.hostname:
+        secure = parts.scheme == "clickhouses"
+        port = parts.port or (8443 if secure else 8123)
+        arguments = {"host": parts.hostname, "port": port, "secure": secure, "username": unquote(parts.username or "default"),
+                     "password": unquote(parts.password or ""), "autogenerate_session_id": False}  # fmt: skip
+        return arguments, database, f"{parts.scheme}://{parts.hostname}:{port}/{database}"
+    raise Invalid(f"store URL scheme {parts.scheme!r} is unknown; use chdb:///folder or clickhouse://user@host:8123/db")
+
+
+def _ours(error: Exception, where: str) -> Exception:
+    text = str(error)
+    if "EmbeddedServer" in text or "lock" in text.lower() and "status" in text.lower():
+        folder = where.removeprefix("chdb://")
+        return Unavailable(
+            f"the data folder {folder} is held by another process (an embedded store has one owner): "
+            f"stop that one (`fuser {folder}/status` names it), talk to it with --url, or use another folder"
+        )
+    first = text.splitlines()[0] if text else type(error).__name__
+    kind = Invalid if "DB::Exception" in text and "MEMORY_LIMIT" not in text and "TIMEOUT" not in text else Unavailable
+    return kind(f"{where}: {first[:500]}")
