@@ -43,7 +43,8 @@ def jars() -> Path | None:
     """The folder with the broker's jars, or None when `make servers` has not filled it for this version."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "message-tracker" / f"kafka-{version()}"
-    return folder if (folder / ".complete").exists() else None
+    filled_for = folder / ".complete"  # a copy of the pom that the jars were fetched for
+    return folder if filled_for.exists() and filled_for.read_bytes() == POM.read_bytes() else None
 
 
 def java() -> str | None:
@@ -80,7 +81,12 @@ class Kafka:
     """
 
     def __init__(
-        self, folder: Path, runtime: str, jar_folder: Path, properties: Mapping[str, str] | None = None, heap_mb: int = 256
+        self,
+        folder: Path,
+        runtime: str,
+        jar_folder: Path,
+        properties: Mapping[str, str] | None = None,
+        heap_mb: int = 256,
     ) -> None:
         self.folder = folder
         self.port = free_port()
@@ -128,7 +134,13 @@ class Kafka:
         if (self.folder / "data" / "meta.properties").exists():
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [*self._command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={self._config}"]
+        tool = [
+            *self._command,
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            f"--config={self._config}",
+        ]
         done = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise RuntimeError(f"kafka: storage format failed ({done.returncode})\n{done.stdout}{done.stderr}")

@@ -1,4 +1,4 @@
-"""What happens when a server that a test needs is not there: a clear skip on a laptop, a failure where all is required."""
+"""When a server that a test needs is not there: a clear skip on a laptop, a failure where all are required."""
 
 from __future__ import annotations
 

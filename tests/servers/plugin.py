@@ -28,7 +28,9 @@ def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
     if runtime is None:
         missing("kafka", f"Java {kafka.MIN_JAVA} or newer not found (PATH, JAVA_HOME); {HINT}")
     if jars is None:
-        missing("kafka", f"the jars of Kafka {kafka.version()} are not in the cache; `make servers` fetches them by Maven")
+        missing(
+            "kafka", f"the jars of Kafka {kafka.version()} are not in the cache; `make servers` fetches them by Maven"
+        )
 
     def make(properties: Mapping[str, str] | None = None, heap_mb: int = 256) -> Kafka:
         return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb).start()

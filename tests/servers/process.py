@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -42,6 +43,7 @@ class Process:
 
     @property
     def running(self) -> bool:
+        """Whether it was started and has not ended."""
         return self._child is not None and self._child.poll() is None
 
     def start(self, probe: Probe, timeout: float = 60.0) -> None:
@@ -95,19 +97,15 @@ class Process:
         if self.running:
             self.resume()
             os.kill(self.pid, signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(timeout)  # type: ignore[union-attr]  # running says that there is one
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def kill(self) -> None:
         """SIGKILL to the server and what it started; the folder stays as it was. Idempotent."""
         if self._child is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._child.wait()
         if self._guard is not None:
             self._guard.kill()

@@ -43,6 +43,7 @@ class Prometheus:
         return result
 
     def stop(self) -> None:
+        """Ends it, as an operator does."""
         self.process.stop()
 
 
@@ -71,6 +72,7 @@ class Alertmanager:
         return self
 
     def stop(self) -> None:
+        """Ends it, as an operator does."""
         self.process.stop()
 
 

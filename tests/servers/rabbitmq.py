@@ -36,7 +36,9 @@ class RabbitMQ:
         self._plugins = plugins
         self._conf = conf
         self._env = self._environment()
-        self._epmd = Process("epmd", ["epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)], folder, self._env)
+        self._epmd = Process(
+            "epmd", ["epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)], folder, self._env
+        )
         self.process = Process("rabbitmq", [str(SCRIPTS / "rabbitmq-server")], folder, self._env)
 
     def _environment(self) -> dict[str, str]:
