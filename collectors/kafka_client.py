@@ -1,0 +1,109 @@
+"""How to reach a Kafka cluster, and what the driver's errors mean to a caller. Shared by the Kafka modules only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from collectors.errors import CollectorError, ConfigInvalid, Unavailable
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds that one request to a cluster may take before it counts as unavailable."""
+
+PERMANENT = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError._INVALID_ARG,
+        KafkaError._SSL,
+        KafkaError._UNSUPPORTED_FEATURE,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.SECURITY_DISABLED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.INVALID_GROUP_ID,
+    }
+)
+"""Codes that trying again does not cure: somebody has to change the configuration or the cluster's ACLs."""
+
+PART = TypeVar("PART", bound="Part")
+
+
+class Part(BaseModel):
+    """Every part of a Kafka configuration is strict and frozen: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cluster(Part):
+    """Which cluster, and as whom. `url` is `kafka://host:port[,host:port...]`; `client` holds librdkafka settings,
+    passed on as they are (`security.protocol`, `sasl.*`, `ssl.*`, `socket.timeout.ms`, ...)."""
+
+    url: str
+    client: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _kafka(cls, value: str) -> str:
+        servers = value.removeprefix("kafka://").rstrip("/")
+        if not servers or "://" in servers or "/" in servers or "@" in servers:
+            raise ValueError(
+                f"{value!r} is no Kafka address; write kafka://host:9092,host2:9092 (logins go under client)"
+            )
+        return value
+
+    @property
+    def servers(self) -> str:
+        """The bootstrap servers as librdkafka wants them."""
+        return self.url.removeprefix("kafka://").rstrip("/")
+
+    def driver(self, **ours: str | int | float | bool) -> dict[str, Any]:
+        """Settings for a librdkafka client: our defaults (`socket_timeout_ms=...`), over which `client` wins."""
+        named = {key.replace("_", "."): value for key, value in ours.items()}
+        return {
+            "bootstrap.servers": self.servers,
+            "client.id": "message-tracker",
+            "log.connection.close": False,
+            # Without a logger librdkafka writes to stderr, several lines a second while a broker is away.
+            "logger": logging.getLogger("collectors.kafka"),
+            **named,
+            **self.client,
+        }
+
+
+def settings(model: type[PART], config: Mapping[str, Any], what: str) -> PART:
+    """`config` as `model`. Raises `ConfigInvalid` that names `what`, each wrong key and why."""
+    try:
+        return model.model_validate(dict(config))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        raise ConfigInvalid(f"{what}: {wrong}") from error
+
+
+def translated(error: KafkaError | KafkaException, what: str) -> CollectorError:
+    """The driver's error as ours: `ConfigInvalid` where trying again is no use, else `Unavailable`."""
+    inner = error.args[0] if isinstance(error, KafkaException) else error
+    if not isinstance(inner, KafkaError):
+        return Unavailable(f"{what}: {inner}")
+    if inner.code() in PERMANENT:
+        return ConfigInvalid(f"{what}: {inner.str()} ({inner.name()}); check the login under `client` and the ACLs")
+    return Unavailable(f"{what}: {inner.str()} ({inner.name()})")
+
+
+@contextmanager
+def driver_errors(what: str) -> Iterator[None]:
+    """No exception of the driver leaves this block: what was refused comes out as an error of ours naming `what`."""
+    try:
+        yield
+    except KafkaException as error:
+        raise translated(error, what) from error
+    except (ValueError, TypeError) as error:  # librdkafka's word for settings that it does not know
+        raise ConfigInvalid(f"{what}: {error}") from error
