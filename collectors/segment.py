@@ -12,10 +12,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
@@ -111,7 +111,7 @@ class Segment:
             return False
         body = _BODY.pack(len(payload), at, lines, kind)
         self._map[first:end] = payload
-        self._map[start:first] = _CHECK.pack(zlib.crc32(payload, zlib.crc32(body))) + body
+        self._map[start:first] = _CHECK.pack(crc32(payload, crc32(body))) + body
         self.tail = end
         return True
 
@@ -148,7 +148,7 @@ def _scan(content: mmap.mmap, offset: int, stop: int, base: int) -> Iterator[Rec
         if first + length > stop or kind not in _KINDS:
             return
         payload = content[first : first + length]
-        if zlib.crc32(payload, zlib.crc32(header[_CHECK.size :])) != _CHECK.unpack_from(header)[0]:
+        if crc32(payload, crc32(header[_CHECK.size :])) != _CHECK.unpack_from(header)[0]:
             return
         offset = first + length
         yield Record(Kind(kind), at, lines, payload, base + offset)

@@ -44,13 +44,15 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(folder)
         self._counters = _counter_page(folder / "refused")
+        self._unsettled = 0  # refused lines that neither the log nor a stored report has declared yet
+        self._count()
         self._segments = [Segment.open(path) for path in sorted(folder.glob("*.seg"))]
         self.damaged = any(s.torn for s in self._segments) or any(s.cut for s in self._segments[:-1])
         """True when the folder lost something that had been appended: a disk fault or power loss."""
         self._end = self._segments[-1].end if self._segments else 0
         self._active: Segment | None = None
-        self.backlog = 0
-        """Lines appended and not released."""
+        self.appended = self.backlog = 0
+        """Lines appended by this process, and lines not released yet."""
         self.opened_at, self.opened_end = self._clock(), self._end
         """When this process opened it, and the position where its own records begin."""
 
@@ -65,31 +67,33 @@ class Spool:
                 self._count(refused=lines)
             return position
 
-    def offer(self, payload: bytes, lines: int) -> int:
+    def offer(self, kind: Kind, payload: bytes, lines: int) -> int:
         """Like `append`, for somebody who can wait and try again: no room is not a loss."""
         with self._mutex:
-            return self._append(Kind.lines, payload, lines, self._clock())
+            return self._append(kind, payload, lines, self._clock())
 
-    def refuse(self, lines: int) -> None:
-        """Count lines that cannot be kept, as if the spool had been full."""
+    def give_up(self, lines: int) -> None:
+        """Count lines that were in the spool and cannot be delivered; a report on disk declares them already."""
         with self._mutex:
-            self._count(refused=lines)
+            self.backlog -= lines
+            self._count(refused=lines, settled=lines)
 
     def _append(self, kind: Kind, payload: bytes, lines: int, at: int) -> int:
-        if self.unsettled and kind is not Kind.dropped and not self._write_dropped(at):
+        if self._unsettled and kind is not Kind.dropped and not self._write_dropped(at):
             return REFUSED
-        active = self._active
-        if active is not None and active.append(kind, at, lines, payload):
-            self._end = active.end
-            self.backlog += lines if kind is Kind.lines else 0
-            return self._end
-        if len(payload) > self.largest or not self._rotate():
-            return REFUSED
-        return self._append(kind, payload, lines, at)
+        if self._active is None or not self._active.append(kind, at, lines, payload):
+            if len(payload) > self.largest or not self._rotate():
+                return REFUSED
+            return self._append(kind, payload, lines, at)
+        self._end = end = self._active.base + self._active.tail
+        if kind is Kind.lines:
+            self.appended += lines
+            self.backlog += lines
+        return end
 
     def _write_dropped(self, at: int) -> bool:
         """What was refused gets its place in the log, before the first line that is taken again."""
-        count = self.unsettled
+        count = self._unsettled
         if self._append(Kind.dropped, b"", count, at) == REFUSED:
             return False
         self._count(settled=count)
@@ -128,12 +132,6 @@ class Spool:
         """Lines refused since the folder was made."""
         return int(_COUNTERS.unpack_from(self._counters)[0])
 
-    @property
-    def unsettled(self) -> int:
-        """Lines refused that neither the log nor a report has declared yet."""
-        total, settled = _COUNTERS.unpack_from(self._counters)
-        return int(total - settled)
-
     def read(self, start: int) -> Iterator[Record]:
         """The records from position `start` to the end as it is now."""
         with self._mutex:
@@ -146,12 +144,12 @@ class Spool:
         """(now, lines refused and not declared) when nothing lies behind `position`, else None; in one step, so that
         whatever was appended before `now` lies before `position`."""
         with self._mutex:
-            return (self._clock(), self.unsettled) if position >= self._end else None
+            return (self._clock(), self._unsettled) if position >= self._end else None
 
     def settle(self, lines: int) -> None:
         """A report that is safely on disk declares `lines` refused lines."""
         with self._mutex:
-            self._count(settled=min(lines, self.unsettled))
+            self._count(settled=min(lines, self._unsettled))
 
     def resume(self, position: int) -> None:
         """Take up the folder at `position`, up to which an earlier process had everything acknowledged."""
@@ -176,7 +174,6 @@ class Spool:
                 self._active = None
             for segment in self._segments:
                 segment.close()
-            self._counters.close()
             self.unlock()
 
     def unlock(self) -> None:
@@ -188,6 +185,7 @@ class Spool:
     def _count(self, refused: int = 0, settled: int = 0) -> None:
         total, done = _COUNTERS.unpack_from(self._counters)
         _COUNTERS.pack_into(self._counters, 0, total + refused, done + settled)
+        self._unsettled = total + refused - done - settled
 
 
 def _locked(folder: Path) -> int:

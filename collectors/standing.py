@@ -17,12 +17,15 @@ from tracker.model.coverage import Report, SourceRef
 
 class Pending(msgspec.Struct, kw_only=True):
     """A report on its way. Its lines lie in the spool from `start` to `end`; all that happened until `reached`
-    (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet."""
+    (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet.
+    `settles` of its `dropped` lines are known from the spool's counter only; `owed` remain to be declared after it."""
 
     report: Report
     start: int
     end: int
     reached: int | None
+    settles: int = 0
+    owed: int = 0
 
 
 class Standing(msgspec.Struct, kw_only=True):

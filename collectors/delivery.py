@@ -1,0 +1,133 @@
+"""One request to the tracker and what its answer means. Nothing here waits or tries again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+
+import httpx
+import msgspec
+
+from tracker.model.coverage import Report
+
+COVERAGE_HEADER = "Tracker-Coverage"
+HEADER_LIMIT = 6 * 1024
+"""A longer report goes alone, after its lines: proxies refuse header lines beyond 8 KiB."""
+LONGEST_WAIT = 300.0
+"""Seconds; a Retry-After beyond that is cut."""
+_SMALL = 512
+
+
+class Outcome(Enum):
+    """What the sender does next."""
+
+    stored = auto()
+    again = auto()
+    """Overloaded or unreachable: try again, with backoff."""
+    refused = auto()
+    """Wrong token, wrong URL or a request it does not like: a person has to act; keep the data, try slowly."""
+    too_large = auto()
+    """Send fewer lines at once."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`wait` is the tracker's Retry-After in seconds. `quarantined` lines were kept by the tracker, not stored;
+    `errors` are the first of its reasons."""
+
+    outcome: Outcome
+    reason: str = ""
+    wait: float = 0.0
+    quarantined: int = 0
+    errors: list[str] = []
+
+
+class Delivery:
+    """Talks to one tracker over a kept-alive connection. Used by one thread. `timeout` in seconds."""
+
+    def __init__(self, url: str, token: str = "", timeout: float = 10.0) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.url = url.rstrip("/")
+        self.round_trip = 0.0
+        """Seconds that the last request took."""
+        self._http = httpx.Client(headers=headers, timeout=timeout)
+
+    def send(self, lines: bytes, report: Report) -> Answer:
+        """Post NDJSON `lines` with their report; without lines, or with a report too long for a header, the report
+        goes alone (`POST /v1/coverage`), after the lines that it counts."""
+        as_header = _ascii(report)
+        if not lines:
+            return self._alone(report)
+        fits = len(as_header) <= HEADER_LIMIT
+        answer = self._post("/v1/events", lines, "application/x-ndjson", {COVERAGE_HEADER: as_header} if fits else {})
+        if fits or answer.outcome is not Outcome.stored:
+            return answer
+        alone = self._alone(report)
+        return answer if alone.outcome is Outcome.stored else alone
+
+    def _alone(self, report: Report) -> Answer:
+        answer = self._post("/v1/coverage", msgspec.json.encode(report), "application/json", {})
+        if answer.outcome is Outcome.too_large:  # there is nothing to halve: a person has to raise that limit
+            return msgspec.structs.replace(answer, outcome=Outcome.refused)
+        return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def _post(self, path: str, body: bytes, content_type: str, headers: dict[str, str]) -> Answer:
+        sent = {**headers, "Content-Type": content_type}
+        if len(body) > _SMALL:
+            body, sent["Content-Encoding"] = gzip.compress(body, compresslevel=1, mtime=0), "gzip"
+        began = time.monotonic()
+        try:
+            response = self._http.post(self.url + path, content=body, headers=sent)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            return Answer(Outcome.again, f"tracker at {self.url} does not answer: {str(error) or type(error).__name__}")
+        except httpx.InvalidURL as error:
+            return Answer(Outcome.refused, f"tracker URL {self.url!r} cannot be used: {error}")
+        finally:
+            self.round_trip = time.monotonic() - began
+        return answer_of(response)
+
+
+def answer_of(response: httpx.Response) -> Answer:
+    """What a response means (DESIGN 8: 200/207 stored, 429/503 with Retry-After, 401/403, 413)."""
+    status = response.status_code
+    if 200 <= status < 300:
+        return _stored(response)
+    reason = f"{response.request.url} answered {status}: {response.text[:300]}"
+    if status == 413:
+        return Answer(Outcome.too_large, reason)
+    if status == 429 or status >= 500 or status == 408:
+        return Answer(Outcome.again, reason, wait=retry_after(response.headers.get("Retry-After", "")))
+    return Answer(Outcome.refused, reason)
+
+
+def retry_after(value: str) -> float:
+    """Seconds to wait by a Retry-After header: a number of seconds or an HTTP date; 0.0 when it is neither."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else 0.0
+
+
+def _stored(response: httpx.Response) -> Answer:
+    """A 2xx means stored even where its body cannot be read: then nothing is known of quarantined lines."""
+    try:
+        body = response.json()
+        quarantined, errors = int(body.get("quarantined", 0)), list(body.get("errors", []))
+    except (ValueError, AttributeError, TypeError):
+        return Answer(Outcome.stored)
+    return Answer(Outcome.stored, quarantined=quarantined, errors=[json.dumps(e) for e in errors[:5]])
+
+
+def _ascii(report: Report) -> str:
+    """The report as JSON that may stand in a header: other letters escaped."""
+    return json.dumps(msgspec.to_builtins(report), ensure_ascii=True, separators=(",", ":"))

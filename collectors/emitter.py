@@ -1,0 +1,207 @@
+"""The emitter: takes observations, keeps them safe, brings them to the tracker.
+
+    emitter = Emitter("http://tracker:8000", token, collector="billing-1", spool="/var/lib/billing/tracker")
+    emitter.vouch([SourceRef("orders", "billing", "ack", "pod-7")])
+    emitter.emit([event])        # in the memory-mapped spool when it returns: a SIGKILL loses nothing
+    emitter.close()              # flush, sign off
+
+**Epoch and sequence.** Every report has the next sequence; a report is sent until the tracker says yes, always with
+the same sequence, sources and lines. Both numbers are kept in the spool folder, so after a restart, a SIGKILL too,
+the *same epoch goes on* with the next sequence, old lines first: nothing was lost, so coverage has no hole. A new
+epoch begins only where something may be missing: an empty or damaged folder, or another collector's.
+
+**What a report vouches for.** An instrumented client (`reader=False`) sees things as they happen: a report vouches up
+to now when it holds all that was emitted, else up to the moment when the first line that it does not hold was
+emitted. A `reader` may be behind: its coverage moves only by `vouch(sources, lag)`, and only when all that was
+emitted before that call was delivered. Refused lines (spool full) are declared as `dropped` by the report whose span
+they fall into, and so make a hole there.
+
+**Sign-off.** A client that closes ends: its sources are signed off. A reader that closes does not end what it watched:
+partitions and queues go on without it, so they are let go and are uncovered until somebody comes back for them.
+
+**Fork.** An emitter belongs to the process that made it; in a forked child `emit` raises `Forked`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from collectors.base import Lag, Observation
+from collectors.batch import Bounds
+from collectors.clock import Clock, steady
+from collectors.delivery import Delivery
+from collectors.errors import Forked
+from collectors.segment import Kind
+from collectors.sender import Counts, Pace, Sender
+from collectors.sources import Sources
+from collectors.spool import LIMIT, REFUSED, Spool
+from collectors.standing import load
+from tracker.model.coverage import SourceRef
+
+CHUNK = 200
+"""Lines per record of the spool; what a tracker that wants smaller batches can be given at least."""
+
+
+class Emitter:
+    """Any number of threads may call. `url` and `token` of the tracker; `collector` a name that no other running
+    collector has; `spool` a folder that no other process uses, at most `limit` bytes. `clock` must not jump.
+
+    Raises `SpoolHeld` when another process has the folder.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        collector: str,
+        spool: str | os.PathLike[str],
+        reader: bool = False,
+        limit: int = LIMIT,
+        timeout: float = 10.0,
+        pace: Pace | None = None,
+        bounds: Bounds | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or steady()
+        self._reader, self._clock = reader, clock
+        self._encoder = msgspec.json.Encoder()
+        self._spool = Spool(Path(spool), limit=limit, clock=clock)
+        standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.damaged)
+        self._spool.resume(standing.acknowledged)
+        self._sources = Sources(standing.sources)
+        self._delivery = Delivery(url, token, timeout)
+        self._sender = Sender(
+            self._spool, standing, self._sources, self._delivery,
+            reader=reader, pace=pace or Pace(), bounds=bounds or Bounds(), clock=clock,
+        )  # fmt: skip
+        self._forked = self._closed = False
+        self._patience = 2 * timeout
+        _watch_forks(self)
+        self._thread = threading.Thread(target=self._sender.run, name=f"emitter {collector}", daemon=True)
+        self._thread.start()
+
+    def emit(self, observations: Sequence[Observation]) -> int:
+        """Put observations into the spool; they are safe from a SIGKILL when this returns. Never waits for the tracker.
+
+        Returns the position behind them, for `acknowledged`; `REFUSED` when the spool had no room for (some of) them:
+        these are counted in `counts.dropped` and declared to the tracker. Raises `Forked`.
+        """
+        return self._put(observations, self._spool.append)
+
+    def offer(self, observations: Sequence[Observation]) -> int:
+        """Like `emit`, for a reader that can wait and try again: `REFUSED` is not counted as a loss. (Of more than
+        `CHUNK` observations a part may have been taken; a line that comes twice counts once.)"""
+        return self._put(observations, self._spool.offer)
+
+    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None) -> None:
+        """Announce sources. A client: from now on everything that happens there is emitted; adds to those it has.
+        A reader gives its `lag` each time: exactly these sources, all that happened up to now - lag was emitted."""
+        if not self._reader:
+            self._sources.add(sources)
+            return
+        self._sources.replace(sources)
+        self._spool.append(Kind.mark, b"", at=self._clock() - (lag or Lag()).ms * 1000)
+
+    def sign_off(self, sources: Sequence[SourceRef]) -> None:
+        """Nothing can happen on these any more (the process ends, the queue is deleted). Told to the tracker after
+        all that was emitted before."""
+        ended = self._sources.end(sources)
+        if ended and self._spool.append(Kind.signed_off, msgspec.json.encode(ended)) == REFUSED:
+            self._sources.forget(ended)  # no room to end them in order: they vanish, which is safe
+
+    @property
+    def acknowledged(self) -> int:
+        """Everything emitted up to this position is stored (or in quarantine) at the tracker."""
+        return self._sender.position
+
+    @property
+    def counts(self) -> Counts:
+        """Counters for a metrics page."""
+        counts, spool = self._sender.counts, self._spool
+        counts.emitted, counts.backlog, counts.spool_bytes = spool.appended, spool.backlog, spool.used
+        counts.dropped = spool.refused
+        return counts
+
+    def wait(self, position: int, timeout: float) -> bool:
+        """Wait until everything up to `position` is acknowledged, at most `timeout` seconds; whether it is."""
+        with self._sender.acknowledged:
+            return self._sender.acknowledged.wait_for(lambda: self.acknowledged >= position, timeout)
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Send what was emitted until now without waiting for company; whether the tracker has it all."""
+        self._sender.wake()
+        return self.wait(self._spool.end, timeout)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Flush, sign off a client's sources, stop. What the tracker did not take within `timeout` seconds stays in
+        the spool for the next process; the answer says whether it took all. A request under way is waited for."""
+        if self._closed or self._forked:
+            return self._closed
+        self._closed = True
+        deadline = time.monotonic() + timeout
+        if not self._reader:
+            self._end_all()
+        delivered = self.flush(max(0.0, deadline - time.monotonic()))
+        self._sender.stop()
+        self._thread.join(self._patience)
+        self._delivery.close()
+        self._spool.close()
+        return delivered
+
+    def __enter__(self) -> Self:
+        """Itself; `close` at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _put(self, observations: Sequence[Observation], put: Callable[[Kind, bytes, int], int]) -> int:
+        if self._forked:
+            raise Forked("this emitter was made before a fork: make one in the child, with a spool folder of its own")
+        if len(observations) == 1:
+            return put(Kind.lines, self._encoder.encode(observations[0]) + b"\n", 1)
+        end = self._spool.end
+        for start in range(0, len(observations), CHUNK):
+            chunk = observations[start : start + CHUNK]
+            taken = self._put_chunk(chunk, put)
+            end = REFUSED if REFUSED in (taken, end) else taken
+        return end
+
+    def _put_chunk(self, chunk: Sequence[Observation], put: Callable[[Kind, bytes, int], int]) -> int:
+        lines = self._encoder.encode_lines(chunk)
+        if len(lines) <= self._spool.largest:
+            return put(Kind.lines, lines, len(chunk))
+        ends = [put(Kind.lines, self._encoder.encode(each) + b"\n", 1) for each in chunk]
+        return REFUSED if REFUSED in ends else ends[-1]
+
+    def _end_all(self) -> None:
+        self.sign_off(self._sources.announced())
+
+    def _in_child(self) -> None:
+        self._forked = True
+        self._spool.unlock()
+
+
+def _watch_forks(emitter: Emitter) -> None:
+    """The hook cannot be taken back, so it must not keep the emitter alive."""
+    known = weakref.ref(emitter)
+
+    def in_child() -> None:
+        found = known()
+        if found is not None:
+            found._in_child()
+
+    os.register_at_fork(after_in_child=in_child)

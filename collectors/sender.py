@@ -1,0 +1,261 @@
+"""The background side of an emitter: one report at a time, in order, until the tracker says yes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tenacity
+
+from collectors.batch import Batch, Bounds, next_batch, payload
+from collectors.clock import Clock
+from collectors.delivery import Answer, Delivery, Outcome
+from collectors.logs import logger
+from collectors.sources import Sources
+from collectors.spool import Spool
+from collectors.standing import Pending, Standing, save
+from tracker.model.coverage import Report, SourceRef
+
+SLACK = 0.02
+"""Seconds; see `Sender.lag`."""
+SMALLEST = 16 * 1024
+"""Bytes below which a refused batch (413) is not halved any further."""
+
+
+@dataclass
+class Counts:
+    """What an emitter did, in lines unless said otherwise. `retries` and `reports` are requests."""
+
+    emitted: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+    retries: int = 0
+    reports: int = 0
+    backlog: int = 0
+    spool_bytes: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds: `linger` how long lines wait for company, `heartbeat` the longest silence, `backoff` the first and
+    the longest pause after a failure (full jitter), `slow` the pause when only a person can help."""
+
+    linger: float = 0.1
+    heartbeat: float = 1.0
+    backoff: tuple[float, float] = (0.1, 10.0)
+    slow: float = 30.0
+
+
+class Sender:
+    """Takes batches from the spool to the tracker. `run` is the thread's body; `step` does one report."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        standing: Standing,
+        sources: Sources,
+        delivery: Delivery,
+        *,
+        reader: bool,
+        pace: Pace,
+        bounds: Bounds,
+        clock: Clock,
+    ) -> None:
+        self.counts = Counts()
+        self.acknowledged = threading.Condition()
+        """Notified whenever the tracker said yes."""
+        self._spool, self._standing, self._sources, self._delivery = spool, standing, sources, delivery
+        self._reader, self._pace, self._bounds, self._clock = reader, pace, bounds, clock
+        self._path = spool.folder / "standing.json"
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._trips: list[float] = []
+        self._reported_at = -float("inf")
+        self._log = logger("collectors.emitter").bind(collector=standing.collector)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answer: answer.outcome in (Outcome.again, Outcome.refused)),
+            wait=self._pause,
+            stop=tenacity.stop_when_event_set(self._stopping),
+            sleep=tenacity.sleep_using_event(self._stopping),
+            before_sleep=self._failed,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+
+    @property
+    def position(self) -> int:
+        """The spool position up to which the tracker has everything."""
+        return self._standing.acknowledged
+
+    def run(self) -> None:
+        """Until `stop`: send what there is, then wait for more or for the heartbeat."""
+        while not self._stopping.is_set():
+            if not self._safe_step():
+                self._wake.wait(self._pace.linger)
+                self._wake.clear()
+
+    def wake(self) -> None:
+        """Do not wait for company."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Give up after the request under way. What was not acknowledged stays in the spool."""
+        self._stopping.set()
+        self._wake.set()
+
+    def step(self) -> bool:
+        """Send one report if one is due; True when the tracker said yes to it (or asked for a smaller one)."""
+        pending = self._standing.pending or self._prepared()
+        if pending is None:
+            return False
+        lines = payload(self._spool, pending.start, pending.end) if pending.report.events else b""
+        answer: Answer = self._retrying(self._attempt, pending, lines)
+        if answer.outcome is Outcome.too_large:
+            self._shrink(pending, lines, answer)
+            return True
+        if answer.outcome is not Outcome.stored:
+            return False
+        self._settle(pending, answer)
+        return True
+
+    def _safe_step(self) -> bool:
+        try:
+            return self.step()
+        except Exception:  # noqa: BLE001 - the top of a thread: were it to end here, nothing would be sent any more
+            self._log.exception("sending failed: a defect of the emitter; the spool keeps the lines")
+            self._stopping.wait(self._pace.slow)
+            return False
+
+    def lag(self, reached: int | None) -> int:
+        """Milliseconds for a report that vouches up to `reached`.
+
+        The tracker dates the report at its receipt minus this, and the receipt comes after this moment by however
+        long the request takes. So the worst recent round trip is added twice, and 20 ms: a coverage that is a little
+        late is safe, one that runs ahead of the events is not.
+        """
+        if reached is None:
+            return 0
+        slack = max(SLACK, 2 * max(self._trips, default=0.0))
+        return max(0, -(-(self._clock() - reached) // 1000)) + int(slack * 1000)
+
+    def _prepared(self) -> Pending | None:
+        """The next report, put on disk before it is sent; None when none is due."""
+        batch = next_batch(self._spool, self._standing, self._bounds, self._reader)
+        ending = self._sources.still_ending(batch.signed_off) + self._orphaned(batch)
+        listed = self._sources.listed()
+        due = time.monotonic() >= self._reported_at + self._pace.heartbeat
+        if not (batch.events or batch.declared or ending or (due and (listed or batch.settles))):
+            return None
+        report = Report(
+            collector=self._standing.collector,
+            epoch=self._standing.epoch,
+            sequence=self._standing.sequence + 1,
+            events=batch.events,
+            dropped=batch.declared,
+            sources=listed if batch.reached is not None else [],
+            signed_off=ending,
+        )
+        pending = Pending(
+            report=report, start=self._standing.acknowledged, end=batch.end,
+            reached=batch.reached, settles=batch.settles, owed=batch.owed,
+        )  # fmt: skip
+        self._keep(pending, listed)
+        return pending
+
+    def _orphaned(self, batch: Batch) -> list[SourceRef]:
+        """Client processes that are gone: whatever they saw was in the spool, so they end once it is drained."""
+        if self._reader or batch.end < self._spool.opened_end:
+            return []
+        return self._sources.inherited()
+
+    def _keep(self, pending: Pending | None, listed: list[SourceRef]) -> None:
+        """On disk before the request and after the answer. Where the disk takes no more, going on is the lesser evil:
+        after a SIGKILL lines may come twice, which counts once."""
+        self._standing.pending = pending
+        self._standing.sources = listed
+        try:
+            save(self._path, self._standing)
+        except OSError as error:
+            self._log.error("cannot write the collector's standing", file=str(self._path), error=str(error))
+
+    def _attempt(self, pending: Pending, lines: bytes) -> Answer:
+        report = msgspec.structs.replace(
+            pending.report,
+            lag_ms=self.lag(pending.reached),
+            backlog=max(0, self._spool.backlog - pending.report.events),
+        )
+        self.counts.sent += report.events
+        answer = self._delivery.send(lines, report)
+        self._trips = [*self._trips[-15:], self._delivery.round_trip]
+        return answer
+
+    def _settle(self, pending: Pending, answer: Answer) -> None:
+        report, standing = pending.report, self._standing
+        self._sources.forget(report.signed_off)
+        standing.sequence, standing.acknowledged = report.sequence, pending.end
+        standing.reached, standing.owed = pending.reached, pending.owed
+        self._keep(None, self._sources.listed())
+        self._spool.settle(pending.settles)
+        self._spool.release(pending.end, report.events)
+        self._reported_at = time.monotonic()
+        self._count(report, answer)
+        with self.acknowledged:
+            self.acknowledged.notify_all()
+
+    def _count(self, report: Report, answer: Answer) -> None:
+        counts = self.counts
+        counts.acknowledged += report.events
+        counts.reports += 1
+        if answer.quarantined:
+            counts.quarantined += answer.quarantined
+            self._log.warning(
+                "tracker put lines in quarantine: it keeps them, they are not counted until they are resubmitted",
+                lines=answer.quarantined, errors=answer.errors,
+            )  # fmt: skip
+        if counts.last_error:
+            self._log.info("tracker takes reports again", backlog=self._spool.backlog)
+            counts.last_error = ""
+
+    def _shrink(self, pending: Pending, lines: bytes, answer: Answer) -> None:
+        """The tracker (or a proxy) wants fewer bytes: halve, or set aside what cannot be halved."""
+        self._trips = self._trips[:-1]
+        if len(lines) > SMALLEST and pending.report.events > 1:
+            self._bounds = Bounds(max(1, pending.report.events // 2), max(SMALLEST, len(lines) // 2))
+            self._log.warning("batch too large for the tracker: halved", bytes=len(lines), reason=answer.reason)
+            self._keep(None, self._standing.sources)
+            return
+        self._log.error("lines too large for the tracker: given up, see rejected.ndjson", reason=answer.reason)
+        _set_aside(self._spool.folder / "rejected.ndjson", lines)
+        report = msgspec.structs.replace(
+            pending.report, events=0, dropped=pending.report.dropped + pending.report.events
+        )
+        self._keep(msgspec.structs.replace(pending, report=report), self._standing.sources)
+        self._spool.give_up(pending.report.events)
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        answer: Answer = state.outcome.result() if state.outcome else Answer(Outcome.again)
+        if answer.outcome is Outcome.refused:
+            return self._pace.slow
+        first, longest = self._pace.backoff
+        return max(answer.wait, tenacity.wait_random_exponential(multiplier=first, max=longest)(state))
+
+    def _failed(self, state: Any) -> None:
+        answer: Answer = state.outcome.result()
+        self.counts.retries += 1
+        if answer.reason == self.counts.last_error:
+            return
+        self.counts.last_error = answer.reason
+        advice = "check URL and token" if answer.outcome is Outcome.refused else "will try again"
+        self._log.warning("tracker does not take reports; the spool keeps them", reason=answer.reason, advice=advice)
+
+
+def _set_aside(path: Path, lines: bytes, limit: int = 16 * 2**20) -> None:
+    """Keep rejected lines for a person to look at, up to `limit` bytes; beyond that they are only counted."""
+    with path.open("ab") as file:
+        if file.tell() + len(lines) <= limit:
+            file.write(lines)
