@@ -1,0 +1,238 @@
+"""Incidents: findings of one flow, hop and kind that belong together in time, with an owner and a history.
+
+The reconciler states what it counted (`upsert`); people state who cares (`patch`). The status follows from both:
+`resolved` when no finding is open, else `acknowledged` when somebody acknowledged it, else `open`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from tracker.control import paging, tables
+from tracker.control.database import Transactions, lock
+from tracker.control.errors import NotFound
+from tracker.control.paging import Page
+
+STATUSES = ("open", "acknowledged", "resolved")
+SYSTEM = "tracker"
+"""Who the timeline names for what the tracker did by itself."""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Findings of one incident by state. `recovered_by_itself` is a part of `recovered`."""
+
+    open: int
+    total: int
+    recovered: int = 0
+    recovered_by_itself: int = 0
+    withdrawn: int = 0
+    parked: int = 0
+    abandoned: int = 0
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the reconciler knows of an incident. `id` is derived from flow, hop, kind and time, equal at every redo.
+
+    `detect_*` and `recover_*` are spans in microseconds: from when a finding could be known to when it was opened,
+    and from opened to recovered; None where there is none yet.
+    """
+
+    id: str
+    flow: str
+    hop: str
+    kind: str
+    stage: str = ""
+    first_finding_at: int
+    last_finding_at: int
+    counts: Counts
+    detect_p50: int | None = None
+    detect_p90: int | None = None
+    recover_p50: int | None = None
+    recover_p90: int | None = None
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident as stored; fields as in `Counts` and `Counted`."""
+
+    id: str
+    flow: str
+    hop: str
+    stage: str
+    kind: str
+    status: str
+    opened_at: int
+    first_finding_at: int
+    last_finding_at: int
+    open: int
+    recovered: int
+    recovered_by_itself: int
+    withdrawn: int
+    parked: int
+    abandoned: int
+    total: int
+    detect_p50: int | None
+    detect_p90: int | None
+    recover_p50: int | None
+    recover_p90: int | None
+    owner: str
+    note: str
+    acknowledged_at: int | None
+    acknowledged_by: str
+    resolved_at: int | None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of an incident's timeline."""
+
+    at: int
+    who: str
+    what: str
+
+
+class Incidents:
+    """Counts are set, never added to, so that a pass done twice leaves the same."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def upsert(self, counted: Counted, now: int, owner: str = "") -> Incident:
+        """Open the incident or bring it up to date; it resolves, or opens again, by its count of open findings.
+
+        `now` is the pass's. `owner` (the flow's) is used when it is opened; a person's choice is never overwritten.
+        """
+        with self._transactions.write() as session:
+            lock(session, f"incident:{counted.id}")
+            row = session.get(tables.Incident, counted.id)
+            if row is None:
+                row = _opened(counted, now, owner)
+                session.add(row)
+                session.flush()
+                _enter(session, row.id, now, SYSTEM, f"opened: {counted.kind} at {counted.hop}")
+            for name, value in _measured(counted).items():
+                setattr(row, name, value)
+            _settle(session, row, now)
+            return _value(row)
+
+    def patch(
+        self,
+        incident_id: str,
+        now: int,
+        by: str,
+        *,
+        owner: str | None = None,
+        note: str | None = None,
+        acknowledge: bool = False,
+    ) -> Incident:
+        """What a person says; None leaves a field as it is. The first acknowledgement counts. Raises `NotFound`."""
+        with self._transactions.write() as session:
+            lock(session, f"incident:{incident_id}")
+            row = _row(session, incident_id)
+            if acknowledge and row.acknowledged_at is None:
+                row.acknowledged_at, row.acknowledged_by = now, by
+                _enter(session, row.id, now, by, "acknowledged")
+            if owner is not None and owner != row.owner:
+                _enter(session, row.id, now, by, f"owner: {owner or 'nobody'}")
+                row.owner = owner
+            if note is not None and note != row.note:
+                _enter(session, row.id, now, by, f"note: {note}")
+                row.note = note
+            _settle(session, row, now)
+            return _value(row)
+
+    def enter(self, incident_id: str, at: int, who: str, what: str) -> None:
+        """Add a line to the timeline; the same line twice is one. Raises `NotFound`."""
+        with self._transactions.write() as session:
+            lock(session, f"incident:{incident_id}")
+            _row(session, incident_id)
+            _enter(session, incident_id, at, who, what)
+
+    def get(self, incident_id: str) -> Incident:
+        """Raises `NotFound`."""
+        with self._transactions.read() as session:
+            return _value(_row(session, incident_id))
+
+    def timeline(self, incident_id: str) -> list[Entry]:
+        """Its history, oldest first. Raises `NotFound`."""
+        entries = tables.IncidentEntry
+        query = select(entries).where(entries.incident_id == incident_id).order_by(entries.at, entries.number)
+        with self._transactions.read() as session:
+            _row(session, incident_id)
+            return [msgspec.convert(row, Entry, from_attributes=True) for row in session.scalars(query)]
+
+    def page(
+        self,
+        *,
+        status: Collection[str] = (),
+        flow: str | None = None,
+        cursor: str = "",
+        limit: int = 100,
+    ) -> Page[Incident]:
+        """Newest opened first; of any of the statuses (none given: all), of one flow. Raises `Invalid`."""
+        table = tables.Incident
+        query = select(table).order_by(table.opened_at.desc(), table.id.desc()).limit(paging.rows(limit))
+        if status:
+            query = query.where(table.status.in_(status))
+        if flow is not None:
+            query = query.where(table.flow == flow)
+        if cursor:
+            query = query.where(tuple_(table.opened_at, table.id) < paging.decode(cursor, tuple[int, str]))
+        with self._transactions.read() as session:
+            found = [_value(row) for row in session.scalars(query)]
+        return paging.cut(found, limit, lambda incident: (incident.opened_at, incident.id))
+
+
+def _opened(counted: Counted, now: int, owner: str) -> tables.Incident:
+    """Its status is given by `_settle`; `open` here makes an incident that comes resolved say so in its timeline."""
+    return tables.Incident(
+        id=counted.id,
+        flow=counted.flow,
+        status="open",
+        opened_at=now,
+        owner=owner,
+        note="",
+        acknowledged_by="",
+        **_measured(counted),
+    )
+
+
+def _measured(counted: Counted) -> dict[str, Any]:
+    """The columns that belong to the reconciler."""
+    values = msgspec.structs.asdict(counted)
+    counts: Counts = values.pop("counts")
+    del values["id"], values["flow"]
+    return values | msgspec.structs.asdict(counts)
+
+
+def _settle(session: Session, row: tables.Incident, now: int) -> None:
+    """Only a change of status writes to the timeline, so that doing it again writes nothing."""
+    unresolved = "open" if row.acknowledged_at is None else "acknowledged"
+    status = "resolved" if row.open == 0 else unresolved
+    if status == "resolved" and row.status != "resolved":
+        row.resolved_at = now
+        _enter(session, row.id, now, SYSTEM, "resolved: no finding is open")
+    elif status != "resolved" and row.status == "resolved":
+        row.resolved_at = None
+        _enter(session, row.id, now, SYSTEM, "opened again")
+    row.status = status
+
+
+def _enter(session: Session, incident_id: str, at: int, who: str, what: str) -> None:
+    entry = {"incident_id": incident_id, "at": at, "who": who, "what": what}
+    if session.scalar(select(tables.IncidentEntry.number).filter_by(**entry).limit(1)) is None:
+        session.add(tables.IncidentEntry(**entry))
+
+
+def _row(session: Session, incident_id: str) -> tables.Incident:
+    row = session.get(tables.Incident, incident_id)
+    if row is None:
+        raise NotFound(f"no incident {incident_id!r}; list them with: tracker incidents")
+    return row
+
+
+def _value(row: tables.Incident) -> Incident:
+    return msgspec.convert(row, Incident, from_attributes=True)

@@ -1,0 +1,292 @@
+"""The messages of a replay, one row each: claimed in batches before they are sent, and what became of them.
+
+`attempt` counts claims of a message and travels with what is sent, so that our own ledger can tell later whether
+that very attempt arrived. A claim that was not answered in time is `in_doubt`, never silently free again: only the
+ledger (`settle` it to `sent` or back to `planned`) or a late word of its owner ends the doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+from sqlalchemy import CursorResult, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from tracker.control import paging, replays, tables
+from tracker.control.database import Transactions, insert_new
+from tracker.control.errors import Conflict, Invalid
+from tracker.control.paging import Page
+
+FROM: Mapping[str, frozenset[str]] = {
+    "planned": frozenset({"in_doubt", "refused", "failed", "sent", "parked"}),
+    "sent": frozenset({"claimed", "in_doubt"}),
+    "in_doubt": frozenset({"claimed"}),
+    "refused": frozenset({"planned", "claimed"}),
+    "failed": frozenset({"claimed", "in_doubt"}),
+    "recovered": frozenset({"planned", "claimed", "in_doubt", "refused", "failed", "sent", "parked"}),
+    "parked": frozenset({"planned", "in_doubt", "refused", "failed", "sent"}),
+}
+"""By what `mark` sets: the states that it may follow. Only `claim` makes a message `claimed`."""
+
+STATES = ("claimed", *FROM)
+UNSETTLED = ("planned", "claimed", "in_doubt")
+"""States in which a replay is not done sending."""
+LARGEST_BATCH = 5000
+"""Bound by the parameters that SQLite (32,766) and PostgreSQL (65,535) take in one statement."""
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A message to send: `ordinal` is its place in the order, `locator` where its copy is, `attempt` how often it
+    was sent again before by other replays."""
+
+    message_id: str
+    ordinal: int
+    locator: dict[str, Any]
+    attempt: int = 0
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """Ours to send until `expires_at`; look at the clock just before. `attempt` counts from 1."""
+
+    message_id: str
+    ordinal: int
+    locator: dict[str, Any]
+    attempt: int
+    owner: str
+    expires_at: int
+
+
+class ReplayMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a replay as stored. Times are None until it happened."""
+
+    replay_id: str
+    message_id: str
+    ordinal: int
+    attempt: int
+    locator: dict[str, Any]
+    state: str
+    not_before: int
+    claimed_by: str
+    claimed_at: int | None
+    claim_expires_at: int | None
+    sent_at: int | None
+    changed_at: int
+    error: str
+
+
+class Messages:
+    """No two owners ever hold a claim of the same message."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def add(self, replay_id: str, planned: Iterable[Planned], now: int) -> None:
+        """Put messages under a replay that is still `planned`; one that is there already stays as it is.
+
+        A large plan comes in several calls, so that no transaction is long. Raises `NotFound`, `Conflict`.
+        """
+        rest = {
+            "replay_id": replay_id,
+            "state": "planned",
+            "not_before": 0,
+            "claimed_by": "",
+            "changed_at": now,
+            "error": "",
+        }
+        with self._transactions.write() as session:
+            status = replays.locked(session, replay_id, shared=True).status
+            if status != "planned":
+                raise Conflict(f"replay {replay_id!r} is {status}: messages are added only while it is planned")
+            insert_new(session, tables.ReplayMessage, [msgspec.structs.asdict(one) | rest for one in planned])
+
+    def claim(self, replay_id: str, limit: int, owner: str, now: int, lease: int) -> list[Claimed]:
+        """Up to `limit` planned messages in order, ours for `lease` microseconds; none unless the replay is running.
+
+        Messages that another tracker is claiming at this moment are passed over. Raises `NotFound`.
+        """
+        if not 0 < limit <= LARGEST_BATCH:
+            raise Invalid(f"a batch of {limit} messages cannot be claimed: 1 to {LARGEST_BATCH}")
+        with self._transactions.write() as session:
+            if replays.locked(session, replay_id, shared=True).status != "running":
+                return []
+            rows = _choose(session, replay_id, limit, now)
+            claimed = [Claimed(row[0], row[1], row[2], row[3] + 1, owner, now + lease) for row in rows]
+            _take(session, replay_id, claimed, owner, now)
+            return claimed
+
+    def sent(self, replay_id: str, claims: Sequence[Claimed], now: int) -> list[str]:
+        """The broker confirmed these. Returns the ids whose claim was settled otherwise meanwhile: those may have
+        been sent twice, and somebody must be told."""
+        return self.mark(replay_id, _attempts(claims), "sent", now, owner=_owner(claims))
+
+    def release(self, replay_id: str, claims: Sequence[Claimed], now: int) -> list[str]:
+        """Give back what was certainly not sent: planned again, the attempt not used up. Returns as `sent` does."""
+        table = tables.ReplayMessage
+        values = {"state": "planned", "attempt": table.attempt - 1, "changed_at": now}
+        before = ("claimed", "in_doubt")
+        with self._transactions.write() as session:
+            return _change(session, replay_id, _attempts(claims), before, values, _owner(claims))
+
+    def mark(
+        self,
+        replay_id: str,
+        attempts: Mapping[str, int],
+        state: str,
+        now: int,
+        *,
+        error: str = "",
+        not_before: int = 0,
+        owner: str | None = None,
+    ) -> list[str]:
+        """Set the state of messages, each given with the attempt it is about; again with the same changes nothing.
+
+        Returns the ids that were left alone: another attempt has begun, or `FROM` does not allow it, or `owner` is
+        given and does not hold the claim. `not_before` delays the next claim of what is `planned` again.
+        """
+        if state not in FROM:
+            raise Invalid(f"{state!r} cannot be marked; one of {', '.join(FROM)}")
+        values: dict[str, Any] = {"state": state, "error": error, "not_before": not_before, "changed_at": now}
+        if state == "sent":
+            values["sent_at"] = now
+        with self._transactions.write() as session:
+            rest = _change(session, replay_id, attempts, FROM[state], values, owner)
+            return _without(session, replay_id, {one: attempts[one] for one in rest}, state)
+
+    def expire(self, now: int) -> int:
+        """Put every claim that has run out in doubt, of all replays; how many they were."""
+        table = tables.ReplayMessage
+        query = (
+            update(table)
+            .where(table.state == "claimed", table.claim_expires_at <= now)
+            .values(state="in_doubt", changed_at=now)
+            .execution_options(synchronize_session=False)
+        )
+        with self._transactions.write() as session:
+            return cast("CursorResult[Any]", session.execute(query)).rowcount
+
+    def counts(self, replay_id: str) -> dict[str, int]:
+        """Messages by state, every state named."""
+        table = tables.ReplayMessage
+        query = select(table.state, func.count()).where(table.replay_id == replay_id).group_by(table.state)
+        with self._transactions.read() as session:
+            return dict.fromkeys(STATES, 0) | dict(session.execute(query).tuples().all())
+
+    def page(
+        self, replay_id: str, *, state: str | None = None, cursor: str = "", limit: int = 100
+    ) -> Page[ReplayMessage]:
+        """Messages in order, of one state or all. Raises `Invalid`."""
+        table = tables.ReplayMessage
+        query = select(table).where(table.replay_id == replay_id)
+        if state is not None:
+            query = query.where(table.state == state)
+        if cursor:
+            query = query.where(tuple_(table.ordinal, table.message_id) > paging.decode(cursor, tuple[int, str]))
+        query = query.order_by(table.ordinal, table.message_id).limit(paging.rows(limit))
+        with self._transactions.read() as session:
+            found = [_value(row) for row in session.scalars(query)]
+        return paging.cut(found, limit, lambda message: (message.ordinal, message.message_id))
+
+    def history(self, flow: str, message_id: str) -> list[ReplayMessage]:
+        """Every replay of one message of a flow, oldest first: its lineage, and how often it was sent again."""
+        table, replay = tables.ReplayMessage, tables.Replay
+        query = (
+            select(table)
+            .join(replay, replay.id == table.replay_id)
+            .where(table.message_id == message_id, replay.flow == flow)
+            .order_by(replay.created_at, replay.id)
+        )
+        with self._transactions.read() as session:
+            return [_value(row) for row in session.scalars(query)]
+
+
+def _choose(session: Session, replay_id: str, limit: int, now: int) -> Sequence[Any]:
+    """In a statement of its own: inside the UPDATE, PostgreSQL may run a locking subquery more than once."""
+    table = tables.ReplayMessage
+    query = (
+        select(table.message_id, table.ordinal, table.locator, table.attempt)
+        .where(table.replay_id == replay_id, table.state == "planned", table.not_before <= now)
+        .order_by(table.ordinal, table.message_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return session.execute(query).all()
+
+
+def _take(session: Session, replay_id: str, claimed: Sequence[Claimed], owner: str, now: int) -> None:
+    if not claimed:
+        return
+    table = tables.ReplayMessage
+    session.execute(
+        update(table)
+        .where(table.replay_id == replay_id, table.message_id.in_([one.message_id for one in claimed]))
+        .values(
+            state="claimed",
+            attempt=table.attempt + 1,
+            claimed_by=owner,
+            claimed_at=now,
+            claim_expires_at=claimed[0].expires_at,
+            changed_at=now,
+            error="",
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _change(
+    session: Session,
+    replay_id: str,
+    attempts: Mapping[str, int],
+    before: Iterable[str],
+    values: Mapping[str, Any],
+    owner: str | None,
+) -> list[str]:
+    """Update those in one of the states `before` at the attempt given; the ids of the rest, in the order given."""
+    table = tables.ReplayMessage
+    allowed = [table.replay_id == replay_id, table.state.in_(list(before))]
+    if owner is not None:
+        allowed.append(table.claimed_by == owner)
+    changed: set[str] = set()
+    for attempt, message_ids in _batches(attempts):
+        query = update(table).where(*allowed, table.attempt == attempt, table.message_id.in_(message_ids))
+        returning = query.values(**values).returning(table.message_id)
+        changed.update(session.scalars(returning.execution_options(synchronize_session=False)))
+    return [message_id for message_id in attempts if message_id not in changed]
+
+
+def _without(session: Session, replay_id: str, attempts: Mapping[str, int], state: str) -> list[str]:
+    """The ids of those that are not in `state` at the attempt given."""
+    table = tables.ReplayMessage
+    there: set[str] = set()
+    for attempt, message_ids in _batches(attempts):
+        query = select(table.message_id).where(
+            table.replay_id == replay_id,
+            table.state == state,
+            table.attempt == attempt,
+            table.message_id.in_(message_ids),
+        )
+        there.update(session.scalars(query))
+    return [message_id for message_id in attempts if message_id not in there]
+
+
+def _batches(attempts: Mapping[str, int]) -> Iterator[tuple[int, list[str]]]:
+    """Message ids by attempt, at most `LARGEST_BATCH` at a time: most batches have one attempt, so one statement."""
+    by_attempt: dict[int, list[str]] = {}
+    for message_id, attempt in attempts.items():
+        by_attempt.setdefault(attempt, []).append(message_id)
+    for attempt, message_ids in by_attempt.items():
+        for start in range(0, len(message_ids), LARGEST_BATCH):
+            yield attempt, message_ids[start : start + LARGEST_BATCH]
+
+
+def _attempts(claims: Sequence[Claimed]) -> dict[str, int]:
+    return {one.message_id: one.attempt for one in claims}
+
+
+def _owner(claims: Sequence[Claimed]) -> str | None:
+    return claims[0].owner if claims else None
+
+
+def _value(row: tables.ReplayMessage) -> ReplayMessage:
+    return msgspec.convert(row, ReplayMessage, from_attributes=True)
