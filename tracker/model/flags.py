@@ -1,0 +1,68 @@
+"""The flags of a message: what else is to be known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracker.model.coverage import Coverage
+from tracker.model.event import Stage, delivery_of
+from tracker.model.facts import Facts, received
+from tracker.model.spec import FlowSpec
+from tracker.model.units import SECOND
+from tracker.model.verdict import CheckpointState, Flag, Status
+
+SKEW = SECOND
+"""Observed times that contradict the path by more than this are skewed."""
+
+
+def flags_of(
+    spec: FlowSpec, facts: Facts, states: Sequence[CheckpointState], coverage: Coverage, now: int
+) -> frozenset[Flag]:
+    """Every flag but `reordered`, which needs the neighbours and is judged apart."""
+    found = {
+        Flag.orphan: not any(i in facts.seen for i in spec.paths.roots),
+        Flag.replayed: any(e.replay_id for e in facts.events),
+        Flag.duplicated: any(_deliveries(facts, c.hop, c.stage) > (c.at_most or 1 << 30) for c in spec.checkpoints),
+        Flag.skewed: _skewed(spec, facts),
+        Flag.reused_id: _reused(spec, facts),
+        Flag.gap: any(_gap(spec, facts, s, coverage, now) for s in states if s.status == Status.implied),
+    }
+    return frozenset(flag for flag, holds in found.items() if holds)
+
+
+def _deliveries(facts: Facts, hops: Sequence[str], stage: Stage) -> int:
+    """Original deliveries that reached (hops, stage); replays are known by their id and counted apart."""
+    mine = (e for e in facts.events if e.hop in hops and e.stage == stage and not e.replay_id)
+    return len({(e.hop, delivery_of(e) or f"node {e.node}") for e in mine})
+
+
+def _skewed(spec: FlowSpec, facts: Facts) -> bool:
+    times = {i: facts.seen[i] for i in facts.seen}
+    return any(
+        times[i].observed_at + SKEW < times[p].since for i in times for p in spec.paths.before[i] if p in times
+    )
+
+
+def _reused(spec: FlowSpec, facts: Facts) -> bool:
+    """Two produces whose origins lie further apart than the longest deadline."""
+    origins = [
+        e.observed_at if e.origin_at is None else e.origin_at
+        for e in facts.events
+        if e.stage == Stage.produce and not e.replay_id
+    ]
+    return bool(origins) and max(origins) - min(origins) > max(spec.paths.longest, SECOND)
+
+
+def _gap(spec: FlowSpec, facts: Facts, state: CheckpointState, coverage: Coverage, now: int) -> bool:
+    """It must have been passed, its collector vouched for the whole span, and yet reported nothing."""
+    i, paths = state.index, spec.paths
+    start = max((facts.seen[a].at for a in paths.ancestors[i] if a in facts.seen), default=None)
+    behind = {h for d in paths.descendants[i] for h in paths.hops[d]}
+    end = min((received(e) for e in facts.events if e.hop in behind), default=now)
+    if start is None:
+        start = min(min(e.observed_at, received(e)) for e in facts.events)
+    return any(
+        coverage.vouches(hop, paths.stages[i])
+        and coverage.hole(hop, paths.stages[i], start, max(start, end), now) is None
+        for hop in paths.hops[i]
+    )

@@ -1,0 +1,280 @@
+"""`judge`: the reference for every verdict. Pure: one message, its events, what is vouched for, and now.
+
+Absence and lateness are two questions with two clocks. Whether a checkpoint is overdue is decided by the tracker's
+clock alone (receipts); whether it was late by observed times. See docs/concepts.md for the meaning of each word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tracker.model.coverage import Coverage, Hole
+from tracker.model.event import Event, Range, Stage
+from tracker.model.facts import Facts, Passage, received
+from tracker.model.flags import flags_of
+from tracker.model.origin import origin_of
+from tracker.model.spec import FlowSpec
+from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
+from tracker.model.why import explain
+
+RECHECK = 1_000_000
+"""A checkpoint whose coverage is behind is looked at again after a second, later at growing distances."""
+RECHECK_MAX = 300_000_000
+
+
+def judge(
+    spec: FlowSpec, events: Sequence[Event], coverage: Coverage, now: int, ranges: Sequence[Range] = ()
+) -> Judgement:
+    """The verdict on one message at `now` (µs), from its events in any order and number, and the ranges of its flow.
+
+    Raises ValueError when there is no event at a hop of the spec: there is nothing to judge then.
+    """
+    facts = Facts.of(spec, events)
+    if not facts.events:
+        raise ValueError("no event at a hop of this flow")
+    case = _Case(spec, facts, coverage, now, ranges)
+    states = tuple(case.states[i] for i in spec.paths.order if spec.paths.required[i])
+    states = _with_kinds(case, states)
+    verdict = _verdict(states)
+    return Judgement(
+        verdict=verdict,
+        flags=flags_of(spec, facts, states, coverage, now),
+        checkpoints=states,
+        held_by=tuple(h for h in spec.hops if h in facts.holding),
+        origin_at=origin_of(events[0].message_id, facts.events),
+        as_of=now,
+        why=explain(verdict, states, facts, spec, now),
+        look_again=_look_again(states, now),
+    )
+
+
+class _Case:
+    """One message before the judge: fills `states` in path order, each from those before it."""
+
+    def __init__(
+        self, spec: FlowSpec, facts: Facts, coverage: Coverage, now: int, ranges: Sequence[Range]
+    ) -> None:
+        self.spec, self.paths, self.facts, self.coverage, self.now = spec, spec.paths, facts, coverage, now
+        self.first_receipt = min(received(e) for e in facts.events)
+        self.first_seen = min(min(e.observed_at, received(e)) for e in facts.events)
+        self.deadline: dict[int, int | None] = {}
+        self.observed_deadline: dict[int, int | None] = {}
+        self.states: dict[int, CheckpointState] = {}
+        self.seen: dict[int, Passage] = dict(facts.seen)
+        for i in self.paths.order:
+            self.deadline[i] = self._deadline(i)
+            by_range = None if i in self.seen else self._by_range(i, ranges)
+            if by_range:
+                self.seen[i] = by_range
+            self.observed_deadline[i] = self._observed_deadline(i)
+            self.states[i] = self._state(i)
+
+    # --- the two clocks -------------------------------------------------------------------------------------------
+
+    def _deadline(self, i: int) -> int | None:
+        """For absence: the latest receipt of what comes before (a missing one's own deadline) + within."""
+        within = self.paths.within[i]
+        before = self.paths.before[i]
+        if not before:
+            return None if within is None else self.first_receipt + within
+        if within is None:
+            return None
+        starts = [self.seen[p].received_at if p in self.seen else self.deadline[p] for p in before]
+        return max(self.first_receipt if s is None else s for s in starts) + within
+
+    def _observed_deadline(self, i: int) -> int | None:
+        """For lateness: the same by observed times; what has no time counts at its own deadline."""
+        within = self.paths.within[i]
+        before = self.paths.before[i]
+        if not before or within is None:
+            return None
+        starts = [self.seen[p].observed_at if p in self.seen else self.observed_deadline[p] for p in before]
+        known = [s for s in starts if s is not None]
+        return max(known) + within if known else None
+
+    # --- one status -----------------------------------------------------------------------------------------------
+
+    def _state(self, i: int) -> CheckpointState:
+        name = self.spec.checkpoints[i].name
+        passed = self.seen.get(i)
+        if passed:
+            late = self.observed_deadline[i] is not None and passed.since > (self.observed_deadline[i] or 0)
+            seen = CheckpointState(i, name, Status.seen, Status.seen, self.deadline[i], passed.observed_at, late)
+            return self._short(seen, max(len(self.facts.nodes.get(i, ())), 1))
+        if self._implied(i):
+            return self._short(CheckpointState(i, name, Status.implied, Status.implied, self.deadline[i]), 1)
+        reason = self._closed(i)
+        if reason:
+            return CheckpointState(i, name, Status.closed, Status.closed, self.deadline[i], by=reason)
+        return self._absent(CheckpointState(i, name, Status.pending, Status.pending, self.deadline[i]))
+
+    def _short(self, state: CheckpointState, nodes: int) -> CheckpointState:
+        if nodes >= self.spec.checkpoints[state.index].quorum:
+            return state
+        due = self._absent(replace(state, status=Status.pending, due=Status.pending))
+        return replace(due, status=Status.short, observed_at=state.observed_at, late=state.late)
+
+    def _absent(self, state: CheckpointState) -> CheckpointState:
+        """Overdue, unknown or pending, for a checkpoint that is not (fully) seen."""
+        i, deadline = state.index, state.deadline
+        if self._dropped(i):
+            return replace(state, status=Status.overdue, due=Status.overdue, by="drop")
+        if deadline is None or self.now < deadline:
+            return state
+        hole = self._hole(i, deadline)
+        if hole:
+            return replace(state, status=Status.unknown, due=Status.unknown, hole=hole)
+        return replace(state, status=Status.overdue, due=Status.overdue, by="deadline")
+
+    def _implied(self, i: int) -> bool:
+        behind = self.paths.descendants[i]
+        return any(d in self.seen for d in behind) or bool(self.facts.hops & self.paths.hops_behind[i])
+
+    def _closed(self, i: int) -> str:
+        """`dead_letter` or `design` when its own hop, or one before it on its path, says so; else empty."""
+        places = [self._touched(a) for a in (i, *self.paths.ancestors[i])]
+        if any(hops and hops <= self.facts.dead for hops in places):
+            return "dead_letter"
+        ended = self.facts.dead | self.facts.designed
+        return "design" if any(hops and hops <= ended for hops in places) else ""
+
+    def _touched(self, i: int) -> frozenset[str]:
+        """Of alternatives, those that had the message; they alone can close the checkpoint."""
+        return self.facts.hops & frozenset(self.paths.hops[i])
+
+    def _dropped(self, i: int) -> bool:
+        """A drop that nobody asked for took every copy that could still reach it."""
+        if self._emptied(i):
+            return True
+        return any(
+            self._emptied(p) or (p not in self.seen and not self._implied(p) and self._dropped(p))
+            for p in self.paths.before[i]
+        )
+
+    def _emptied(self, i: int) -> bool:
+        touched = self._touched(i)
+        return bool(touched) and touched <= self.facts.emptied
+
+    def _hole(self, i: int, deadline: int) -> Hole | None:
+        """Where coverage has a hole between the last passage before the checkpoint and its deadline."""
+        start = self.passed_before(i)
+        stage = self.paths.stages[i]
+        for hop in self.paths.hops[i]:
+            hole = self.coverage.hole(hop, stage, start, max(deadline, start), self.now)
+            if hole:
+                return hole
+        return None
+
+    def passed_before(self, i: int) -> int:
+        """When the last seen checkpoint before `i` was passed, on the tracker's clock; else when it was first seen."""
+        return max((self.seen[a].at for a in self.paths.ancestors[i] if a in self.seen), default=self.first_seen)
+
+    # --- range evidence -------------------------------------------------------------------------------------------
+
+    def _by_range(self, i: int, ranges: Sequence[Range]) -> Passage | None:
+        """The passage that a range proves, where nothing that sees single messages vouches for the checkpoint."""
+        hit = range_over(self.facts.events, self.paths.hops[i], self.paths.stages[i], ranges)
+        if hit is None:
+            return None
+        deadline = self.deadline[i]
+        if any(self.coverage.vouches(hop, self.paths.stages[i]) for hop in self.paths.hops[i]):
+            waiting = deadline is None or self.now < deadline
+            if waiting or self._hole(i, deadline or self.now) is None:
+                return None
+        receipt = hit.observed_at if hit.received_at is None else hit.received_at
+        return Passage(hit.observed_at, hit.observed_from, receipt, by_range=True)
+
+
+def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Range | None:
+    """The earliest range at one of `hops` and `stage` that moved past one of these events' offsets in the log."""
+    hits = [
+        r
+        for r in ranges
+        if r.hop in hops and r.stage == stage
+        for e in events
+        if e.offset is not None and e.hop == r.log and e.partition == r.partition and r.offset <= e.offset < r.offset_to
+    ]
+    return min(hits, key=lambda r: r.observed_at, default=None)
+
+
+def _with_kinds(case: _Case, states: tuple[CheckpointState, ...]) -> tuple[CheckpointState, ...]:
+    """Each overdue, dead-lettered or divergent checkpoint named as a kind of finding; what follows from an overdue
+    one before it takes that one's kind and names it as its cause."""
+    overdue = {s.index for s in states if s.due == Status.overdue and s.status != Status.short}
+    kinds: dict[int, Verdict] = {}
+    named = []
+    for state in states:
+        first = next((a for a in case.paths.order if a in overdue and a in case.paths.ancestors[state.index]), None)
+        kind = _kind(case, state, first, kinds)
+        if kind:
+            kinds[state.index] = kind
+        cause = first if state.index in overdue else None
+        named.append(replace(state, kind=kind, cause=cause))
+    return tuple(named)
+
+
+def _kind(case: _Case, state: CheckpointState, first: int | None, kinds: dict[int, Verdict]) -> Verdict | None:
+    i = state.index
+    if divergent(case.spec, case.facts.events, i):
+        return Verdict.divergent
+    if state.status == Status.closed and state.by == "dead_letter":
+        return Verdict.dead_lettered if case._touched(i) & case.facts.dead or not _closed_before(case, i) else None
+    if state.due != Status.overdue:
+        return None
+    if state.status == Status.short:
+        return Verdict.under_replicated
+    if first is not None:
+        return kinds[first]
+    held = any(h in case.facts.holding for a in case.paths.ancestors[i] for h in case.paths.hops[a])
+    if (case.paths.stages[i] in (Stage.produce, Stage.persist) or state.by == "drop") and not held:
+        return Verdict.lost
+    return Verdict.under_replicated if case.paths.stages[i] == Stage.replicate else Verdict.unacknowledged
+
+
+def _closed_before(case: _Case, i: int) -> bool:
+    """A required checkpoint before `i` is closed already: the finding is there, not here."""
+    return any(case.states[a].status == Status.closed for a in case.paths.ancestors[i] if case.paths.required[a])
+
+
+def divergent(spec: FlowSpec, events: Sequence[Event], i: int) -> bool:
+    """True when checkpoint `i` asks for the same payload and carries another digest than one before it.
+
+    Per (hop, node) the newest digest counts, so a repair heals.
+    """
+    point = spec.checkpoints[i]
+    if not point.same_payload:
+        return False
+    joined = [point, *(spec.checkpoints[p] for p in spec.paths.before[i])]
+    newest: dict[tuple[str, str, str], tuple[int, str]] = {}
+    for event in events:
+        if event.digest and any(event.hop in c.hop and event.stage == c.stage for c in joined):
+            place = (event.hop, event.stage, event.node)
+            newest[place] = max(newest.get(place, (-1, "")), (event.observed_at, event.digest))
+    return len({digest for _, digest in newest.values()}) > 1
+
+
+def _verdict(states: Sequence[CheckpointState]) -> Verdict:
+    """The first line of the table that matches: what is known to be wrong is never hidden by what is not yet known."""
+    kinds = {s.kind for s in states}
+    for kind in (Verdict.divergent, Verdict.lost, Verdict.unacknowledged, Verdict.under_replicated):
+        if kind in kinds:
+            return kind
+    if any(s.status == Status.closed and s.by == "dead_letter" for s in states):
+        return Verdict.dead_lettered
+    due = {s.due for s in states}
+    if Status.unknown in due:
+        return Verdict.blind
+    if Status.pending in due:
+        return Verdict.in_flight
+    if Status.closed in due:
+        return Verdict.explained
+    return Verdict.late if any(s.late for s in states) else Verdict.delivered
+
+
+def _look_again(states: Sequence[CheckpointState], now: int) -> int | None:
+    times = [s.deadline for s in states if s.due == Status.pending and s.deadline is not None]
+    for state in states:
+        if state.due == Status.unknown and state.deadline is not None:
+            times.append(now + min(max((now - state.deadline) // 4, RECHECK), RECHECK_MAX))
+    return min(times, default=None)

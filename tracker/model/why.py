@@ -1,0 +1,71 @@
+"""One sentence that somebody on call understands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracker.model.facts import Facts
+from tracker.model.spec import FlowSpec
+from tracker.model.units import say
+from tracker.model.verdict import CheckpointState, Status, Verdict
+
+CAUSES = {
+    "never_seen": "nothing ever came from there",
+    "silent": "it has been silent too long to vouch",
+    "not_announced": "nobody vouched for it yet at that time",
+    "behind": "its collector has not reported that far",
+    "hole": "its collector missed a span",
+}
+
+
+def explain(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, spec: FlowSpec, now: int) -> str:
+    """Why the message has this verdict: where it stopped, what holds it, what was not seen."""
+    match verdict:
+        case Verdict.delivered:
+            return "Every checkpoint was reached in time."
+        case Verdict.late:
+            late = ", ".join(s.name for s in states if s.late)
+            return f"Every checkpoint was reached, but {late} after its deadline."
+        case Verdict.in_flight:
+            waiting = ", ".join(s.name for s in states if s.due == Status.pending)
+            return f"Still on its way, in time: waiting for {waiting}."
+        case Verdict.blind:
+            return _blind(states)
+        case Verdict.explained:
+            reasons = sorted({e.reason for e in facts.events if e.hop in facts.designed and e.reason})
+            return f"It ended by design at {_hops(facts.designed, spec)} ({', '.join(reasons) or 'filtered'})."
+        case Verdict.dead_lettered:
+            reasons = sorted({e.reason for e in facts.events if e.hop in facts.dead and e.reason})
+            return f"{_hops(facts.dead, spec)} gave up and dead-lettered it ({', '.join(reasons) or 'no reason given'})."
+        case Verdict.divergent:
+            where = ", ".join(s.name for s in states if s.kind == Verdict.divergent)
+            return f"The payload at {where} differs from the payload before it."
+        case _:
+            return _missing(verdict, states, facts, spec, now)
+
+
+def _hops(hops: frozenset[str], spec: FlowSpec) -> str:
+    return ", ".join(h for h in spec.hops if h in hops)
+
+
+def _blind(states: Sequence[CheckpointState]) -> str:
+    state = next(s for s in states if s.due == Status.unknown)
+    cause = CAUSES[state.hole.cause] if state.hole else "coverage has a hole"
+    return f"Unknown: {state.name} was not seen by its deadline, but {cause}, so it may have happened."
+
+
+def _missing(
+    verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, spec: FlowSpec, now: int
+) -> str:
+    first = next(s for s in states if s.kind == verdict)
+    after = f"{say(max(now - first.deadline, 0))} past its deadline" if first.deadline else "without a deadline"
+    held = _hops(facts.holding, spec)
+    copy = f"{held} still holds a copy." if held else "no hop holds a copy."
+    if first.by == "drop":
+        reasons = sorted({e.reason for e in facts.events if e.hop in facts.lossy and e.reason})
+        return f"{_hops(facts.lossy, spec)} dropped it ({', '.join(reasons)}), so {first.name} cannot happen; {copy}"
+    last = max(facts.seen, key=lambda i: facts.seen[i].at, default=None)
+    passed = f"It passed {spec.checkpoints[last].name} and then" if last is not None else "It"
+    if first.status == Status.short:
+        return f"{passed} reached fewer nodes at {first.name} than its quorum, {after}; {copy}"
+    return f"{passed} never reached {first.name}, {after}; {copy}"
