@@ -171,7 +171,7 @@ class Messages:
         table = tables.ReplayMessage
         query = select(table.state, func.count()).where(table.replay_id == replay_id).group_by(table.state)
         with self._transactions.read() as session:
-            return dict.fromkeys(STATES, 0) | dict(session.execute(query).tuples().all())
+            return dict.fromkeys(STATES, 0) | dict(session.execute(query).all())
 
     def page(
         self, replay_id: str, *, state: str | None = None, cursor: str = "", limit: int = 100

@@ -53,18 +53,18 @@ def _flows() -> None:
         sa.Column("hop", sa.Text(), nullable=False),
         sa.Column("stage", sa.Text(), nullable=False),
         sa.Column("bit", LONG, nullable=False),
-        sa.CheckConstraint("bit BETWEEN 0 AND 63", name=op.f("ck_checkpoint_bits_bit")),
         sa.PrimaryKeyConstraint("flow", "hop", "stage", name=op.f("pk_checkpoint_bits")),
         sa.UniqueConstraint("flow", "bit", name=op.f("uq_checkpoint_bits_flow_bit")),
+        sa.CheckConstraint("bit BETWEEN 0 AND 63", name=op.f("ck_checkpoint_bits_bit")),
     )
     op.create_table(
         "hop_bits",
         sa.Column("flow", sa.Text(), nullable=False),
         sa.Column("hop", sa.Text(), nullable=False),
         sa.Column("bit", LONG, nullable=False),
-        sa.CheckConstraint("bit BETWEEN 0 AND 63", name=op.f("ck_hop_bits_bit")),
         sa.PrimaryKeyConstraint("flow", "hop", name=op.f("pk_hop_bits")),
         sa.UniqueConstraint("flow", "bit", name=op.f("uq_hop_bits_flow_bit")),
+        sa.CheckConstraint("bit BETWEEN 0 AND 63", name=op.f("ck_hop_bits_bit")),
     )
 
 

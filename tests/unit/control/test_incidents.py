@@ -1,0 +1,143 @@
+from typing import Any
+
+import pytest
+
+from tests.unit.control.running import together
+from tracker.control import Control
+from tracker.control.errors import Invalid, NotFound
+from tracker.control.incidents import Counted, Counts, Entry
+
+
+def _counted(number: int = 1, open: int = 137, total: int = 137, **more: Any) -> Counted:
+    counts = Counts(open=open, total=total, recovered=total - open)
+    values = {"flow": "orders", "hop": "billing", "kind": "unacknowledged", "stage": "ack"} | more
+    return Counted(id=f"i-{number}", first_finding_at=90, last_finding_at=95, counts=counts, **values)
+
+
+class TestUpsert:
+    def test_an_incident_opens_with_what_was_counted(self, control: Control) -> None:
+        """Counts, times and the flow's owner are kept, and the timeline says who opened it."""
+        incident = control.incidents.upsert(_counted(), 100, owner="team-payments")
+        assert incident == control.incidents.get("i-1")
+        assert (incident.status, incident.opened_at, incident.owner) == ("open", 100, "team-payments")
+        assert (incident.open, incident.total, incident.recovered, incident.resolved_at) == (137, 137, 0, None)
+        assert control.incidents.timeline("i-1") == [Entry(100, "tracker", "opened: unacknowledged at billing")]
+
+    def test_doing_a_pass_again_changes_nothing(self, control: Control) -> None:
+        """The same counts at the same time leave the same incident and the same timeline."""
+        first = control.incidents.upsert(_counted(open=0), 100)
+        timeline = control.incidents.timeline("i-1")
+        assert control.incidents.upsert(_counted(open=0), 100) == first
+        assert control.incidents.timeline("i-1") == timeline
+        assert [entry.what for entry in timeline][1:] == ["resolved: no finding is open"]
+
+    def test_counts_are_set_not_added(self, control: Control) -> None:
+        """What is said last is what is true."""
+        control.incidents.upsert(_counted(), 100)
+        incident = control.incidents.upsert(_counted(open=37, total=140, recover_p50=5, recover_p90=9), 200)
+        assert (incident.open, incident.recovered, incident.total) == (37, 103, 140)
+        assert (incident.recover_p50, incident.recover_p90, incident.opened_at) == (5, 9, 100)
+
+    def test_it_resolves_with_its_last_open_finding_and_opens_again(self, control: Control) -> None:
+        """The status follows the findings; each change is one line of the timeline."""
+        control.incidents.upsert(_counted(), 100)
+        resolved = control.incidents.upsert(_counted(open=0), 200)
+        assert (resolved.status, resolved.resolved_at) == ("resolved", 200)
+        assert control.incidents.upsert(_counted(open=0), 300).resolved_at == 200
+        again = control.incidents.upsert(_counted(open=2), 400)
+        assert (again.status, again.resolved_at) == ("open", None)
+        lines = [(entry.at, entry.what) for entry in control.incidents.timeline("i-1")][1:]
+        assert lines == [(200, "resolved: no finding is open"), (400, "opened again")]
+
+    def test_a_persons_words_survive_the_next_pass(self, control: Control) -> None:
+        """The reconciler sets counts only; owner, note and acknowledgement stay."""
+        control.incidents.upsert(_counted(), 100, owner="team")
+        control.incidents.patch("i-1", 150, "ann", owner="ann", note="disk full", acknowledge=True)
+        incident = control.incidents.upsert(_counted(open=1), 200, owner="team")
+        assert (incident.owner, incident.note, incident.status) == ("ann", "disk full", "acknowledged")
+        assert (incident.acknowledged_at, incident.acknowledged_by) == (150, "ann")
+
+    def test_two_trackers_at_once_open_one(self, control: Control) -> None:
+        """The key is the caller's, so the same incident is one row and one line."""
+        together(6, lambda _: control.incidents.upsert(_counted(), 100))
+        assert len(control.incidents.page().items) == 1
+        assert len(control.incidents.timeline("i-1")) == 1
+
+
+class TestPatch:
+    def test_acknowledging_counts_once(self, control: Control) -> None:
+        """Time to act is measured to the first acknowledgement."""
+        control.incidents.upsert(_counted(), 100)
+        control.incidents.patch("i-1", 150, "ann", acknowledge=True)
+        incident = control.incidents.patch("i-1", 160, "bob", acknowledge=True)
+        assert (incident.status, incident.acknowledged_at, incident.acknowledged_by) == ("acknowledged", 150, "ann")
+
+    def test_acknowledging_a_resolved_one_does_not_open_it(self, control: Control) -> None:
+        """It stays resolved, and the timeline says who looked."""
+        control.incidents.upsert(_counted(open=0), 100)
+        assert control.incidents.patch("i-1", 150, "ann", acknowledge=True).status == "resolved"
+
+    def test_a_patch_that_says_nothing_changes_nothing(self, control: Control) -> None:
+        """Fields left out stay; the same owner and note again write no line."""
+        control.incidents.upsert(_counted(), 100, owner="team")
+        before = control.incidents.timeline("i-1")
+        assert control.incidents.patch("i-1", 150, "ann", owner="team", note="") == control.incidents.get("i-1")
+        assert control.incidents.timeline("i-1") == before
+
+    def test_every_change_is_on_the_timeline(self, control: Control) -> None:
+        """Who, when and what, oldest first."""
+        control.incidents.upsert(_counted(), 100)
+        control.incidents.patch("i-1", 150, "ann", owner="bob", note="see ticket", acknowledge=True)
+        control.incidents.enter("i-1", 160, "bob", "replay r-1 started")
+        control.incidents.enter("i-1", 160, "bob", "replay r-1 started")
+        lines = [(entry.at, entry.who, entry.what) for entry in control.incidents.timeline("i-1")][1:]
+        assert lines == [
+            (150, "ann", "acknowledged"),
+            (150, "ann", "owner: bob"),
+            (150, "ann", "note: see ticket"),
+            (160, "bob", "replay r-1 started"),
+        ]
+
+    def test_an_unknown_incident_is_named(self, control: Control) -> None:
+        """Each way to ask for it says which one is missing."""
+        asks = (
+            lambda: control.incidents.get("i-9"),
+            lambda: control.incidents.timeline("i-9"),
+            lambda: control.incidents.patch("i-9", 1, "ann"),
+            lambda: control.incidents.enter("i-9", 1, "ann", "x"),
+        )
+        for ask in asks:
+            with pytest.raises(NotFound, match="i-9"):
+                ask()
+
+
+class TestPages:
+    def _fill(self, control: Control) -> None:
+        with control.transaction() as books:
+            for number in range(7):
+                books.incidents.upsert(_counted(number, open=number % 2, flow="ab"[number % 2]), 100 + number // 2)
+
+    def test_pages_follow_each_other_newest_first_without_gap_or_repeat(self, control: Control) -> None:
+        """Also where several opened at the same moment, and when new ones open between two pages."""
+        self._fill(control)
+        first = control.incidents.page(limit=3)
+        control.incidents.upsert(_counted(99), 999)
+        second = control.incidents.page(limit=3, cursor=first.cursor)
+        third = control.incidents.page(limit=3, cursor=second.cursor)
+        ids = [incident.id for page in (first, second, third) for incident in page.items]
+        assert ids == ["i-6", "i-5", "i-4", "i-3", "i-2", "i-1", "i-0"]
+        assert third.cursor == ""
+
+    def test_filters_by_status_and_flow(self, control: Control) -> None:
+        """Any of the statuses given; none given means all."""
+        self._fill(control)
+        assert {incident.status for incident in control.incidents.page(status=["resolved"]).items} == {"resolved"}
+        assert len(control.incidents.page(status=["resolved", "open"]).items) == 7
+        assert [incident.id for incident in control.incidents.page(flow="b").items] == ["i-5", "i-3", "i-1"]
+        assert control.incidents.page(status=["acknowledged"]).items == []
+
+    @pytest.mark.parametrize("cursor", ["?", "bm90anNvbg", "WzEsMl0", "W10", "é"])
+    def test_a_cursor_that_is_not_ours_is_refused(self, control: Control, cursor: str) -> None:
+        """Never a wrong page, never a stack trace of a decoder."""
+        with pytest.raises(Invalid, match="is not a cursor"):
+            control.incidents.page(cursor=cursor)
