@@ -1,0 +1,93 @@
+"""The side of the firehose collector that publishes canaries and looks at the trace queue's depth.
+
+It has a connection of its own: when the broker runs out of memory or disk it stops reading from connections that
+publish, and the acks of the trace queue must not wait behind a canary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pika
+
+from collectors.rabbitmq_config import FirehoseConfig
+from collectors.rabbitmq_connect import closed, opened, working
+from collectors.rabbitmq_watch import Watch
+
+FULL = 0.9
+"""From this part of `max_length` on the trace queue may have given up records between two looks."""
+
+
+class Canaries:
+    """Declares what the collector owns, then publishes a canary every `canary_every` seconds when ticked."""
+
+    def __init__(
+        self,
+        config: FirehoseConfig,
+        at: pika.URLParameters,
+        watch: Watch,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.depth = 0
+        """Records waiting in the trace queue at the last tick."""
+        self._config, self._at, self._watch = config, at, watch
+        self._clock, self._monotonic = clock, monotonic
+        self._due = monotonic()
+        self._blocked = False
+        with opened(at) as connection:
+            connection.add_on_connection_blocked_callback(lambda *_: self._alarmed(True))
+            connection.add_on_connection_unblocked_callback(lambda *_: self._alarmed(False))
+            self._connection, self._channel = connection, connection.channel()
+            self._declare()
+
+    def tick(self) -> float:
+        """Publish when due; answers the seconds until the next one is. Raises `Unavailable`."""
+        now = self._monotonic()
+        if now >= self._due:
+            self._due = now + self._config.canary_every
+            with working(self._at):
+                self._connection.process_data_events(0)
+                if not self._blocked:
+                    self._look()
+                    self._publish(now)
+        return max(0.0, self._due - now)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        closed(self._connection)
+
+    def _declare(self) -> None:
+        config = self._config
+        self._channel.exchange_declare(config.canary_exchange, "fanout", durable=True)
+        self._channel.queue_declare(
+            config.trace_queue,
+            durable=True,
+            arguments={
+                # Traces are not persistent messages: a classic queue loses them at a restart. A stream got none at all.
+                "x-queue-type": "quorum",
+                # A second instance stands by instead of taking half of the traces.
+                "x-single-active-consumer": True,
+                # A collector that is gone for good must not fill the broker's disk.
+                "x-max-length": config.max_length,
+                "x-expires": config.expires * 1000,
+            },
+        )
+        self._channel.queue_bind(config.trace_queue, config.canary_exchange, "")
+        for key in config.bindings():
+            self._channel.queue_bind(config.trace_queue, "amq.rabbitmq.trace", key)
+
+    def _look(self) -> None:
+        """How deep the trace queue is. Near its limit it may have dropped its oldest records unseen."""
+        found = self._channel.queue_declare(self._config.trace_queue, passive=True)
+        self.depth = found.method.message_count
+        if self.depth >= FULL * self._config.max_length:
+            self._watch.broken()
+
+    def _publish(self, now: float) -> None:
+        body = msgspec.json.encode(self._watch.sent(now, self._clock()))
+        self._channel.basic_publish(self._config.canary_exchange, "", body, pika.BasicProperties(delivery_mode=2))
+
+    def _alarmed(self, blocked: bool) -> None:
+        self._blocked = blocked
