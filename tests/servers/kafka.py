@@ -119,6 +119,9 @@ class Kafka:
             "share.coordinator.state.topic.num.partitions": "1",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
+            # A broker that was killed is registered anew only when its old session has ended.
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "500",
             # Memory: the cleaner alone would take 128 MB of heap, and every index file 10 MB.
             "log.cleaner.dedupe.buffer.size": "4194304",
             "log.index.size.max.bytes": "1048576",

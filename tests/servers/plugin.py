@@ -151,4 +151,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if wanted:
         terminalreporter.section("not tested for want of a server")
         for reason, count in sorted(wanted.items()):
-            terminalreporter.write_line(f"{count} tests: {reason}")
+            terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
