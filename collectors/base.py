@@ -51,7 +51,8 @@ class Collector(Protocol):
         ...
 
     def commit(self, raws: Sequence[Raw]) -> None:
-        """Never read these again. Idempotent; called only after the tracker said yes."""
+        """Never read these again. Idempotent; called only after the tracker said yes. Of each raw only `position`
+        is left: the runner does not hold payloads that long."""
         ...
 
     def sources(self) -> Sequence[SourceRef]:
@@ -59,7 +60,7 @@ class Collector(Protocol):
         ...
 
     def lag(self) -> Lag:
-        """How far behind the last `read` left it."""
+        """How far behind it is now, after everything that `read` returned. The runner asks often: no long calls."""
         ...
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ class Emitter:
         clock: Clock | None = None,
     ) -> None:
         clock = clock or steady()
-        self._reader, self._clock = reader, clock
+        self._reader, self.clock = reader, clock
         self._encoder = msgspec.json.Encoder()
         self._spool = Spool(Path(spool), limit=limit, clock=clock)
         standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.damaged)
@@ -103,14 +103,19 @@ class Emitter:
         `CHUNK` observations a part may have been taken; a line that comes twice counts once.)"""
         return self._put(observations, self._spool.offer)
 
-    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None) -> None:
+    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
         """Announce sources. A client: from now on everything that happens there is emitted; adds to those it has.
-        A reader gives its `lag` each time: exactly these sources, all that happened up to now - lag was emitted."""
+
+        A reader gives its `lag` each time: exactly these sources, and all that happened until `at` - lag was emitted.
+        `at` is when the lag was taken, by `clock`; default now.
+        """
         if not self._reader:
             self._sources.add(sources)
             return
+        lag = lag or Lag()
         self._sources.replace(sources)
-        self._spool.append(Kind.mark, b"", at=self._clock() - (lag or Lag()).ms * 1000)
+        self._sender.behind = lag.backlog
+        self._spool.append(Kind.mark, b"", at=(self.clock() if at is None else at) - lag.ms * 1000)
 
     def sign_off(self, sources: Sequence[SourceRef]) -> None:
         """Nothing can happen on these any more (the process ends, the queue is deleted). Told to the tracker after

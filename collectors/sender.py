@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from collectors.batch import Batch, Bounds, next_batch, payload
 from collectors.clock import Clock
 from collectors.delivery import Answer, Delivery, Outcome
 from collectors.logs import logger
+from collectors.rejects import Rejects
 from collectors.sources import Sources
 from collectors.spool import Spool
 from collectors.standing import Pending, Standing, save
@@ -71,6 +71,8 @@ class Sender:
         self.counts = Counts()
         self.acknowledged = threading.Condition()
         """Notified whenever the tracker said yes."""
+        self.behind = 0
+        """How many records a reader has not read yet, for the report's `backlog`."""
         self._spool, self._standing, self._sources, self._delivery = spool, standing, sources, delivery
         self._reader, self._pace, self._bounds, self._clock = reader, pace, bounds, clock
         self._path = spool.folder / "standing.json"
@@ -187,7 +189,7 @@ class Sender:
         report = msgspec.structs.replace(
             pending.report,
             lag_ms=self.lag(pending.reached),
-            backlog=max(0, self._spool.backlog - pending.report.events),
+            backlog=max(0, self._spool.backlog - pending.report.events) + self.behind,
         )
         self.counts.sent += report.events
         answer = self._delivery.send(lines, report)
@@ -230,7 +232,7 @@ class Sender:
             self._keep(None, self._standing.sources)
             return
         self._log.error("lines too large for the tracker: given up, see rejected.ndjson", reason=answer.reason)
-        _set_aside(self._spool.folder / "rejected.ndjson", lines)
+        Rejects(self._spool.folder / "rejected.ndjson").keep_lines(lines)
         report = msgspec.structs.replace(
             pending.report, events=0, dropped=pending.report.dropped + pending.report.events
         )
@@ -252,10 +254,3 @@ class Sender:
         self.counts.last_error = answer.reason
         advice = "check URL and token" if answer.outcome is Outcome.refused else "will try again"
         self._log.warning("tracker does not take reports; the spool keeps them", reason=answer.reason, advice=advice)
-
-
-def _set_aside(path: Path, lines: bytes, limit: int = 16 * 2**20) -> None:
-    """Keep rejected lines for a person to look at, up to `limit` bytes; beyond that they are only counted."""
-    with path.open("ab") as file:
-        if file.tell() + len(lines) <= limit:
-            file.write(lines)

@@ -29,7 +29,7 @@ class Emits(Protocol):
         """In the spool when this returns."""
         ...
 
-    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None) -> None:
+    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
         """From now on everything that happens on these sources is emitted."""
         ...
 

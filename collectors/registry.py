@@ -1,0 +1,49 @@
+"""Which kinds of collectors there are. A kind is imported when a configuration names it, so that an installation
+needs only the client libraries of the systems it watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from collectors.base import Collector
+from collectors.errors import ConfigInvalid, MissingExtra
+
+Factory = Callable[[str, Mapping[str, Any]], Collector]
+"""(name, settings without name and kind) -> collector. Raises `ConfigInvalid` naming the key; connects later."""
+
+
+class Kind(NamedTuple):
+    """`module:function` of the factory; the extra that brings `library` (none: the base does). `name_inside`: the
+    factory takes the name as a setting like the others."""
+
+    factory: str
+    extra: str = ""
+    library: str = ""
+    name_inside: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "memory": Kind("collectors.memory:tail"),
+    "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka"),
+    "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka"),
+    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True),
+}
+
+
+def factory(kind: str) -> Factory:
+    """The factory of a kind. Raises `ConfigInvalid` for an unknown one, `MissingExtra` when its library is missing."""
+    found = KINDS.get(kind)
+    if found is None:
+        raise ConfigInvalid(f"unknown kind {kind!r}; there are {', '.join(sorted(KINDS))}")
+    module, _, function = found.factory.partition(":")
+    try:
+        made = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == found.library:
+            raise MissingExtra(kind, found.extra, found.library) from error
+        raise
+    if found.name_inside:
+        return lambda name, config: made({**config, "name": name})
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,194 @@
+"""The one loop that every collector runs in: read, decode, emit, and commit once the tracker said yes."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from collectors.base import Collector, Observation, Raw
+from collectors.clock import Clock, now_micros
+from collectors.emitter import Emitter
+from collectors.errors import CollectorError, Unavailable, Undecodable
+from collectors.logs import logger
+from collectors.rejects import Rejects
+from collectors.spool import REFUSED
+
+_FIRST_FEW = 5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """`read`: records per read; `wait`: seconds that a read may wait; `in_flight`: records read and not committed;
+    `backoff`: first and longest pause (s) while the system is unavailable, full jitter; `vouch_every`: seconds."""
+
+    read: int = 1000
+    wait: float = 0.2
+    in_flight: int = 50_000
+    backoff: tuple[float, float] = (0.2, 30.0)
+    vouch_every: float = 0.1
+
+
+@dataclass(frozen=True)
+class Health:
+    """A snapshot. Times in epoch microseconds; `last_read` is the last read that worked, 0 before the first."""
+
+    name: str
+    state: str = "starting"
+    last_read: int = 0
+    lag_ms: int = 0
+    backlog: int = 0
+    in_flight: int = 0
+    read: int = 0
+    committed: int = 0
+    undecodable: int = 0
+    failures: int = 0
+    last_error: str = ""
+
+
+class Runner:
+    """Runs `collector` with `emitter` (a `reader`) until `stop`; both are closed at the end. Records that cannot be
+    decoded are kept in `rejects`, a file. `clock` dates the health snapshot, `chance` gives the jitter.
+
+    Commits come in the order of reads, each after the tracker's yes. Reading pauses at `in_flight` uncommitted
+    records and when the spool is full, so a tracker that is away stops the reading and loses nothing: the system
+    holds what was not read, and says so by its lag.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        collector: Collector,
+        emitter: Emitter,
+        rejects: Path,
+        *,
+        bounds: Bounds | None = None,
+        clock: Clock = now_micros,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.health = Health(name)
+        self._collector, self._emitter, self._rejects = collector, emitter, Rejects(rejects)
+        self._bounds, self._clock, self._chance = bounds or Bounds(), clock, chance
+        self._flying: deque[tuple[int, list[Raw]]] = deque()
+        self._stopping = threading.Event()
+        self._vouched_at = -self._bounds.vouch_every
+        self._log = logger("collectors.runner").bind(collector=name)
+
+    def run(self, grace: float = 10.0) -> None:
+        """Until `stop`, or until the collector says that trying again is no use: that error is raised at the end.
+        Then finish: what was read is delivered and committed within `grace` seconds, the rest comes again."""
+        try:
+            while not self._stopping.is_set():
+                self._round()
+        except CollectorError as error:
+            self._log.error("collector stopped: trying again would not help", error=str(error))
+            self._note(state="failed", last_error=str(error))
+            raise
+        finally:
+            self._finish(grace)
+
+    def stop(self) -> None:
+        """Finish and return from `run`. From any thread or signal handler."""
+        self._stopping.set()
+
+    def _round(self) -> None:
+        try:
+            self.step()
+        except Unavailable as error:
+            self._back_off(error)
+
+    def step(self) -> int:
+        """One round; how many records it read. Raises what the collector raises."""
+        self._commit()
+        if self.health.in_flight >= self._bounds.in_flight:
+            self._emitter.wait(self._flying[0][0], self._bounds.wait)
+            return 0
+        raws = self._collector.read(self._bounds.read, self._bounds.wait)
+        if raws:
+            self._take(raws)
+        if not self._stopping.is_set():
+            self._vouch()
+        self._note(state="running", last_read=self._clock(), failures=0, last_error="")
+        return len(raws)
+
+    def _take(self, raws: Sequence[Raw]) -> None:
+        seen: list[Observation] = []
+        for raw in raws:
+            seen += self._decoded(raw)
+        position = self._emitter.offer(seen)
+        while position == REFUSED and not self._stopping.is_set():
+            self._note(state="waiting", last_error="spool full: waiting for the tracker")
+            self._emitter.wait(self._emitter.acknowledged + 1, self._bounds.wait)
+            position = self._emitter.offer(seen)
+        if position == REFUSED:
+            return  # not committed, so it comes again at the next start
+        self._flying.append((position, [msgspec.structs.replace(r, value=b"", headers={}, key=None) for r in raws]))
+        self._note(read=self.health.read + len(raws), in_flight=self.health.in_flight + len(raws))
+
+    def _decoded(self, raw: Raw) -> Sequence[Observation]:
+        try:
+            return self._collector.decode(raw)
+        except Undecodable as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - one record that breaks a decoder must not stop all others
+            reason = f"defect of the collector: {error!r}"
+        kept = self._rejects.keep(raw, reason)
+        self._note(undecodable=self.health.undecodable + 1)
+        if self.health.undecodable <= _FIRST_FEW:
+            self._log.warning("record set aside: it cannot be decoded", at=raw.position, reason=reason, kept=kept)
+        return ()
+
+    def _vouch(self) -> None:
+        """Everything read was emitted, so coverage may move: to the moment before the lag was asked for."""
+        at = self._emitter.clock()
+        if at - self._vouched_at < self._bounds.vouch_every * 1e6:
+            return
+        lag = self._collector.lag()
+        self._emitter.vouch(self._collector.sources(), lag, at)
+        self._vouched_at = at
+        self._note(lag_ms=lag.ms, backlog=lag.backlog)
+
+    def _commit(self) -> None:
+        done: list[Raw] = []
+        batches = 0
+        acknowledged = self._emitter.acknowledged
+        for position, raws in self._flying:
+            if position > acknowledged:
+                break
+            done += raws
+            batches += 1
+        if not done:
+            return
+        self._collector.commit(done)
+        for _ in range(batches):
+            self._flying.popleft()
+        self._note(in_flight=self.health.in_flight - len(done), committed=self.health.committed + len(done))
+
+    def _back_off(self, error: Unavailable) -> None:
+        first, longest = self._bounds.backoff
+        if str(error) != self.health.last_error:
+            self._log.warning("system unavailable; will try again", error=str(error))
+        pause = self._chance() * min(longest, first * 2 ** min(self.health.failures, 20))
+        self._note(state="unavailable", failures=self.health.failures + 1, last_error=str(error))
+        self._stopping.wait(pause)
+
+    def _finish(self, grace: float) -> None:
+        failed = self.health.state == "failed"
+        try:
+            self._emitter.flush(grace)
+            self._commit()
+        except CollectorError as error:
+            self._log.warning("last commit failed: these records come again", error=str(error))
+        finally:
+            self._emitter.close(timeout=0.1)
+            self._collector.close()
+            if not failed:
+                self._note(state="stopped")
+
+    def _note(self, **changes: object) -> None:
+        self.health = replace(self.health, **changes)  # type: ignore[arg-type]
