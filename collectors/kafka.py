@@ -17,11 +17,11 @@ from pydantic import Field
 from collectors.base import Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, Unavailable
-from collectors.kafka_client import REQUEST_TIMEOUT, Cluster, driver_errors, settings, translated
+from collectors.kafka_client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors, settings, translated
 from collectors.kafka_frontier import Frontier, Slot
 from collectors.kafka_positions import Positions
 from collectors.kafka_records import Decoder, Place, Route, Routes, raw_of
-from collectors.kafka_watch import GONE, View, Watch
+from collectors.kafka_watch import View, Watch
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
@@ -77,6 +77,7 @@ class KafkaTail:
         self._vouched_from: dict[Slot, int] = {}
         self._look_at = 0
         self._trouble: CollectorError | None = None
+        self._closed = False
 
     def read(self, limit: int, wait: float) -> list[Raw]:
         """See `Collector.read`. A partition that was added is read from its beginning within `look_every` seconds."""
@@ -126,9 +127,11 @@ class KafkaTail:
         return self._frontier.lag(self._ticks())
 
     def close(self) -> None:
-        """Close the connections; nothing is committed."""
-        with driver_errors(self._what):
-            self._consumer.close()
+        """Close the connections; nothing is committed. Closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            with driver_errors(self._what):
+                self._consumer.close()
 
     def _driver(self) -> dict[str, Any]:
         ours = self._config.driver(

@@ -34,6 +34,9 @@ PERMANENT = frozenset(
 )
 """Codes that trying again does not cure: somebody has to change the configuration or the cluster's ACLs."""
 
+GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+"""Codes that say that a topic or partition is not there (any more)."""
+
 PART = TypeVar("PART", bound="Part")
 
 

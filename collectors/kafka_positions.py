@@ -1,26 +1,62 @@
-"""Where a collector of ours stands, kept in the cluster itself: committed offsets of a group that nobody ever joins.
+"""Committed offsets of groups: other people's, to look at, and our own, where a collector's position is kept.
 
-Beside each offset stands the id of its topic, so that a topic that was deleted and made again under its name is known
-for a new one.
+A position is kept in the cluster itself, under a group that nobody ever joins. Beside each offset stands the id of its
+topic, so that a topic that was deleted and made again under its name is known for a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from collectors.kafka_client import REQUEST_TIMEOUT, driver_errors, translated
+from collectors.kafka_client import GONE, REQUEST_TIMEOUT, driver_errors, translated
 from collectors.kafka_frontier import Slot
-from collectors.kafka_watch import GONE
 
 KEEP_EVERY_TICKS = 3_600_000_000
 """Offsets of a group without members expire (`offsets.retention.minutes`, a week by default): say them again hourly."""
 
 
+class Committed(msgspec.Struct, frozen=True):
+    """A group's offset in one partition, the next to be read, and the note that was left beside it."""
+
+    offset: int
+    note: str = ""
+
+
+def committed(admin: AdminClient, group: str, slots: Iterable[Slot]) -> dict[Slot, Committed]:
+    """What `group` committed in `slots`; those without a commit are left out. Raises `Unavailable`, `ConfigInvalid`."""
+    wanted = [TopicPartition(*slot) for slot in slots]
+    if not wanted:
+        return {}
+    with driver_errors(f"group {group}"):
+        asked = admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=REQUEST_TIMEOUT
+        )
+        found = asked[group].result().topic_partitions
+    return {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in found if p.offset >= 0}
+
+
+def commit(admin: AdminClient, group: str, offsets: Mapping[Slot, Committed]) -> set[Slot]:
+    """Commit for a group without members; gives the partitions that took it (not those that are gone)."""
+    wanted = [TopicPartition(*slot, at.offset, metadata=at.note) for slot, at in offsets.items()]
+    if not wanted:
+        return set()
+    with driver_errors(f"group {group}"):
+        asked = admin.alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=REQUEST_TIMEOUT
+        )
+        answers = asked[group].result().topic_partitions
+    for answer in answers:
+        if answer.error is not None and answer.error.code() not in GONE:
+            raise translated(answer.error, f"group {group}, {answer.topic}/{answer.partition}")
+    return {(answer.topic, answer.partition) for answer in answers if answer.error is None}
+
+
 class Positions:
-    """The offsets of group `group`: next to be read, per partition. Raises `Unavailable` or `ConfigInvalid`."""
+    """Where a tail stands: the offsets of its own group. `kept`: next to be read, per partition."""
 
     def __init__(self, admin: AdminClient, group: str) -> None:
         self.kept: dict[Slot, int] = {}
@@ -32,36 +68,15 @@ class Positions:
         """Look up `slots`; what is found for the topics' present `ids` is in `kept`. Gives the names of the topics
         that were read under this name before, whatever their id was then."""
         self._ids |= ids
-        wanted = [TopicPartition(*slot) for slot in slots]
-        with driver_errors(f"group {self._group}"):
-            asked = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group, wanted)], request_timeout=REQUEST_TIMEOUT
-            )
-            found = asked[self._group].result().topic_partitions
-        known = {place.topic for place in found if place.offset >= 0}
-        for place in found:
-            if place.offset >= 0 and place.metadata in (None, "", ids[place.topic]):
-                self.kept[place.topic, place.partition] = place.offset
-        return known
+        found = committed(self._admin, self._group, slots)
+        self.kept |= {slot: at.offset for slot, at in found.items() if at.note in ("", ids[slot[0]])}
+        return {topic for topic, _ in found}
 
     def keep(self, ahead: Mapping[Slot, int]) -> None:
         """Remember these offsets for the next start. A partition that is gone is passed over."""
-        offsets = [
-            TopicPartition(topic, number, offset, metadata=self._ids.get(topic, ""))
-            for (topic, number), offset in ahead.items()
-        ]
-        if not offsets:
-            return
-        with driver_errors(f"group {self._group}"):
-            asked = self._admin.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group, offsets)], request_timeout=REQUEST_TIMEOUT
-            )
-            answers = asked[self._group].result().topic_partitions
-        for answer in answers:
-            if answer.error is None:
-                self.kept[answer.topic, answer.partition] = answer.offset
-            elif answer.error.code() not in GONE:
-                raise translated(answer.error, f"group {self._group}, {answer.topic}/{answer.partition}")
+        offsets = {slot: Committed(offset, self._ids.get(slot[0], "")) for slot, offset in ahead.items()}
+        for slot in commit(self._admin, self._group, offsets):
+            self.kept[slot] = ahead[slot]
 
     def keep_alive(self, now: int) -> None:
         """Say all offsets again when it is time, so that those of quiet partitions do not expire. `now` in ticks."""

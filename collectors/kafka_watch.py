@@ -10,13 +10,11 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 import msgspec
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from collectors.kafka_client import REQUEST_TIMEOUT, driver_errors
+from collectors.kafka_client import GONE, REQUEST_TIMEOUT, driver_errors
 from collectors.kafka_frontier import Slot
-
-GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 
 
 class View(msgspec.Struct, frozen=True):
