@@ -198,9 +198,12 @@ def _translate(error: exc.SQLAlchemyError, name: str) -> ControlError:
 def to_json(value: object) -> str:
     """JSON as kept in columns; msgspec structs become objects. Not-a-number is refused: PostgreSQL could not read it.
 
-    ASCII only: an escaped NUL or lone surrogate in an id can be kept, a bare one cannot.
+    ASCII only: an escaped NUL or lone surrogate in an id can be kept, a bare one cannot. Raises `Invalid`.
     """
-    return json.dumps(value, allow_nan=False, separators=(",", ":"), default=msgspec.to_builtins)
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=msgspec.to_builtins)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"a value cannot be stored as JSON: {error}") from error
 
 
 def lock(session: Session, name: str) -> None:

@@ -84,10 +84,11 @@ class TestLife:
             with pytest.raises(NotFound, match="r-9"):
                 ask()
 
-    def test_what_is_not_json_is_refused(self, control: Control) -> None:
+    @pytest.mark.parametrize("value", [float("nan"), object(), {(1, 2): 3}])
+    def test_what_is_not_json_is_refused(self, control: Control, value: object) -> None:
         """Not-a-number would be readable in one database and not in the other."""
-        with pytest.raises(Invalid, match="cannot be stored"):
-            control.replays.create(request(plan={"cost": float("nan")}), 100)
+        with pytest.raises(Invalid, match="cannot be stored as JSON"):
+            control.replays.create(request(plan={"cost": value}), 100)
 
     def test_pages_and_filters(self, control: Control) -> None:
         """Newest first; by status, flow and incident; cursor after cursor."""
