@@ -64,7 +64,8 @@ def _missing(
     if first.by == "drop":
         reasons = sorted({e.reason for e in facts.events if e.hop in facts.lossy and e.reason})
         return f"{_hops(facts.lossy, spec)} dropped it ({', '.join(reasons)}), so {first.name} cannot happen; {copy}"
-    last = max(facts.seen, key=lambda i: facts.seen[i].at, default=None)
+    before = [i for i in facts.seen if i in spec.paths.ancestors[first.index]]
+    last = max(before, key=lambda i: (facts.seen[i].at, spec.paths.order.index(i)), default=None)
     passed = f"It passed {spec.checkpoints[last].name} and then" if last is not None else "It"
     if first.status == Status.short:
         return f"{passed} reached fewer nodes at {first.name} than its quorum, {after}; {copy}"

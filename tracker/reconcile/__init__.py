@@ -1,1 +1,5 @@
-"""Folds new events into message states, gives verdicts, opens and resolves findings."""
+"""Folds new events into message states, gives verdicts, opens and resolves findings and incidents."""
+
+from tracker.reconcile.reconciler import PassResult, Reconciler, now_us
+
+__all__ = ["PassResult", "Reconciler", "now_us"]

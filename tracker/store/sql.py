@@ -6,6 +6,17 @@ from functools import cache
 from importlib import resources
 
 
+TIME_IN_ID = """multiIf(
+        match(message_id, '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-7[0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$'),
+        toInt64(reinterpretAsUInt64(reverse(unhex(substring(replaceAll(message_id, '-', ''), 1, 12)))) * 1000),
+        match(message_id, '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'),
+        arraySum((letter, worth) -> toInt64(position('0123456789ABCDEFGHJKMNPQRSTVWXYZ', letter) - 1) * worth,
+            extractAll(substring(message_id, 1, 10), '.'),
+            arrayMap(place -> bitShiftLeft(toInt64(1), 5 * (9 - place)), range(10))) * 1000,
+        toInt64(0))"""
+"""SQL of `tracker.model.origin.time_in_id`: microseconds in a UUIDv7 or ULID, else 0."""
+
+
 @cache
 def question(name: str) -> str:
     """The text of `queries/NAME.sql`, without its opening comment. `{db}` in it stands for the database."""
@@ -19,6 +30,6 @@ def question(name: str) -> str:
 def ask(name: str, database: str, **pieces: str) -> str:
     """The question with the database and generated SQL pieces filled in; values always go as parameters."""
     text = question(name)
-    for key, piece in {"db": database, **pieces}.items():
+    for key, piece in {"db": database, "time_in_id": TIME_IN_ID, **pieces}.items():
         text = text.replace("{" + key + "}", piece)
     return text

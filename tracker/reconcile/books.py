@@ -1,0 +1,89 @@
+"""The books of one flow, compared: produced and orphans from the events, verdicts from the states, blind spots from
+coverage. All of them as the last finished pass left them, so that they can be held against each other at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from tracker.control import Control
+from tracker.model.coverage import GRACE, Coverage
+from tracker.model.errors import Invalid
+from tracker.model.spec import FlowSpec
+from tracker.store import Store
+from tracker.store.answers import Window
+from tracker.store.bounds import Bounds, from_json
+
+MAX_WINDOWS = 1000
+
+
+class BlindSpot(msgspec.Struct, frozen=True):
+    """A span, µs, in which nobody vouches for (hop, stage), and why."""
+
+    hop: str
+    stage: str
+    start: int
+    end: int
+    cause: str
+    source: str = ""
+
+
+class Reconciliation(msgspec.Struct, frozen=True):
+    """Counts over the messages whose origin lies in [start, end), and per window. `as_of` is the last pass's `now`."""
+
+    flow: str
+    produced: int
+    orphans: int
+    verdicts: dict[str, int]
+    conserved: bool
+    as_of: int
+    blind_spots: list[BlindSpot]
+    windows: list[Window]
+
+
+def reconcile(
+    store: Store, control: Control, spec: FlowSpec, start: int, end: int, step: int | None = None
+) -> Reconciliation:
+    """The reconciliation of a flow. `step` (µs) cuts windows, at most 1,000; without it there is one.
+
+    Raises Invalid when the span is empty or would need more windows.
+    """
+    if end <= start:
+        raise Invalid("`to` must lie after `from`")
+    if step is not None and (step <= 0 or -(-(end - start) // step) > MAX_WINDOWS):
+        raise Invalid(f"at most {MAX_WINDOWS} windows: use a longer `step` or a shorter span")
+    last = control.passes.last_finished()
+    bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
+    rows = store.reconciliation(spec, bounds, number, start, end, step or max(end, 1))
+    verdicts: dict[str, int] = {}
+    for row in rows:
+        for verdict, count in row.verdicts.items():
+            verdicts[verdict] = verdicts.get(verdict, 0) + count
+    produced, orphans = sum(r.produced for r in rows), sum(r.orphans for r in rows)
+    return Reconciliation(
+        flow=spec.flow,
+        produced=produced,
+        orphans=orphans,
+        verdicts=verdicts,
+        conserved=all(r.produced + r.orphans == sum(r.verdicts.values()) for r in rows),
+        as_of=as_of,
+        blind_spots=blind_spots(spec, store.coverage(spec), start, min(end, as_of), as_of),
+        windows=rows if step else [],
+    )
+
+
+def blind_spots(spec: FlowSpec, coverage: Coverage, start: int, end: int, now: int) -> list[BlindSpot]:
+    """Every hole of every checkpoint's coverage in [start, end]. The last moments before `now` are no blind spot yet."""
+    end = min(end, now - GRACE)
+    places = {(hop, c.stage.value) for c in spec.checkpoints for hop in c.hop}
+    return [spot for hop, stage in sorted(places) for spot in _holes(coverage, hop, stage, start, end, now)]
+
+
+def _holes(coverage: Coverage, hop: str, stage: str, start: int, end: int, now: int) -> Iterable[BlindSpot]:
+    while start < end:
+        hole = coverage.hole(hop, stage, start, end, now)
+        if hole is None or hole.end <= hole.start:
+            return
+        yield BlindSpot(hop, stage, hole.start, hole.end, hole.cause, hole.source)
+        start = max(hole.end, start + 1)

@@ -1,0 +1,116 @@
+"""Coverage reports folded into runs: contiguous stretches that a collector vouches for on one source.
+
+A report is dated by the tracker, `received - lag`. Two reports of one collector and epoch whose sequences are
+neighbours vouch for all the time between them, unless the later one says that events were dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+from msgspec import structs
+
+from tracker.model.coverage import Coverage
+from tracker.model.spec import FlowSpec
+from tracker.store.answers import Run, coverage_of
+
+Key = tuple[str, str, str, str, str, str, int]
+"""flow, hop, stage, source, evidence, collector, epoch."""
+
+
+class Cover:
+    """All runs that are known. `fold` takes reports in any order and number; `changed` is what has to be stored."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._runs: dict[Key, list[Run]] = {}
+        self.changed: dict[tuple[Key, int], Run] = {}
+        for run in runs:
+            self._runs.setdefault(_key(run), []).append(run)
+        for key in self._runs:
+            self._runs[key] = _joined(self._runs[key])
+
+    def fold(self, reports: Iterable[Mapping[str, Any]]) -> None:
+        """Take in reports as `Passing.new_reports` gives them."""
+        for report in reports:
+            at = report["received"] - report["lag_ms"] * 1000
+            for source in report["sources"]:
+                self._take(source, report, at, signed_off=False)
+            for source in report["signed_off"]:
+                self._take(source, report, at, signed_off=True)
+
+    def _take(self, source: Mapping[str, str], report: Mapping[str, Any], at: int, signed_off: bool) -> None:
+        run = Run(
+            flow=source["flow"],
+            hop=source["hop"],
+            stage=source["stage"],
+            source=source["source"],
+            evidence=source["evidence"] or "message",
+            collector=report["collector"],
+            epoch=report["epoch"],
+            first_sequence=report["sequence"],
+            last_sequence=report["sequence"],
+            start=at,
+            end=at,
+            signed_off=signed_off,
+            broken=report["dropped"] > 0,
+        )
+        key = _key(run)
+        runs = self._runs.setdefault(key, [])
+        if any(r.first_sequence <= run.first_sequence <= r.last_sequence for r in runs):
+            return
+        self._runs[key] = _joined([*runs, run])
+        for other in self._runs[key]:
+            if other.first_sequence <= run.first_sequence <= other.last_sequence:
+                self.changed[key, other.first_sequence] = other
+
+    def coverage(self, spec: FlowSpec, heard: Mapping[tuple[str, str, str], int]) -> Coverage:
+        """What is vouched for in one flow."""
+        mine = [run for key, runs in self._runs.items() if key[0] == spec.flow for run in runs]
+        return coverage_of(spec, mine, {(h, s): at for (flow, h, s), at in heard.items() if flow == spec.flow})
+
+    def take_changed(self) -> list[Run]:
+        """The runs that changed since the last call."""
+        changed, self.changed = list(self.changed.values()), {}
+        return changed
+
+
+def _key(run: Run) -> Key:
+    return (run.flow, run.hop, run.stage, run.source, run.evidence, run.collector, run.epoch)
+
+
+def _joined(runs: Iterable[Run]) -> list[Run]:
+    """Neighbouring and overlapping runs as one; a broken one is never joined to what came before it."""
+    joined: list[Run] = []
+    for run in sorted(runs, key=lambda r: (r.first_sequence, r.last_sequence)):
+        last = joined[-1] if joined else None
+        overlaps = last is not None and run.first_sequence <= last.last_sequence
+        follows = last is not None and run.first_sequence == last.last_sequence + 1 and not run.broken
+        if last is not None and (overlaps or follows):
+            newer = run.last_sequence > last.last_sequence
+            joined[-1] = structs.replace(
+                last,
+                last_sequence=max(last.last_sequence, run.last_sequence),
+                start=min(last.start, run.start),
+                end=max(last.end, run.end),
+                signed_off=run.signed_off if newer else last.signed_off,
+            )
+        else:
+            joined.append(run)
+    return joined
+
+
+def columns(runs: list[Run], number: int) -> pa.Table:
+    """Runs as rows of the coverage table, as pass `number` left them."""
+    data: dict[str, Any] = {
+        name: [getattr(run, name) for run in runs]
+        for name in ("flow", "hop", "stage", "source", "evidence", "collector", "signed_off", "broken")
+    }
+    for name in ("epoch", "first_sequence", "last_sequence"):
+        data[name] = pa.array([getattr(run, name) for run in runs], pa.uint64())
+    data["tenant"] = [""] * len(runs)
+    data["start_at"] = pa.array([run.start for run in runs], pa.int64())
+    data["end_at"] = pa.array([run.end for run in runs], pa.int64())
+    data["pass"] = pa.array([number] * len(runs), pa.uint64())
+    return pa.table(data)

@@ -1,0 +1,255 @@
+"""The reconciler: pass after pass, what is new and what is due becomes states, verdicts, findings, incidents.
+
+The order of writes in a pass is states, findings, incidents, coverage, and last the pass row. A pass that was cut
+short is done again with the same number, `now` and bounds, and then leaves the same rows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from tracker.control import Control
+from tracker.control.flows import FlowVersion, in_force
+from tracker.control.passes import Pass
+from tracker.model.coverage import Coverage
+from tracker.model.errors import TrackerError
+from tracker.model.event import Event, Range
+from tracker.model.spec import FlowSpec, load_spec
+from tracker.reconcile.cover import Cover, columns
+from tracker.reconcile.exceptions import Bench, Judged, judge_batch, with_verdicts
+from tracker.reconcile.incidents import Incidents
+from tracker.store import Store
+from tracker.store.bounds import Bounds, from_json
+from tracker.store.shape import Shape
+
+log = structlog.get_logger()
+
+LIMIT = 2_000_000
+"""About how many new rows a pass takes on at most."""
+BATCH = 5_000
+"""How many messages are handed to the reference judge at once."""
+
+
+def now_us() -> int:
+    """The tracker's clock: epoch microseconds."""
+    return time.time_ns() // 1000
+
+
+class PassResult(msgspec.Struct, frozen=True):
+    """What one pass did. `number` is 0 when there was nothing to do."""
+
+    number: int = 0
+    messages: int = 0
+    opened: int = 0
+    recovered: int = 0
+    withdrawn: int = 0
+    seconds: float = 0.0
+
+
+class Known(msgspec.Struct, frozen=True):
+    """One flow as the reconciler knows it: every version of its spec, and its bits."""
+
+    versions: list[FlowVersion]
+    specs: dict[int, FlowSpec]
+    checkpoint_bits: dict[tuple[str, str], int]
+    hop_bits: dict[str, int]
+
+    @property
+    def newest(self) -> FlowVersion:
+        """The version that new messages are judged by."""
+        return self.versions[-1]
+
+    def spec_at(self, origin: int) -> FlowSpec:
+        """The spec in force at this origin time; the first version reaches back without limit."""
+        version = in_force(self.versions, origin) or self.versions[0]
+        return self.specs[version.version]
+
+
+class Reconciler:
+    """Runs passes. One at a time per installation; `run` is for a thread of its own."""
+
+    def __init__(self, store: Store, control: Control, clock: Callable[[], int] = now_us) -> None:
+        self._store, self._control, self._clock = store, control, clock
+        self._cover: Cover | None = None
+        self._heard: dict[tuple[str, str, str], int] = {}
+        self._flows: dict[str, Known] = {}
+        self._revision = -1
+        self._incidents: Incidents | None = None
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event, interval: float = 0.5) -> None:
+        """Pass after pass until `stop`; what fails is logged and tried again, with more patience each time."""
+        patience = interval
+        while not stop.is_set():
+            try:
+                result = self.run_pass()
+            except TrackerError as error:
+                log.error("reconciler.pass_failed", error=str(error), again_in_s=patience)
+                self._cover = None
+                stop.wait(patience)
+                patience = min(patience * 2, 30.0)
+                continue
+            patience = interval
+            if result.opened or result.recovered or result.withdrawn:
+                log.info("reconciler.pass", **msgspec.structs.asdict(result))
+            stop.wait(max(interval - result.seconds, 0.01))
+
+    def run_pass(self) -> PassResult:
+        """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due."""
+        started = time.monotonic()
+        self._load()
+        work = self._control.passes.unfinished() or self._begin()
+        if work is None:
+            return PassResult(seconds=time.monotonic() - started)
+        result = self._carry_out(work, from_json(work.bounds))
+        self._control.passes.finish(work.number, self._clock())
+        return msgspec.structs.replace(result, seconds=time.monotonic() - started)
+
+    def _begin(self) -> Pass | None:
+        last = self._control.passes.last_finished()
+        before = from_json(last.bounds) if last else Bounds()
+        bounds = before.next(self._store.stored_since(before.floor), last.started_at if last else 0, LIMIT)
+        now = max(self._clock(), last.started_at + 1 if last else 0)
+        if bounds.empty and not self._store.due_flows(bounds, now):
+            return None
+        return self._control.passes.begin(now, msgspec.to_builtins(bounds, str_keys=True))
+
+    # --- one pass -------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, work: Pass, bounds: Bounds) -> PassResult:
+        cover, incidents = self._load()
+        heard = self._store.heard(bounds)
+        for h in heard:
+            place = (h.flow, h.hop, h.stage)
+            self._heard[place] = max(self._heard.get(place, 0), h.received_at)
+        cover.fold(self._store.new_reports(bounds))
+        with_events = {h.flow for h in heard}
+        ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
+        touched = with_events | ranged | set(self._store.due_flows(bounds, work.started_at))
+        total = PassResult(work.number)
+        for flow in sorted(touched & set(self._flows)):
+            done = self._flow(work, bounds, self._flows[flow], flow in with_events, incidents)
+            total = msgspec.structs.replace(
+                total,
+                messages=total.messages + done.messages,
+                opened=total.opened + done.opened,
+                recovered=total.recovered + done.recovered,
+                withdrawn=total.withdrawn + done.withdrawn,
+            )
+        self._settle(incidents, work.started_at)
+        self._store.remember_heard(heard)
+        runs = cover.take_changed()
+        self._store.keep("coverage", columns(runs, work.number))
+        return total
+
+    def _flow(
+        self, work: Pass, bounds: Bounds, known: Known, events: bool, incidents: Incidents
+    ) -> PassResult:
+        """Fold, judge and keep one flow's part of the pass."""
+        now, number = work.started_at, work.number
+        spec = known.specs[known.newest.version]
+        cover, _ = self._load()
+        coverage = cover.coverage(spec, self._heard)
+        shape = Shape(spec, known.checkpoint_bits, known.hop_bits, _in_force(known), _watermarks(spec, coverage, now))
+        targets = [
+            (hop, stage)
+            for hop, stage in self._store.range_targets(spec.flow)
+            if (hop, stage) in known.checkpoint_bits and not coverage.vouches(hop, stage)
+        ]
+        messages = self._store.fold(shape, bounds, number, now, events, targets)
+        self._store.keep_plain(number, now)
+        result = PassResult(number, messages)
+        after = ""
+        while True:
+            states = self._store.exceptional(after, BATCH)
+            if not states.num_rows:
+                return result
+            ids = states["message_id"].to_pylist()
+            after = ids[-1]
+            observed = self._store.events_of(spec.flow, ids, bounds)
+            bench = Bench(now, known.spec_at, coverage, self._ranges(spec.flow, observed),
+                          lambda hop, stage, kind: incidents.belongs_to(spec.flow, hop, stage, kind, number, now))  # fmt: skip
+            before = self._store.findings_of(spec.flow, ids, number)
+            judged = judge_batch(bench, states.to_pylist(), observed, before)
+            self._keep(states, judged, number, now)
+            incidents.touched.update(f.incident for f in judged.findings)
+            result = msgspec.structs.replace(
+                result,
+                opened=result.opened + judged.opened,
+                recovered=result.recovered + judged.recovered,
+                withdrawn=result.withdrawn + judged.withdrawn,
+            )
+
+    def _keep(self, states: pa.Table, judged: Judged, number: int, now: int) -> None:
+        kept = with_verdicts(states, judged.rows)
+        self._store.keep("states", kept)
+        timed = kept.filter(pc.and_(pc.greater(kept["timer_at"], now), pc.equal(kept["timer_at"], kept["look_again"])))
+        self._store.keep("timers", timed.select(["tenant", "flow", "message_id", "pass"]).append_column(
+            "due_at", timed["timer_at"]))  # fmt: skip
+        self._store.keep_findings(judged.findings, number)
+
+    def _ranges(self, flow: str, observed: dict[str, list[Event]]) -> list[Range]:
+        """Ranges that touch the places at which these messages lie."""
+        if not self._store.range_targets(flow):
+            return []
+        places: dict[tuple[str, str], tuple[int, int]] = {}
+        for event in (e for events in observed.values() for e in events if e.offset is not None):
+            low, high = places.get((event.hop, event.partition), (event.offset, event.offset))
+            places[event.hop, event.partition] = (min(low, event.offset), max(high, event.offset))
+        return self._store.ranges_over(flow, [(h, p, low, high) for (h, p), (low, high) in places.items()])
+
+    def _settle(self, incidents: Incidents, now: int) -> None:
+        if incidents.touched:
+            owners = {flow: known.specs[known.newest.version].owner for flow, known in self._flows.items()}
+            incidents.settle(self._store.incident_counts(sorted(incidents.touched)), owners, now)
+
+    # --- what is known --------------------------------------------------------------------------------------------
+
+    def _load(self) -> tuple[Cover, Incidents]:
+        """Coverage, receipts and incidents as stored, once; specs whenever one changed."""
+        if self._cover is None or self._incidents is None:
+            self._cover = Cover(self._store.runs())
+            self._heard = self._store.last_heard()
+            self._incidents = Incidents(self._control)
+        revision = self._control.flows.revision()
+        if revision != self._revision:
+            self._flows = self._load_flows()
+            self._revision = revision
+        return self._cover, self._incidents
+
+    def _load_flows(self) -> dict[str, Known]:
+        by_flow: dict[str, list[FlowVersion]] = {}
+        for version in self._control.flows.versions():
+            if version.deleted_at is None:
+                by_flow.setdefault(version.flow, []).append(version)
+        known = {}
+        for flow, versions in by_flow.items():
+            bits = self._control.flows.bits(flow)
+            specs = {v.version: load_spec(v.text) for v in versions}
+            known[flow] = Known(versions, specs, bits.checkpoints, bits.hops)
+        return known
+
+
+def _in_force(known: Known) -> int:
+    """From when on the newest version judges; the only version reaches back without limit."""
+    return known.newest.in_force_from if len(known.versions) > 1 else 0
+
+
+def _watermarks(spec: FlowSpec, coverage: Coverage, now: int) -> dict[int, int]:
+    """By checkpoint: how far all who see its single messages vouch."""
+    marks = {}
+    for i, point in enumerate(spec.checkpoints):
+        vouched = [hop for hop in point.hop if coverage.vouches(hop, point.stage.value)]
+        ends = [now if s.closed is not None else s.intervals[-1][1]
+                for hop in vouched for s in coverage.of(hop, point.stage.value)]  # fmt: skip
+        if vouched:
+            marks[i] = min(ends)
+    return marks

@@ -1,0 +1,180 @@
+"""What faces ask of the store: timelines, reconciliation, states, coverage, quarantine, its own size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tracker.model.carry import Locator
+from tracker.model.coverage import SOURCE_TTL, Coverage, SourceCover, join
+from tracker.model.event import Event
+from tracker.model.spec import FlowSpec
+from tracker.store.bounds import Bounds
+from tracker.store.decode import EVENT_FIELDS, distinct, event
+from tracker.store.engine import Engine
+from tracker.store.sql import ask
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Counts of the messages whose origin lies in [start, start + step)."""
+
+    start: int
+    produced: int
+    orphans: int
+    verdicts: dict[str, int]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A contiguous run of reports of one collector on one source: it vouches for [start, end], µs."""
+
+    flow: str
+    hop: str
+    stage: str
+    source: str
+    evidence: str
+    collector: str
+    epoch: int
+    first_sequence: int
+    last_sequence: int
+    start: int
+    end: int
+    signed_off: bool
+    broken: bool
+
+
+class Answers:
+    """Questions that faces ask."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._db = engine.database
+
+    def timeline(self, flow: str, message_id: str, limit: int = 1000) -> list[Event]:
+        """What was observed of one message, copies merged, by observed time; at most `limit` stored events are read."""
+        rows = self._engine.rows(
+            f"SELECT {EVENT_FIELDS} FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
+            "AND message_id = {id:String} ORDER BY observed_at LIMIT {limit:UInt32}",
+            {"flow": flow, "id": message_id, "limit": limit},
+        )
+        return distinct(event(row) for row in rows)
+
+    def reconciliation(
+        self, spec: FlowSpec, bounds: Bounds, number: int, start: int, end: int, step: int
+    ) -> list[Window]:
+        """The three books per window of origin time, all as pass `number` (with these bounds) left them."""
+        hops = {f"h{n}": hop for n, hop in enumerate(spec.hops)}
+        roots = [spec.checkpoints[i] for i in spec.paths.roots]
+        began = " OR ".join(f"(hop = {{h{spec.hops.index(h)}:String}} AND stage = '{c.stage.value}')"
+                            for c in roots for h in c.hop)  # fmt: skip
+        sql = ask("reconciliation", self._db, roots=began, known=bounds.known(),
+                  known_hops=" OR ".join(f"hop = {{{name}:String}}" for name in hops))  # fmt: skip
+        values = {"flow": spec.flow, "pass": number, "start": start, "end": end, "step": step}
+        rows = self._engine.rows(sql, values | hops | bounds.parameters)
+        return [
+            Window(row["window"], row["produced"], row["orphans"], {k: v for k, v in row["verdicts"] if v})
+            for row in rows
+        ]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Messages per flow and verdict, now."""
+        rows = self._engine.rows(
+            f"SELECT flow, verdict, count() AS n FROM {self._db}.states FINAL WHERE tenant = '' GROUP BY flow, verdict"
+        )
+        found: dict[str, dict[str, int]] = {}
+        for row in rows:
+            found.setdefault(row["flow"], {})[row["verdict"]] = row["n"]
+        return found
+
+    def message_states(
+        self, flow: str, verdict: str | None = None, flag: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """(message_id, verdict, flags, origin_at µs) of one flow's messages by id, after the id `after`."""
+        where, parameters = ["flow = {flow:String}"], {"flow": flow, "limit": limit}
+        for name, value, condition in (
+            ("verdict", verdict, "verdict = {verdict:String}"),
+            ("flag", flag, "has(flags, {flag:String})"),
+            ("after", after, "message_id > {after:String}"),
+        ):
+            if value:
+                where.append(condition)
+                parameters[name] = value
+        return self._engine.rows(
+            "SELECT message_id, verdict, flags, toUnixTimestamp64Micro(origin_at) AS origin "
+            f"FROM {self._db}.states FINAL WHERE tenant = '' AND {' AND '.join(where)} "
+            "ORDER BY message_id LIMIT {limit:UInt32}",
+            parameters,
+        )
+
+    def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
+        """The newest place of each message in the log of `hop`; messages that were never seen there are left out."""
+        rows = self._engine.rows(
+            f"SELECT message_id, argMax(partition, observed_at) AS part, argMax(offset, observed_at) AS place "
+            f"FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} AND hop = {{hop:String}} "
+            "AND message_id IN {ids:Array(String)} AND offset >= 0 AND stage IN ('persist', 'replicate') "
+            "GROUP BY message_id",
+            {"flow": flow, "ids": list(message_ids), "hop": hop},
+        )
+        return [Locator(row["message_id"], hop, row["part"], row["place"]) for row in rows]
+
+    # --- coverage -------------------------------------------------------------------------------------------------
+
+    def runs(self, flow: str | None = None) -> list[Run]:
+        """Every stretch that a collector vouches for, of one flow or of all."""
+        where = "AND flow = {flow:String}" if flow else ""
+        rows = self._engine.rows(
+            "SELECT flow, hop, stage, source, evidence, collector, epoch, first_sequence, last_sequence, "
+            "toUnixTimestamp64Micro(start_at) AS start, toUnixTimestamp64Micro(end_at) AS end, signed_off, broken "
+            f"FROM {self._db}.coverage FINAL WHERE tenant = '' {where}",
+            {"flow": flow} if flow else {},
+        )
+        return [msgspec.convert(row, Run) for row in rows]
+
+    def coverage(self, spec: FlowSpec) -> Coverage:
+        """What is vouched for in one flow, as of the last pass."""
+        rows = self._engine.rows(
+            f"SELECT hop, stage, toUnixTimestamp64Micro(max(received_at)) AS at FROM {self._db}.heard "
+            "WHERE tenant = '' AND flow = {flow:String} GROUP BY hop, stage",
+            {"flow": spec.flow},
+        )
+        heard = {(row["hop"], row["stage"]): row["at"] for row in rows}
+        return coverage_of(spec, self.runs(spec.flow), heard)
+
+    # --- quarantine and size --------------------------------------------------------------------------------------
+
+    def quarantined(self, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+        """What could not be used, oldest first, received after `after` (µs)."""
+        return self._engine.rows(
+            "SELECT source, line, field, reason, raw, flow, toUnixTimestamp64Micro(received_at) AS received "
+            f"FROM {self._db}.quarantine WHERE received_at > fromUnixTimestamp64Micro({{after:Int64}}) "
+            "ORDER BY received_at, line LIMIT {limit:UInt32}",
+            {"after": after, "limit": limit},
+        )
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Rows, bytes on disk and active parts per table."""
+        rows = self._engine.rows(
+            "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts "
+            "WHERE active AND database = {database:String} GROUP BY table",
+            {"database": self._db},
+        )
+        return {row["table"]: {"rows": row["rows"], "bytes": row["bytes"], "parts": row["parts"]} for row in rows}
+
+
+def coverage_of(spec: FlowSpec, runs: Sequence[Run], heard: dict[tuple[str, str], int]) -> Coverage:
+    """Runs joined to intervals per source; a source whose runs all ended long ago closes after its time to live."""
+    groups: dict[tuple[str, str, str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.hop, run.stage, run.source, run.evidence), []).append(run)
+    newest = max((run.end for run in runs), default=0)
+    sources: dict[tuple[str, str], list[SourceCover]] = {}
+    for (hop, stage, source, evidence), group in groups.items():
+        intervals = join([(run.start, run.end) for run in group])
+        last = max(group, key=lambda run: (run.end, run.signed_off))
+        closed = last.end if last.signed_off else None
+        if closed is None and newest > last.end + SOURCE_TTL:
+            closed = last.end + SOURCE_TTL
+        sources.setdefault((hop, stage), []).append(SourceCover(source, intervals, closed, evidence))
+    assumed = frozenset((hop, c.stage.value) for c in spec.checkpoints if c.coverage == "assumed" for hop in c.hop)
+    return Coverage(sources, heard, assumed)

@@ -1,0 +1,166 @@
+"""Findings as stored: one row per message, hop, stage and kind; the newest pass counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from tracker.model.errors import Invalid
+from tracker.store.engine import Engine
+from tracker.store.writer import typed
+
+OPEN, RECOVERED, WITHDRAWN, PARKED, ABANDONED = "open", "recovered", "withdrawn", "parked", "abandoned"
+TIMES = frozenset({"opened_at", "known_at", "resolved_at", "deadline", "origin_at"})
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What needs somebody. Times in µs; 0 where there is none. `cause` names the checkpoint before it that explains
+    it (it is then counted with that one's incident); `by` is `replay` or `itself` once recovered."""
+
+    finding_id: str
+    flow: str
+    message_id: str
+    hop: str
+    stage: str
+    kind: str
+    status: str
+    incident: str
+    opened_at: int
+    known_at: int
+    resolved_at: int = 0
+    deadline: int = 0
+    origin_at: int = 0
+    by: str = ""
+    cause: str = ""
+    held_by: list[str] = []
+    why: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is about, within its message."""
+        return (self.hop, self.stage, self.kind)
+
+
+_FIELDS = """finding_id, flow, message_id, hop, stage, kind, status, incident,
+    toUnixTimestamp64Micro(opened_at) AS opened, toUnixTimestamp64Micro(known_at) AS known,
+    toUnixTimestamp64Micro(resolved_at) AS resolved, toUnixTimestamp64Micro(deadline) AS due,
+    toUnixTimestamp64Micro(origin_at) AS origin, by, cause, held_by, why"""
+_RENAMED = {"opened": "opened_at", "known": "known_at", "resolved": "resolved_at", "due": "deadline",
+            "origin": "origin_at"}  # fmt: skip
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    return Finding(**{_RENAMED.get(name, name): value for name, value in row.items()})
+
+
+class Findings:
+    """Questions about findings, and their writes."""
+
+    _engine: Engine
+    _db: str
+
+    def findings(
+        self,
+        flow: str | None = None,
+        hop: str | None = None,
+        kind: str | None = None,
+        status: str | None = None,
+        incident: str | None = None,
+        message_id: str | None = None,
+        message_ids: Sequence[str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Finding]:
+        """Findings by (opened_at, finding_id), newest first, after the cursor that `cursor_of` made of the last one.
+
+        Raises Invalid for a cursor that is none.
+        """
+        equal = {"flow": flow, "hop": hop, "kind": kind, "status": status, "incident": incident, "message_id": message_id}
+        chosen = {name: value for name, value in equal.items() if value is not None}
+        where = [f"{name} = {{{name}:String}}" for name in chosen]
+        parameters: dict[str, Any] = {**chosen, "limit": limit}
+        if message_ids is not None:
+            where.append("message_id IN {ids:Array(String)}")
+            parameters["ids"] = list(message_ids)
+        if after:
+            parameters["before"], parameters["id"] = _cursor(after)
+            where.append("(toUnixTimestamp64Micro(opened_at), finding_id) < ({before:Int64}, {id:String})")
+        rows = self._engine.rows(
+            f"SELECT {_FIELDS} FROM {self._db}.findings FINAL WHERE tenant = '' {''.join(' AND ' + w for w in where)} "
+            "ORDER BY opened_at DESC, finding_id DESC LIMIT {limit:UInt32}",
+            parameters,
+        )
+        return [_finding(row) for row in rows]
+
+    def findings_of(self, flow: str, ids: Sequence[str], before: int) -> dict[str, list[Finding]]:
+        """Findings of these messages as they stood before pass `before`, by message.
+
+        A pass that is done again must not see its own rows; those it wrote first carry what they replaced in nothing
+        but time, so they count as open since they were opened.
+        """
+        rows = self._engine.rows(
+            f"SELECT {_FIELDS}, pass FROM {self._db}.findings WHERE tenant = '' AND flow = {{flow:String}} "
+            "AND message_id IN {ids:Array(String)} ORDER BY pass",
+            {"flow": flow, "ids": list(ids)},
+        )
+        newest: dict[tuple[str, str, str, str], Finding] = {}
+        for row in rows:
+            number = row.pop("pass")
+            found = _finding(row)
+            if number >= before:
+                continue
+            newest[found.message_id, *found.key] = found
+        by_message: dict[str, list[Finding]] = {}
+        for found in newest.values():
+            by_message.setdefault(found.message_id, []).append(found)
+        return by_message
+
+    def keep_findings(self, findings: Sequence[Finding], number: int) -> None:
+        """Store findings as pass `number` left them."""
+        if not findings:
+            return
+        names = Finding.__struct_fields__
+        data: dict[str, Any] = {name: [getattr(f, name) for f in findings] for name in names}
+        data |= {"tenant": [""] * len(findings), "pass": pa.array([number] * len(findings), pa.uint64())}
+        data["held_by"] = pa.array(data["held_by"], pa.list_(pa.string()))
+        for name in TIMES:
+            data[name] = pa.array(data[name], pa.int64())
+        self._engine.insert("findings", typed(pa.table(data), TIMES))
+
+    def incident_counts(self, incidents: Sequence[str]) -> list[dict[str, Any]]:
+        """For each incident: findings by status and recovery spans (µs), counted anew; caused ones are left out."""
+        return self._engine.rows(
+            "SELECT incident, any(flow) AS flow, any(hop) AS hop, any(stage) AS stage, any(kind) AS kind, "
+            "toUnixTimestamp64Micro(min(opened_at)) AS first_at, toUnixTimestamp64Micro(max(opened_at)) AS last_at, "
+            "countIf(status = 'open') AS open, countIf(status = 'recovered') AS recovered, "
+            "countIf(status = 'recovered' AND by = 'itself') AS by_itself, countIf(status = 'withdrawn') AS withdrawn, "
+            "countIf(status = 'parked') AS parked, countIf(status = 'abandoned') AS abandoned, count() AS total, "
+            "quantilesExact(0.5, 0.9)(toUnixTimestamp64Micro(opened_at) - toUnixTimestamp64Micro(known_at)) AS detect, "
+            "quantilesExactIf(0.5, 0.9)(toUnixTimestamp64Micro(resolved_at) - toUnixTimestamp64Micro(opened_at), "
+            "status = 'recovered') AS recover "
+            f"FROM {self._db}.findings FINAL WHERE tenant = '' AND incident IN {{ids:Array(String)}} AND cause = '' "
+            "GROUP BY incident",
+            {"ids": list(incidents)},
+        )
+
+    def finding_counts(self) -> list[dict[str, Any]]:
+        """(flow, hop, kind, status, n) over all findings that nothing before them explains."""
+        return self._engine.rows(
+            f"SELECT flow, hop, kind, status, count() AS n FROM {self._db}.findings FINAL "
+            "WHERE tenant = '' AND cause = '' GROUP BY flow, hop, kind, status"
+        )
+
+
+def cursor_of(finding: Finding) -> str:
+    """Where the page that ends with this finding ends."""
+    return f"{finding.opened_at}-{finding.finding_id}"
+
+
+def _cursor(text: str) -> tuple[int, str]:
+    number, _, ident = text.partition("-")
+    if not number.isdigit() or not ident:
+        raise Invalid(f"cursor {text!r} is none of ours; begin again without it")
+    return int(number), ident

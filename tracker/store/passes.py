@@ -1,0 +1,199 @@
+"""What one pass of the reconciler asks of the store: what is new, fold it, judge the plain ones, keep the results.
+
+Every step may be done again with the same bounds, `now` and pass number, and then leaves the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from tracker.model.event import Event, Range
+from tracker.store.bounds import Bounds
+from tracker.store.decode import EVENT_FIELDS, RANGE_FIELDS, event, moved
+from tracker.store.engine import Engine
+from tracker.store.shape import NEVER, Shape
+from tracker.store.sql import ask
+from tracker.store.writer import typed
+
+LANES = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_sequence"))
+WORK_TIMES = frozenset({"due_at", "opened_at", "known_at", "resolved_at", "deadline", "origin_at", "start_at", "end_at"})
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """The newest receipt of anything from (hop, stage) of a flow, µs, and how many events of this pass it gave."""
+
+    flow: str
+    hop: str
+    stage: str
+    received_at: int
+    events: int
+
+
+class Passing:
+    """The questions and writes of a pass, on one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._db = engine.database
+
+    # --- what is new ----------------------------------------------------------------------------------------------
+
+    def stored_since(self, floor: int) -> list[tuple[int, int, int]]:
+        """(lane, sequence, rows) of every insert above `floor`, of events, ranges and reports."""
+        rows = []
+        for table, sequence in LANES:
+            rows += self._engine.rows(
+                f"SELECT lane, {sequence} AS seq, count() AS n FROM {self._db}.{table} "
+                f"WHERE {sequence} > {{floor:UInt64}} GROUP BY lane, seq",
+                {"floor": floor},
+            )
+        return [(row["lane"], row["seq"], row["n"]) for row in rows]
+
+    def heard(self, bounds: Bounds) -> list[Heard]:
+        """Who sent events that are new, flows that have no spec included."""
+        rows = self._engine.rows(
+            f"SELECT flow, hop, toString(stage) AS stage, toUnixTimestamp64Micro(max(received_at)) AS received_at, "
+            f"count() AS events FROM {self._db}.events WHERE {bounds.new()} GROUP BY flow, hop, stage",
+            bounds.parameters,
+        )
+        return [msgspec.convert(row, Heard) for row in rows]
+
+    def ranged(self, bounds: Bounds) -> list[tuple[str, str, str]]:
+        """(flow, hop, stage) that new ranges speak of."""
+        rows = self._engine.rows(
+            f"SELECT DISTINCT flow, hop, stage FROM {self._db}.ranges WHERE {bounds.new()}", bounds.parameters
+        )
+        return [(row["flow"], row["hop"], row["stage"]) for row in rows]
+
+    def range_targets(self, flow: str) -> list[tuple[str, str]]:
+        """(hop, stage) of a flow for which range evidence was ever stored."""
+        rows = self._engine.rows(
+            f"SELECT DISTINCT hop, stage FROM {self._db}.ranges WHERE tenant = '' AND flow = {{flow:String}}",
+            {"flow": flow},
+        )
+        return [(row["hop"], row["stage"]) for row in rows]
+
+    def due_flows(self, bounds: Bounds, now: int) -> list[str]:
+        """Flows with a message whose time has come."""
+        rows = self._engine.rows(
+            f"SELECT DISTINCT flow FROM {self._db}.timers WHERE due_at > fromUnixTimestamp64Micro({{after:Int64}}) "
+            "AND due_at <= fromUnixTimestamp64Micro({now:Int64})",
+            {"after": bounds.due_after, "now": now},
+        )
+        return [row["flow"] for row in rows]
+
+    def new_reports(self, bounds: Bounds) -> list[dict[str, Any]]:
+        """Coverage reports that are new, oldest first; `received` in µs."""
+        return self._engine.rows(
+            "SELECT collector, epoch, sequence, lag_ms, dropped, sources, signed_off, "
+            f"toUnixTimestamp64Micro(received_at) AS received FROM {self._db}.reports "
+            f"WHERE {bounds.new('lane_sequence')} ORDER BY received_at, collector, epoch, sequence",
+            bounds.parameters,
+        )
+
+    # --- fold and judge -------------------------------------------------------------------------------------------
+
+    def fold(
+        self, shape: Shape, bounds: Bounds, number: int, now: int, events: bool, ranges: Sequence[tuple[str, str]]
+    ) -> int:
+        """Fill `work` with the states of every message of one flow that this pass touches; gives their number.
+
+        `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for.
+        """
+        base = {"flow": shape.spec.flow, "now": now, "pass": number, "after": bounds.due_after}
+        base |= bounds.parameters | shape.parameters
+        pieces = {"db": self._db, "new_since": bounds.new(), "until": bounds.known(), "never": str(NEVER)}
+        self._engine.command(f"TRUNCATE TABLE {self._db}.delta")
+        self._engine.command(f"TRUNCATE TABLE {self._db}.work")
+        if events:
+            self._run("fold_new", pieces | shape.fold_pieces(), base)
+        for hop, stage in ranges:
+            bit = shape.checkpoint_bits[hop, stage]
+            values = {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit}
+            self._run("fold_ranges", pieces, base | values)
+        self._run("due", pieces, base | {"after": bounds.due_after})
+        self._run("judge_plain", pieces | shape.judge_pieces(), base)
+        return int(self._engine.command(f"SELECT count() FROM {self._db}.work"))
+
+    def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any]) -> None:
+        database = pieces["db"]
+        rest = {key: piece for key, piece in pieces.items() if key != "db"}
+        self._engine.command(ask(name, database, **rest), parameters)
+
+    def exceptional(self, after: str, limit: int) -> pa.Table:
+        """States in `work` that the reference has to judge, by message id, after `after`."""
+        return self._engine.table(
+            f"SELECT * EXCEPT origin_at FROM {self._db}.work WHERE verdict = '' AND message_id > {{after:String}} "
+            "ORDER BY message_id LIMIT {limit:UInt32}",
+            {"after": after, "limit": limit},
+        )
+
+    def events_of(self, flow: str, ids: Sequence[str], bounds: Bounds | None) -> dict[str, list[Event]]:
+        """The events of these messages by id; with `bounds`, only those that the pass, or one before, has folded."""
+        scope = f"AND {bounds.known()}" if bounds else ""
+        rows = self._engine.rows(
+            f"SELECT {EVENT_FIELDS} FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
+            f"AND message_id IN {{ids:Array(String)}} {scope}",
+            {"flow": flow, "ids": list(ids), **(bounds.parameters if bounds else {})},
+        )
+        found: dict[str, list[Event]] = {}
+        for row in rows:
+            found.setdefault(row["message_id"], []).append(event(row))
+        return found
+
+    def ranges_over(self, flow: str, places: Iterable[tuple[str, str, int, int]]) -> list[Range]:
+        """Ranges of a flow that touch any of (log, partition, lowest offset, highest offset)."""
+        found = []
+        for log, partition, low, high in places:
+            rows = self._engine.rows(
+                f"SELECT {RANGE_FIELDS} FROM {self._db}.ranges WHERE tenant = '' AND flow = {{flow:String}} "
+                "AND log = {log:String} AND partition = {partition:String} "
+                "AND offset <= {high:Int64} AND offset_to > {low:Int64}",
+                {"flow": flow, "log": log, "partition": partition, "low": low, "high": high},
+            )
+            found += [moved(row) for row in rows]
+        return found
+
+    # --- keep -----------------------------------------------------------------------------------------------------
+
+    def keep_plain(self, number: int, now: int) -> None:
+        """Store the states of `work` that have a verdict, and their timers."""
+        db = self._db
+        self._engine.command(f"INSERT INTO {db}.states SELECT * FROM {db}.work WHERE verdict != ''")
+        self._engine.command(
+            f"INSERT INTO {db}.timers SELECT fromUnixTimestamp64Micro(timer_at, 'UTC'), tenant, flow, message_id, pass "
+            f"FROM {db}.work WHERE verdict != '' AND timer_at > {{now:Int64}} AND timer_at = look_again",
+            {"now": now},
+        )
+
+    def keep(self, table: str, columns: pa.Table) -> None:
+        """Append judged states, timers, findings or coverage runs; int64 time columns are typed."""
+        if columns.num_rows:
+            self._engine.insert(table, typed(columns, WORK_TIMES))
+
+    def remember_heard(self, heard: Sequence[Heard]) -> None:
+        """Keep the newest receipts per (flow, hop, stage)."""
+        if not heard:
+            return
+        columns = pa.table(
+            {
+                "tenant": [""] * len(heard),
+                "flow": [h.flow for h in heard],
+                "hop": [h.hop for h in heard],
+                "stage": [h.stage for h in heard],
+                "received_at": pa.array([h.received_at for h in heard], pa.int64()),
+            }
+        )
+        self._engine.insert("heard", typed(columns))
+
+    def last_heard(self) -> dict[tuple[str, str, str], int]:
+        """Newest receipt by (flow, hop, stage), µs."""
+        rows = self._engine.rows(
+            f"SELECT flow, hop, stage, toUnixTimestamp64Micro(max(received_at)) AS at FROM {self._db}.heard "
+            "GROUP BY flow, hop, stage"
+        )
+        return {(row["flow"], row["hop"], row["stage"]): row["at"] for row in rows}

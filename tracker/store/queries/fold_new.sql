@@ -1,0 +1,42 @@
+-- Folds the events of one flow that are new since the last pass into one row per message.
+INSERT INTO {db}.delta
+SELECT
+    '' AS tenant,
+    {flow:String} AS flow,
+    message_id,
+    groupBitOr({seen}) AS seen,
+    toUInt64(0) AS ranged,
+    groupBitOr({hops}) AS hops,
+    groupBitOr(mark) AS marks,
+    {observed} AS observed,
+    {received} AS received,
+    minIf(origin, origin > 0) + if(countIf(origin > 0) = 0, {never}, 0) AS origin_carried,
+    min(at) AS first_observed,
+    min(got) AS first_received,
+    minIf(made, root) + if(countIf(root) = 0, {never}, 0) AS produced_first,
+    maxIf(made, root) AS produced_last,
+    {deliveries} AS deliveries,
+    {digests} AS digests
+FROM (
+    SELECT
+        message_id, hop, stage, replay_id, digest,
+        toUnixTimestamp64Micro(observed_at) AS at,
+        toUnixTimestamp64Micro(received_at) AS receipt,
+        if(backfill, at, receipt) AS got,
+        toUnixTimestamp64Micro(origin_at) AS origin,
+        if(origin > 0, origin, at) AS made,
+        stage = 'produce' AND replay_id = '' AS root,
+        sipHash64(multiIf(
+            delivery != '', delivery,
+            partition = '' AND offset < 0 AND consumer_group = '' AND attempt = 0, concat('node ', node),
+            concat(partition, ':', toString(offset), ':', consumer_group, ':', toString(attempt))
+        )) AS delivery_hash,
+        toUInt32(if(stage = 'drop', {dropped}, 0)
+            + if(stage = 'dead_letter' AND reason != {retry}, {dead}, 0)
+            + if(observed_span > 0, {interval}, 0)
+            + if(backfill, {backfilled}, 0)
+            + if(replay_id != '', {replayed}, 0)) AS mark
+    FROM {db}.events
+    WHERE tenant = '' AND flow = {flow:String} AND ({known_hops}) AND {new_since}
+)
+GROUP BY message_id

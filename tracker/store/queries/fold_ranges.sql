@@ -1,0 +1,40 @@
+-- Adds the messages of one flow that ranges moved past at one (hop, stage): new ranges over what was persisted, and
+-- what was newly persisted under the ranges known.
+INSERT INTO {db}.delta
+SELECT
+    '' AS tenant,
+    {flow:String} AS flow,
+    message_id,
+    toUInt64({mask:UInt64}) AS seen,
+    toUInt64({mask:UInt64}) AS ranged,
+    toUInt64(0) AS hops,
+    toUInt32(0) AS marks,
+    arrayMap(b -> if(b = {bit:UInt8}, passed, {never}), range({bit:UInt8} + 1)) AS observed,
+    arrayMap(b -> if(b = {bit:UInt8}, got, {never}), range({bit:UInt8} + 1)) AS received,
+    {never}, {never}, {never}, {never}, toInt64(0),
+    CAST([], 'Array(UInt64)'),
+    CAST([], 'Array(UInt64)')
+FROM (
+    SELECT place.message_id AS message_id,
+        min(toUnixTimestamp64Micro(moved.observed_from)) AS passed,
+        min(toUnixTimestamp64Micro(moved.received_at)) AS got
+    FROM (
+        SELECT hop, partition, offset, message_id FROM {db}.events
+        WHERE tenant = '' AND flow = {flow:String} AND offset >= 0 AND stage IN ('persist', 'replicate') AND {new_since}
+        UNION ALL
+        SELECT p.hop, p.partition, p.offset, p.message_id
+        FROM {db}.positions AS p
+        INNER JOIN (
+            SELECT log, partition, min(offset) AS low, max(offset_to) AS high FROM {db}.ranges
+            WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND stage = {stage:String} AND {new_since}
+            GROUP BY log, partition
+        ) AS fresh ON p.hop = fresh.log AND p.partition = fresh.partition
+        WHERE p.tenant = '' AND p.flow = {flow:String} AND p.offset >= fresh.low AND p.offset < fresh.high
+    ) AS place
+    ASOF INNER JOIN (
+        SELECT log, partition, offset, offset_to, observed_from, received_at FROM {db}.ranges
+        WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND stage = {stage:String} AND {until}
+    ) AS moved ON place.hop = moved.log AND place.partition = moved.partition AND place.offset >= moved.offset
+    WHERE place.offset < moved.offset_to
+    GROUP BY message_id
+)

@@ -1,0 +1,34 @@
+-- Three books of one flow, per window of origin time: ids whose beginning was seen (events), ids without (events), ids per verdict (states).
+SELECT window, sum(produced) AS produced, sum(orphans) AS orphans, sumMap(verdicts) AS verdicts
+FROM (
+    SELECT
+        intDiv(origin, {step:Int64}) * {step:Int64} AS window,
+        countIf(began) AS produced, countIf(NOT began) AS orphans, CAST(map(), 'Map(String, UInt64)') AS verdicts
+    FROM (
+        SELECT
+            message_id,
+            max({roots}) AS began,
+            minIf(toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_at) > 0) AS carried,
+            min(toUnixTimestamp64Micro(observed_at)) AS first_observed,
+            multiIf(
+                carried > 0, carried,
+                {time_in_id} > 0, {time_in_id},
+                first_observed
+            ) AS origin
+        FROM {db}.events
+        WHERE tenant = '' AND flow = {flow:String} AND ({known_hops}) AND {known}
+        GROUP BY message_id
+    )
+    WHERE origin >= {start:Int64} AND origin < {end:Int64}
+    GROUP BY window
+    UNION ALL
+    SELECT
+        intDiv(toUnixTimestamp64Micro(origin_at), {step:Int64}) * {step:Int64} AS window,
+        toUInt64(0), toUInt64(0), sumMap(map(toString(verdict), toUInt64(1)))
+    FROM {db}.states FINAL
+    WHERE tenant = '' AND flow = {flow:String} AND pass <= {pass:UInt64}
+        AND toUnixTimestamp64Micro(origin_at) >= {start:Int64} AND toUnixTimestamp64Micro(origin_at) < {end:Int64}
+    GROUP BY window
+)
+GROUP BY window
+ORDER BY window

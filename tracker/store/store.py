@@ -1,0 +1,80 @@
+"""The store as one object: `Store.open(url)`, then write, ask, or run a pass on it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal
+
+import pyarrow as pa
+
+from tracker.store.answers import Answers
+from tracker.store.engine import Engine
+from tracker.store.findings import Findings
+from tracker.store.migrate import migrate
+from tracker.store.passes import Passing
+from tracker.store.writer import Writer
+
+DURABLE = ("events", "ranges", "reports", "quarantine")
+"""Tables whose rows were promised to somebody outside when an insert returns."""
+
+
+class Store(Answers, Findings, Passing):
+    """An open ClickHouse store. Any thread may call it; calls block."""
+
+    def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:
+        super().__init__(engine)
+        self.engine = engine
+        self._durability = durability
+        self._writer: Writer | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str, durability: Literal["fsync", "process"] = "fsync") -> Store:
+        """Connect to `chdb:///folder` or `clickhouse://user:password@host:port/database`.
+
+        `fsync`: what an insert answered survives power loss; `process`: it survives `kill -9`.
+        Raises Invalid for a URL that means nothing, Unavailable when nothing answers or the folder is held.
+        """
+        return cls(Engine.open(url), durability)
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; the names of the migrations that were applied."""
+        done = migrate(self.engine)
+        sync = int(self._durability == "fsync")
+        for table in DURABLE:
+            self.engine.command(
+                f"ALTER TABLE {self.engine.database}.{table} "
+                f"MODIFY SETTING fsync_after_insert = {sync}, fsync_part_directory = {sync}"
+            )
+        return done
+
+    def insert_events(self, columns: pa.Table) -> None:
+        """Append events (`columns.EVENTS`); returns when they are durable."""
+        self._write().insert_events(columns)
+
+    def insert_ranges(self, columns: pa.Table) -> None:
+        """Append range evidence (`columns.RANGES`); returns when it is durable."""
+        self._write().insert_ranges(columns)
+
+    def insert_reports(self, columns: pa.Table) -> None:
+        """Append coverage reports (`columns.REPORTS`); call it after the events they vouch for were stored."""
+        self._write().insert_reports(columns)
+
+    def insert_quarantine(self, columns: pa.Table) -> None:
+        """Append what could not be used (`columns.QUARANTINE`)."""
+        self._write().insert_quarantine(columns)
+
+    def _write(self) -> Writer:
+        """The lane of this process; made on first use, since it needs the tables."""
+        with self._lock:
+            if self._writer is None:
+                self._writer = Writer(self.engine)
+            return self._writer
+
+    def ping(self) -> None:
+        """Raises Unavailable when the engine does not answer."""
+        self.engine.command("SELECT 1")
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.close()
