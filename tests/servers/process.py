@@ -98,7 +98,7 @@ class Process:
             self.resume()
             os.kill(self.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(timeout)  # type: ignore[union-attr]  # running says that there is one
+                self._child.wait(timeout)
         self.kill()
 
     def kill(self) -> None:

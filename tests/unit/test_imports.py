@@ -27,7 +27,7 @@ VIOLATIONS = {
 
 
 def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [LINT, "--no-logo", "--no-cache"]
+    command = [str(LINT), "--no-logo", "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
