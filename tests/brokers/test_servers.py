@@ -104,7 +104,7 @@ class TestRabbitMQ:
             channel.queue_delete("servers.work")
         rabbitmq_server.trace(False)
         assert body == b"hello"
-        headers: dict[str, Any] = properties.headers
+        headers: Any = properties.headers
         assert headers["routed_queues"] == ["servers.work"]
         assert headers["properties"]["message_id"] == "m-1"
 
