@@ -1,0 +1,55 @@
+"""The way in: one request's bytes become durable rows and an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from tracker.ingest import body as bodies
+from tracker.ingest import reports
+from tracker.ingest.batch import Accepted, Batch
+from tracker.ingest.commit import Committer
+from tracker.ingest.prepare import Context, prepare
+from tracker.model.errors import Invalid
+
+INFLATED = 64 << 20
+"""Bytes of a body after its compression was taken off."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """`flows()` gives every known flow, and whether its keys may be kept readable; it is asked for each request."""
+
+    committer: Committer
+    flows: Callable[[], Mapping[str, bool]]
+    salt: int
+    inflated: int = INFLATED
+
+    def prepare(
+        self, body: bytes, content_type: str, content_encoding: str, coverage: str, principal: str, now: int
+    ) -> Batch:
+        """The batch of a request. Raises Refused when the request as a whole cannot be read."""
+        lines = bodies.lines(bodies.inflate(body, content_encoding, self.inflated), content_type)
+        return prepare(lines, coverage, Context(self.flows(), self.salt, principal, now))
+
+    def submit(self, batch: Batch) -> Future[Accepted]:
+        """The answer, once all rows are durable. Raises Busy."""
+        return self.committer.submit(batch)
+
+    def accept(
+        self, body: bytes, content_type: str, content_encoding: str, coverage: str, principal: str, now: int
+    ) -> Accepted:
+        """Both, for callers that may block. `principal` names the sender, `now` is the tracker's clock, µs.
+
+        Raises Refused, Unavailable.
+        """
+        batch = self.prepare(body, content_type, content_encoding, coverage, principal, now)
+        return self.submit(batch).result()
+
+    def report(self, body: bytes, now: int) -> Batch:
+        """The batch of a coverage report alone, which is a heartbeat too. Raises Invalid."""
+        return Batch(Accepted(0, 0), reports=reports.rows([reports.report_of(body)], now))
+
+
+__all__ = ["Accepted", "Intake", "Invalid"]

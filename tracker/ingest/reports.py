@@ -1,0 +1,54 @@
+"""Coverage reports off the wire -> rows of REPORTS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pyarrow as pa
+
+from tracker.model.coverage import Report, SourceRef
+from tracker.model.errors import Invalid
+from tracker.model.event import Stage
+from tracker.model.spec import NAME
+from tracker.store.columns import REPORTS
+
+HEADER = "Tracker-Coverage"
+MAX_SOURCES = 10_000
+_COUNTS = {"epoch": 0, "sequence": 1, "events": 0, "lag_ms": 0, "backlog": 0, "dropped": 0}
+"""Each number and the least it may be."""
+
+
+def report_of(text: str | bytes) -> Report:
+    """The report that a header or body says. Raises Invalid naming the field."""
+    try:
+        report = msgspec.json.decode(text, type=Report)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(f"the coverage report cannot be read: {error}") from None
+    for field, least in _COUNTS.items():
+        if not least <= getattr(report, field) < 2**63:
+            raise Invalid(f"the coverage report's {field} is {getattr(report, field)}; it counts from {least}")
+    if not 0 < len(report.collector.encode()) <= 256:
+        raise Invalid("the coverage report's collector must be a name of 1 to 256 bytes")
+    every = [*report.sources, *report.signed_off]
+    if len(every) > MAX_SOURCES:
+        raise Invalid(f"the coverage report lists {len(every)} sources; at most {MAX_SOURCES} fit in one")
+    for source in every:
+        _check(source)
+    return report
+
+
+def _check(source: SourceRef) -> None:
+    for field in ("flow", "hop"):
+        if not NAME.fullmatch(getattr(source, field)):
+            raise Invalid(f"a source of the coverage report has {field} {getattr(source, field)!r}, which is no name")
+    if source.stage not in Stage.__members__:
+        raise Invalid(f"a source of the coverage report has stage {source.stage!r}; one of {', '.join(Stage)}")
+    if len(source.source.encode()) > 512:
+        raise Invalid("a source of the coverage report is longer than 512 bytes")
+
+
+def rows(reports: Sequence[Report], now: int) -> pa.Table:
+    """Rows of REPORTS, received at `now` (µs)."""
+    every = [{"tenant": "", "received_at": now, **msgspec.to_builtins(report)} for report in reports]
+    return pa.Table.from_pylist(every, schema=REPORTS)
