@@ -1,5 +1,8 @@
 import threading
+from collections.abc import Callable
+from functools import partial
 
+import pyarrow as pa
 import pytest
 
 from tests.unit.ingest.lines import batch, event
@@ -13,39 +16,33 @@ REPORT = '{"collector": "c", "epoch": 1, "sequence": 1}'
 class Recorder:
     """Remembers what was inserted, in order; raises what it is told to."""
 
-    def __init__(self, refuse=lambda table: None) -> None:
+    def __init__(self, refuse: Callable[[pa.Table], Exception | None] = lambda columns: None) -> None:
         self.inserts: list[tuple[str, int]] = []
         self.gate = threading.Event()
         self.gate.set()
         self.refuse = refuse
+        self.insert_events = partial(self._insert, "events")
+        self.insert_ranges = partial(self._insert, "ranges")
+        self.insert_quarantine = partial(self._insert, "quarantine")
+        self.insert_reports = partial(self._insert, "reports")
 
-    def _insert(self, name, columns) -> None:
+    def _insert(self, name: str, columns: pa.Table) -> None:
         self.gate.wait(10)
         error = self.refuse(columns)
         if error:
             raise error
         self.inserts.append((name, columns.num_rows))
 
-    def insert_events(self, columns) -> None:
-        self._insert("events", columns)
-
-    def insert_ranges(self, columns) -> None:
-        self._insert("ranges", columns)
-
-    def insert_quarantine(self, columns) -> None:
-        self._insert("quarantine", columns)
-
-    def insert_reports(self, columns) -> None:
-        self._insert("reports", columns)
-
 
 @pytest.fixture
 def recorder():
+    """A store that takes everything."""
     return Recorder()
 
 
 @pytest.fixture
 def committer(recorder):
+    """Writes at once, holds at most 100 kB."""
     made = Committer(recorder, Bounds(rows=100, wait=0, memory=100_000))
     yield made
     recorder.gate.set()
@@ -82,10 +79,10 @@ def test_nobody_is_answered_before_the_rows_are_durable(recorder, committer):
 def test_memory_for_waiting_batches_is_bounded(recorder, committer):
     """When the store is slower than the senders, they are told to come back; what was taken is kept."""
     recorder.gate.clear()
-    answers = []
+    full = batch(*[event()] * 50)
+    answers = [committer.submit(full) for _ in range(100_000 // full.size)]
     with pytest.raises(Busy, match="wait to be stored"):
-        for _ in range(1000):
-            answers.append(committer.submit(batch(*[event()] * 50)))
+        committer.submit(full)
     recorder.gate.set()
     assert all(answer.result(10).accepted == 50 for answer in answers)
 

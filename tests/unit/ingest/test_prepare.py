@@ -4,6 +4,7 @@ from tests.unit.ingest.lines import NOW, batch, event, moved
 
 
 def reasons(*lines) -> list[tuple[int, str, str]]:
+    """(line, field, reason) of every error."""
     return [(e.line, e.field, e.reason) for e in batch(*lines).answer.errors]
 
 
