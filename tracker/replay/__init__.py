@@ -1,1 +1,10 @@
-"""Plans, throttles, sends again and follows up until recovery was observed."""
+"""Replay: plans (pure), throttles, fetches and sends through ports, follows up.
+
+`Replays` is what people ask (plan, create, approve, pause, resume, cancel, get, list); `Worker` is what sends.
+"""
+
+from tracker.replay.plan import Plan, Selection
+from tracker.replay.service import Replays
+from tracker.replay.worker import Worker
+
+__all__ = ["Plan", "Replays", "Selection", "Worker"]

@@ -1,0 +1,62 @@
+"""Is this the copy that was observed, and what does it look like when it is sent again?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import xxhash
+
+from tracker.model.carry import REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF, Copy, Locator, Missing
+from tracker.model.event import Event, Stage
+
+
+def observed_digests(events: Iterable[Event], locator: Locator) -> frozenset[str]:
+    """The digests under which this very copy was seen to persist; empty when no collector gave one."""
+    return frozenset(
+        event.digest
+        for event in events
+        if event.stage in (Stage.persist, Stage.replicate)
+        and (event.hop, event.partition, event.offset) == (locator.hop, locator.partition, locator.offset)
+        and event.digest
+    )
+
+
+def fault(found: Copy | Missing, digests: frozenset[str], identity: str) -> str:
+    """Why this copy must not be sent, in words; empty when it may.
+
+    `digests` as `observed_digests` gives them; none means that there is nothing to compare with, which is no fault.
+    `identity` is the header of the message id: without it, what arrives would count as another message.
+    """
+    place = f"{found.locator.hop} {found.locator.partition} offset {found.locator.offset}"
+    if isinstance(found, Missing):
+        return f"{place}: {found.reason or 'no longer there'}"
+    carried = found.headers.get(identity)
+    if carried is None:
+        return f"{place}: the copy has no header {identity!r}; sent again it would be another message"
+    if carried != found.locator.message_id.encode():
+        return f"{place}: it holds message {carried.decode(errors='backslashreplace')!r} now: the log was made anew"
+    digest = xxhash.xxh3_64_hexdigest(found.value)
+    if len(digests) > 1:
+        seen = ", ".join(sorted(digests))
+        return f"{place}: it was observed with different digests ({seen}); nobody knows the right one"
+    if digests and digest not in digests:
+        return f"{place}: digest {digest} is not the one observed there, {min(digests)}: a wrong copy"
+    return ""
+
+
+def attempts_carried(copy: Copy) -> int:
+    """The attempt number that the copy itself carries: it is what an earlier replay sent. 0 when it is none."""
+    digits = copy.headers.get(REPLAY_ATTEMPT, b"")
+    return int(digits) if digits.isdigit() and len(digits) < 10 else 0
+
+
+def dressed(copy: Copy, replay_id: str, attempt: int) -> Copy:
+    """The copy as it is sent: value, key and headers as they were, and the three headers of a replay."""
+    place = copy.locator
+    added = {
+        REPLAY_ID: replay_id.encode(),
+        REPLAY_ATTEMPT: str(attempt).encode(),
+        REPLAY_OF: f"{place.hop}/{place.partition}/{place.offset}".encode(),
+    }
+    return msgspec.structs.replace(copy, headers={**copy.headers, **added})

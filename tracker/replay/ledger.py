@@ -1,0 +1,132 @@
+"""What a replay asks of the store and of other replays' books. Each answer is for the messages of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from tracker.control import Control
+from tracker.control.messages import ReplayMessage
+from tracker.control.replays import ENDED
+from tracker.model.carry import Locator
+from tracker.model.coverage import Coverage
+from tracker.model.event import Event
+from tracker.model.spec import FlowSpec, load_spec
+from tracker.replay.plan import Missing, Past, Selection, Wanted
+from tracker.store.findings import OPEN, Finding, cursor_of
+
+PAGE = 1000
+MOST_FINDINGS = 64
+"""Of one message: a finding belongs to a checkpoint, and a flow has at most so many."""
+AT_IT = frozenset({"claimed", "in_doubt", "sent"})
+"""States in which a message is being seen to, whatever became of its replay as a whole."""
+
+Item = TypeVar("Item")
+
+
+class Ledger(Protocol):
+    """The part of `tracker.store.Store` that replays use."""
+
+    def findings(
+        self,
+        flow: str | None = None,
+        hop: str | None = None,
+        kind: str | None = None,
+        status: str | None = None,
+        incident: str | None = None,
+        *,
+        message_ids: Sequence[str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Finding]:
+        """Findings that match all that is given, newest first, after a cursor."""
+        ...
+
+    def events_of(self, flow: str, ids: Sequence[str], bounds: Any) -> dict[str, list[Event]]:
+        """All events of these messages (`bounds` None), by message."""
+        ...
+
+    def coverage(self, spec: FlowSpec) -> Coverage:
+        """What is vouched for in the flow."""
+        ...
+
+    def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
+        """The newest place of each message in the log of `hop`."""
+        ...
+
+
+def spec_of(control: Control, flow: str) -> FlowSpec:
+    """The newest spec of a flow. Raises `NotFound` for a flow that never was or was deleted."""
+    return load_spec(control.flows.get(flow).text)
+
+
+def last_spec_of(control: Control, flow: str) -> FlowSpec:
+    """The newest spec, of a deleted flow too: what was sent for it is still followed up."""
+    return load_spec(control.flows.versions(flow)[-1].text)
+
+
+def wanted(ledger: Ledger, selection: Selection) -> list[Wanted]:
+    """The messages that have open findings in the selection, and those asked for by id that have none."""
+    missing: dict[str, list[Missing]] = {message_id: [] for message_id in selection.message_ids}
+    for finding in _open(ledger, selection):
+        missing.setdefault(finding.message_id, []).append(Missing(*finding.key))
+    return [Wanted(message_id, tuple(found)) for message_id, found in missing.items()]
+
+
+def _open(ledger: Ledger, selection: Selection) -> Iterator[Finding]:
+    chosen = {"flow": selection.flow, "hop": selection.hop, "kind": selection.kind, "incident": selection.incident}
+    for ids in chunks(selection.message_ids) if selection.message_ids else [None]:
+        after = None
+        while True:
+            found = ledger.findings(**chosen, status=OPEN, message_ids=ids, after=after, limit=PAGE)
+            yield from found
+            if len(found) < PAGE:
+                break
+            after = cursor_of(found[-1])
+
+
+def statuses(ledger: Ledger, flow: str, ids: Sequence[str]) -> dict[str, dict[Missing, str]]:
+    """The status of every finding of these messages, by message."""
+    known: dict[str, dict[Missing, str]] = {message_id: {} for message_id in ids}
+    for some in chunks(ids, PAGE // MOST_FINDINGS * 10):
+        for finding in ledger.findings(flow, message_ids=some, limit=len(some) * MOST_FINDINGS):
+            known[finding.message_id][Missing(*finding.key)] = finding.status
+    return known
+
+
+def of_message(known: Mapping[Missing, str], missing: Iterable[Missing]) -> list[tuple[Missing, str]]:
+    """Each finding with its status; one that the store no longer has counts as open."""
+    return [(one, known.get(one, OPEN)) for one in missing]
+
+
+def places(ledger: Ledger, flow: str, ids: Sequence[str], hops: Iterable[str]) -> dict[str, dict[str, Locator]]:
+    """Where the log of each hop holds these messages: by hop, then by message."""
+    return {
+        hop: {found.message_id: found for some in chunks(ids) for found in ledger.locators(flow, some, hop)}
+        for hop in hops
+    }
+
+
+def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:
+    """What replays did with these messages so far; those that none ever touched are left out."""
+    ended: dict[str, bool] = {}
+    found: dict[str, Past] = {}
+    for message_id in ids:
+        rows = control.messages.history(flow, message_id)
+        busy = next((row.replay_id for row in rows if _busy(control, row, ended)), "")
+        if rows:
+            found[message_id] = Past(max(row.attempt for row in rows), busy)
+    return found
+
+
+def _busy(control: Control, row: ReplayMessage, ended: dict[str, bool]) -> bool:
+    if row.state != "planned":
+        return row.state in AT_IT
+    if row.replay_id not in ended:
+        ended[row.replay_id] = control.replays.get(row.replay_id).status in ENDED
+    return not ended[row.replay_id]
+
+
+def chunks(items: Sequence[Item], size: int = PAGE) -> Iterator[Sequence[Item]]:
+    """The items in groups of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))

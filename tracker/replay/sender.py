@@ -1,0 +1,249 @@
+"""One batch of a replay: claim, screen, publish, mark. The order of these is what makes a crash safe.
+
+    claim (committed) ── crash: in doubt once the claim expires, the ledger settles it
+      screen            ── crash: the same
+        publish         ── crash: the same, and the ledger finds what arrived
+          mark sent     ── done
+
+Nothing is published that was not claimed before in a committed transaction, so no crash can hide that it may have been.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from tracker.control import Books, Control
+from tracker.control.messages import Claimed, ReplayMessage
+from tracker.control.replays import Replay
+from tracker.model.carry import Copy, Locator, Sent
+from tracker.model.carry import Missing as Gone
+from tracker.replay import ledger as ask
+from tracker.replay.breaker import Breaker
+from tracker.replay.clock import Clock, Steady
+from tracker.replay.copies import dressed, observed_digests
+from tracker.replay.kept import Route, Terms, route_of, terms_of
+from tracker.replay.ledger import Ledger
+from tracker.replay.limits import Limits
+from tracker.replay.ports import Ports
+from tracker.replay.screen import Decision, by_copy, by_findings, by_rivals
+from tracker.replay.throttle import Bucket
+
+IDLE_S = 0.5
+"""When to come back to a replay that has nothing to send at the moment."""
+
+log = structlog.get_logger(__name__)
+
+
+class Ready(NamedTuple):
+    """A claimed message with the copy to send, dressed."""
+
+    claim: Claimed
+    copy: Copy
+    target: str
+
+
+class Sender:
+    """Sends batches. One thread uses it; buckets and breakers are its own, one per target."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        control: Control,
+        ports: Ports,
+        clock: Clock,
+        steady: Steady,
+        owner: str,
+        limits: Limits,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._ledger, self._control, self._ports = ledger, control, ports
+        self._clock, self._steady, self._uniform = clock, steady, uniform
+        self.owner, self._limits = owner, limits
+        self._buckets: dict[str, Bucket] = {}
+        self.breakers: dict[str, Breaker] = {}
+
+    def send(self, replay: Replay, rates: Mapping[str, float]) -> float:
+        """One batch of a running replay; seconds until it is worth coming back. `rates` by target, messages per second.
+
+        Raises `Unavailable` of the control database or the store; what was claimed by then is given back, or falls in
+        doubt when its claim expires.
+        """
+        terms = terms_of(replay)
+        room, wait = self._room(terms.targets, rates)
+        if not room or not self._alone(terms.targets):
+            return wait or IDLE_S
+        claims = self._control.messages.claim(replay.id, room, self.owner, self._clock(), self._limits.lease)
+        if not claims:
+            return IDLE_S
+        try:
+            ready, decisions = self._screened(replay, terms, claims)
+            self._apply(replay, decisions)
+        except Exception:
+            self._give_back(replay, claims, "not sent: the tracker could not look at it")
+            raise
+        for target in sorted({one.target for one in ready}):
+            self._publish(replay, target, [one for one in ready if one.target == target])
+        return self._room(terms.targets, rates)[1]
+
+    # --- may we ---------------------------------------------------------------------------------------------------
+
+    def _room(self, targets: Iterable[str], rates: Mapping[str, float]) -> tuple[int, float]:
+        """(messages that may be sent now, seconds to wait when there are none); the slowest target decides."""
+        room, wait = self._limits.batch, 0.0
+        for target in targets:
+            bucket = self._bucket(target, rates[target])
+            breaker = self._breaker(target)
+            room = min(room, breaker.room(bucket.room()))
+            wait = max(wait, bucket.wait(), breaker.wait())
+        return room, wait
+
+    def _alone(self, targets: Iterable[str]) -> bool:
+        """Whether this tracker is the one that sends to these targets now: a rate holds only for one sender. That no
+        message is sent twice does not rest on this, but on claims."""
+        now, ttl = self._clock(), self._limits.target_lease
+        leases = self._control.leases
+        return all(leases.acquire(f"replay.send/{target}", self.owner, now, ttl) for target in targets)
+
+    def _bucket(self, target: str, rate: float) -> Bucket:
+        bucket = self._buckets.setdefault(target, Bucket(rate, self._steady))
+        if bucket.rate != rate:
+            bucket.set_rate(rate)
+        return bucket
+
+    def _breaker(self, target: str) -> Breaker:
+        return self.breakers.setdefault(target, Breaker(self._steady, self._uniform))
+
+    # --- should we ------------------------------------------------------------------------------------------------
+
+    def _screened(
+        self, replay: Replay, terms: Terms, claims: Sequence[Claimed]
+    ) -> tuple[list[Ready], dict[Decision, list[Claimed]]]:
+        """Which claims are sent, and what happens to the others."""
+        routes = {claim.message_id: route_of(claim) for claim in claims}
+        decided: dict[str, Decision] = {}
+        known = ask.statuses(self._ledger, replay.flow, list(routes))
+        for message_id, route in routes.items():
+            decision = by_findings(ask.of_message(known[message_id], route.missing))
+            decision = decision or by_rivals((replay.created_at, replay.id), self._history(replay, message_id))
+            if decision:
+                decided[message_id] = decision
+        left = [claim for claim in claims if claim.message_id not in decided]
+        copies = self._copies(routes, left, decided)
+        events = self._ledger.events_of(replay.flow, list(copies), None)
+        ready = []
+        for claim in left:
+            found = copies.get(claim.message_id)
+            if found is None:
+                continue
+            digests = observed_digests(events.get(claim.message_id, ()), found.locator)
+            decision = by_copy(claim, found, digests, terms.identity, terms.max_attempts)
+            if decision:
+                decided[claim.message_id] = decision
+            elif isinstance(found, Copy):
+                copy = dressed(found, replay.id, claim.attempt)
+                ready.append(Ready(claim, copy, routes[claim.message_id].target))
+        return ready, _grouped(claims, decided)
+
+    def _history(self, replay: Replay, message_id: str) -> list[tuple[tuple[int, str], ReplayMessage]]:
+        rows = [row for row in self._control.messages.history(replay.flow, message_id) if row.replay_id != replay.id]
+        return [((self._control.replays.get(row.replay_id).created_at, row.replay_id), row) for row in rows]
+
+    def _copies(
+        self, routes: Mapping[str, Route], claims: Sequence[Claimed], decided: dict[str, Decision]
+    ) -> dict[str, Copy | Gone]:
+        """The copies, by message. Where a source does not answer, its messages are given back, and its targets rest."""
+        found: dict[str, Copy | Gone] = {}
+        for hop in sorted({routes[claim.message_id].hop for claim in claims}):
+            mine = [claim.message_id for claim in claims if routes[claim.message_id].hop == hop]
+            try:
+                answers = self._ports.fetch(hop, [routes[one].locator(one) for one in mine])
+            except Exception as error:  # noqa: BLE001 - foreign code; whatever it raises, nothing was sent
+                reason = f"{hop} cannot be read: {said(error)}"
+                log.warning("replay_source_unavailable", hop=hop, messages=len(mine), error=str(error))
+                decided.update(dict.fromkeys(mine, Decision("released", reason)))
+                for target in {routes[one].target for one in mine}:
+                    self._breaker(target).record(0, len(mine), reason)
+            else:
+                found.update({locator.message_id: answer for locator, answer in answers.items()})
+        return found
+
+    def _apply(self, replay: Replay, decisions: Mapping[Decision, Sequence[Claimed]]) -> None:
+        """Write down what is not sent, with the reasons, in one transaction with the audit log."""
+        if not decisions:
+            return
+        now = self._clock()
+        with self._control.transaction() as books:
+            for decision, claims in decisions.items():
+                _set(books, replay.id, decision, claims, now)
+            lasting = {d: len(claims) for d, claims in decisions.items() if d.state != "released"}
+            if lasting:
+                detail = [{"state": d.state, "reason": d.reason, "messages": n} for d, n in lasting.items()]
+                books.audit.append(now, self.owner, "screen", f"replay/{replay.id}", detail={"not_sent": detail})
+
+    # --- do it ----------------------------------------------------------------------------------------------------
+
+    def _publish(self, replay: Replay, target: str, ready: Sequence[Ready]) -> None:
+        claims = [one.claim for one in ready]
+        if self._clock() + self._limits.publish_within > claims[0].expires_at:
+            self._give_back(replay, claims, "not sent: the claim had nearly run out")
+            return
+        self._buckets[target].take(len(ready))
+        try:
+            answers = self._ports.publish(target, [one.copy for one in ready])
+        except Exception as error:  # noqa: BLE001 - foreign code; whatever it raises, some may have been sent
+            log.warning("replay_target_unavailable", hop=target, messages=len(ready), error=str(error))
+            reason = f"{target} did not answer: {said(error)}"
+            answers = {one.copy.locator: Sent(one.copy.locator, reason) for one in ready}
+        self._mark(replay, target, ready, answers)
+
+    def _mark(self, replay: Replay, target: str, ready: Sequence[Ready], answers: Mapping[Locator, Sent]) -> None:
+        """What the broker confirmed is sent; all else is in doubt until the ledger has settled it."""
+        now = self._clock()
+        errors: dict[str, dict[str, int]] = {}
+        for claim, copy, _ in ready:
+            errors.setdefault(answers[copy.locator].error, {})[claim.message_id] = claim.attempt
+        confirmed = [one.claim for one in ready if one.claim.message_id in errors.get("", {})]
+        last = next((error for error in errors if error), "")
+        self._breaker(target).record(len(confirmed), len(ready) - len(confirmed), last)
+        detail = {"target": target, "sent": len(confirmed), "in_doubt": len(ready) - len(confirmed), "error": last}
+        with self._control.transaction() as books:
+            twice = books.messages.sent(replay.id, confirmed, now) if confirmed else []
+            for error, attempts in errors.items():
+                if error:
+                    books.messages.mark(replay.id, attempts, "in_doubt", now, error=error, owner=self.owner)
+            if twice:
+                detail["perhaps_sent_twice"] = twice
+            books.audit.append(now, self.owner, "send", f"replay/{replay.id}", replay.reason, detail)
+        if twice:
+            log.error("replay_perhaps_sent_twice", replay=replay.id, messages=twice)
+
+    def _give_back(self, replay: Replay, claims: Sequence[Claimed], reason: str) -> None:
+        log.warning("replay_batch_released", replay=replay.id, messages=len(claims), reason=reason)
+        self._control.messages.release(replay.id, claims, self._clock())
+
+
+def said(error: Exception) -> str:
+    """An error in words, also when it has none of its own."""
+    return str(error) or type(error).__name__
+
+
+def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict[Decision, list[Claimed]]:
+    groups: dict[Decision, list[Claimed]] = {}
+    for claim in claims:
+        if claim.message_id in decided:
+            groups.setdefault(decided[claim.message_id], []).append(claim)
+    return groups
+
+
+def _set(books: Books, replay_id: str, decision: Decision, claims: Sequence[Claimed], now: int) -> None:
+    attempts = {claim.message_id: claim.attempt for claim in claims}
+    if decision.state == "released":
+        books.messages.release(replay_id, claims, now)
+        return
+    if decision.state in ("parked", "planned"):  # neither follows `claimed` directly
+        books.messages.mark(replay_id, attempts, "failed", now, error=decision.reason, owner=claims[0].owner)
+    books.messages.mark(replay_id, attempts, decision.state, now, error=decision.reason)

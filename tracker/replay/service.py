@@ -1,0 +1,213 @@
+"""What people ask of replays: plan, create, approve, pause, resume, cancel, get, list. Sending is the worker's."""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from tracker.control import Control
+from tracker.control.errors import Conflict, Forbidden, Invalid
+from tracker.control.messages import LARGEST_BATCH, ReplayMessage
+from tracker.control.paging import Page
+from tracker.control.replays import Replay, Request
+from tracker.control.tokens import Principal
+from tracker.model.carry import Copy, Publisher, Source
+from tracker.replay import ledger as ask
+from tracker.replay.clock import Clock, Steady, now_us, steady_s
+from tracker.replay.copies import fault, observed_digests
+from tracker.replay.kept import planned
+from tracker.replay.ledger import Ledger
+from tracker.replay.limits import Limits
+from tracker.replay.plan import Checked, Plan, Selection, make, with_sample
+from tracker.replay.ports import Ports
+from tracker.replay.worker import Worker
+
+SAMPLE = 20
+"""Copies that a plan looks at, to say whether they are the right ones and how large."""
+KEPT_IDS = 100
+"""Ids of a selection that are kept with the replay; all that are sent are kept as its messages."""
+SCOPE = "replay"
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A replay and its messages by state."""
+
+    replay: Replay
+    messages: dict[str, int]
+
+
+class Replays:
+    """Every change is in the audit log, in the same transaction."""
+
+    def __init__(
+        self,
+        store: Ledger,
+        control: Control,
+        sources: Mapping[str, Source],
+        publishers: Mapping[str, Publisher],
+        clock: Clock = now_us,
+        *,
+        insecure: bool = False,
+    ) -> None:
+        """`sources` and `publishers` by hop. `insecure`: the service has no tokens, so nobody can tell a second person
+        from the first; approving stays a step of its own."""
+        self._store, self._control, self._clock, self._insecure = store, control, clock, insecure
+        self.ports = Ports(sources, publishers)
+
+    def worker(self, steady: Steady = steady_s, owner: str = "", limits: Limits | None = None) -> Worker:
+        """A worker on the same store, books, ports and clock."""
+        return Worker(self._store, self._control, self.ports, self._clock, steady, owner, limits)
+
+    # --- dry run and request --------------------------------------------------------------------------------------
+
+    def plan(self, selection: Selection, rate: float | None = None) -> Plan:
+        """What would be sent; stores and sends nothing. `rate` in messages per second, at most the flow's own.
+
+        Raises `NotFound` for an unknown flow, `Invalid` for a rate that the flow does not allow.
+        """
+        spec = ask.spec_of(self._control, selection.flow)
+        if rate is not None and not (math.isfinite(rate) and 0 < rate <= spec.replay.rate):
+            raise Invalid(f"rate {rate:g}/s: flow {spec.flow!r} allows more than 0 and at most {spec.replay.rate:g}/s")
+        wanted = ask.wanted(self._store, selection)
+        ids = [one.message_id for one in wanted]
+        logs = {hop for source in spec.replay.sources for kind, hop in source.items() if kind == "log"}
+        copies = ask.places(self._store, spec.flow, ids, logs)
+        plan = make(spec, wanted, copies, self.ports.connected, ask.pasts(self._control, spec.flow, ids), rate)
+        checked = self._sample(plan) if plan.items else None
+        return with_sample(plan, checked) if checked else plan
+
+    def create(
+        self, selection: Selection, by: Principal, reason: str = "", rate: float | None = None
+    ) -> tuple[Shown, Plan]:
+        """A replay of what `plan` shows: approved at once where the flow's policy is `auto`, else waiting for it.
+
+        Raises what `plan` raises, `Forbidden`, and `Conflict` when the policy is `off` or there is nothing to send.
+        """
+        _allowed(by)
+        plan = self.plan(selection, rate)
+        if plan.mode == "off":
+            raise Conflict(f"flow {plan.flow!r} allows no replay: its spec says `replay: {{mode: off}}`")
+        if not plan.items:
+            reasons = {one.detail for one in plan.refused[:3]} or {"no open finding matches"}
+            raise Conflict(f"nothing can be replayed: {'; '.join(sorted(reasons))}")
+        request = self._request(plan, selection, by, reason)
+        self._control.replays.create(request, self._clock())
+        for start in range(0, len(plan.items), LARGEST_BATCH):
+            rows = [planned(one, start + n) for n, one in enumerate(plan.items[start : start + LARGEST_BATCH])]
+            self._control.messages.add(request.id, rows, self._clock())
+        self._requested(request, plan, by)
+        return self.get(request.id), plan
+
+    def _request(self, plan: Plan, selection: Selection, by: Principal, reason: str) -> Request:
+        chosen: dict[str, Any] = msgspec.to_builtins(selection)
+        chosen["message_ids"] = list(selection.message_ids[:KEPT_IDS])
+        return Request(
+            id=f"r-{secrets.token_hex(6)}",
+            flow=plan.flow,
+            selection=chosen,
+            plan=plan.summary(),
+            mode=plan.mode,
+            rate=plan.rate,
+            requested_by=by.name,
+            reason=reason,
+            incident_id=selection.incident or "",
+        )
+
+    def _requested(self, request: Request, plan: Plan, by: Principal) -> None:
+        """Only now can it be sent: everything before this left it `planned`, which no worker touches."""
+        status = "awaiting_approval" if plan.needs_approval else "approved"
+        detail = {"selection": request.selection, "messages": len(plan.items), "refused": len(plan.refused)}
+        now = self._clock()
+        with self._control.transaction() as books:
+            books.replays.move(request.id, status, now, by="policy auto" if status == "approved" else by.name)
+            books.audit.append(now, by.name, "request", f"replay/{request.id}", request.reason, detail)
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def approve(self, replay_id: str, by: Principal, why: str = "") -> Shown:
+        """A second person says yes. Raises `Forbidden` for the one who asked, `NotFound`, `Conflict`."""
+        _allowed(by)
+        replay = self._control.replays.get(replay_id)
+        if replay.status not in ("awaiting_approval", "approved"):
+            raise Conflict(f"replay {replay_id!r} is {replay.status}: it does not wait for approval")
+        if by.name == replay.requested_by and not self._insecure:
+            raise Forbidden(f"{by.name} asked for {replay_id!r}: somebody else with scope {SCOPE!r} must approve it")
+        return self._move(replay_id, "approved", "approve", by, why)
+
+    def pause(self, replay_id: str, by: Principal, why: str = "") -> Shown:
+        """Send no further batch; what was sent is still followed up."""
+        return self._move(replay_id, "paused", "pause", by, why)
+
+    def resume(self, replay_id: str, by: Principal, why: str = "") -> Shown:
+        """Go on after `pause`. One that waits for its approval cannot be resumed: `Conflict`."""
+        status = self._control.replays.get(replay_id).status
+        if status not in ("paused", "running"):
+            raise Conflict(f"replay {replay_id!r} is {status}: only a paused one can be resumed")
+        return self._move(replay_id, "running", "resume", by, why)
+
+    def cancel(self, replay_id: str, by: Principal, why: str = "") -> Shown:
+        """Send nothing more, for good. What was sent is still followed up; what was not stays an open finding."""
+        return self._move(replay_id, "cancelled", "cancel", by, why)
+
+    def _move(self, replay_id: str, status: str, what: str, by: Principal, why: str) -> Shown:
+        _allowed(by)
+        now = self._clock()
+        with self._control.transaction() as books:
+            before = books.replays.get(replay_id).status
+            books.replays.move(replay_id, status, now, by=by.name, detail=why)
+            if before != status:
+                books.audit.append(now, by.name, what, f"replay/{replay_id}", why, {"was": before})
+        return self.get(replay_id)
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def get(self, replay_id: str) -> Shown:
+        """Raises `NotFound`."""
+        return Shown(self._control.replays.get(replay_id), self._control.messages.counts(replay_id))
+
+    def list(
+        self, *, status: Collection[str] = (), flow: str | None = None, incident: str | None = None,
+        cursor: str = "", limit: int = 100,
+    ) -> Page[Replay]:  # fmt: skip
+        """Newest first."""
+        return self._control.replays.page(status=status, flow=flow, incident_id=incident, cursor=cursor, limit=limit)
+
+    def messages(
+        self, replay_id: str, *, state: str | None = None, cursor: str = "", limit: int = 100
+    ) -> Page[ReplayMessage]:
+        """The messages of a replay in the order of sending, of one state or all. Raises `NotFound`."""
+        self._control.replays.get(replay_id)
+        return self._control.messages.page(replay_id, state=state, cursor=cursor, limit=limit)
+
+    # --- a look at some copies ------------------------------------------------------------------------------------
+
+    def _sample(self, plan: Plan) -> Checked | None:
+        """Fetch a few copies and compare them; None when a source does not answer now."""
+        chosen = random.sample(plan.items, min(SAMPLE, len(plan.items)))
+        events = self._store.events_of(plan.flow, [one.message_id for one in chosen], None)
+        sizes: list[int] = []
+        wrong: dict[str, int] = {}
+        for hop in sorted({one.locator.hop for one in chosen}):
+            mine = [one for one in chosen if one.locator.hop == hop]
+            try:
+                found = self.ports.fetch(hop, [one.locator for one in mine])
+            except Exception:  # noqa: BLE001 - foreign code, and only a look: the plan says that nothing was checked
+                return None
+            for one in mine:
+                copy = found[one.locator]
+                reason = fault(copy, observed_digests(events.get(one.message_id, ()), one.locator), plan.identity)
+                if reason or not isinstance(copy, Copy):
+                    wrong[reason] = wrong.get(reason, 0) + 1
+                else:
+                    sizes.append(len(copy.value))
+        return Checked(len(chosen), tuple(sizes), wrong)
+
+
+def _allowed(by: Principal) -> None:
+    if not by.may(SCOPE):
+        raise Forbidden(f"{by.name} has no scope {SCOPE!r}")

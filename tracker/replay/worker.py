@@ -1,0 +1,149 @@
+"""The loop that sends and follows up. As many trackers may run one as like; the control database keeps them apart."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+
+from tracker.control import Control
+from tracker.control.errors import Conflict, ControlError
+from tracker.control.replays import Replay
+from tracker.model.errors import TrackerError
+from tracker.replay.clock import Clock, Steady, now_us, steady_s
+from tracker.replay.follower import Follower
+from tracker.replay.kept import terms_of
+from tracker.replay.ledger import Ledger
+from tracker.replay.limits import Limits
+from tracker.replay.ports import Ports
+from tracker.replay.sender import IDLE_S, Sender
+
+LEAST_WAIT_S = 0.01
+TROUBLE_WAIT_S = 2.0
+"""Before the next round when the store or the control database did not answer."""
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Sends what is approved and follows it up until stopped.
+
+    `owner` names this process in claims and in the audit log; it must differ between starts, and does by itself.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        control: Control,
+        ports: Ports,
+        clock: Clock = now_us,
+        steady: Steady = steady_s,
+        owner: str = "",
+        limits: Limits | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._control, self._clock, self._steady = control, clock, steady
+        self._limits = limits or Limits()
+        self.owner = owner or f"tracker/{secrets.token_hex(4)}"
+        self.sender = Sender(ledger, control, ports, clock, steady, self.owner, self._limits, uniform)
+        self.follower = Follower(ledger, control, clock, self.owner, self._limits, uniform)
+        self._looked: float | None = None
+        self._settled: set[str] = set()
+        self._swept = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Rounds until `stop` is set; the batch under way is finished first."""
+        while not stop.is_set():
+            try:
+                wait = self.step()
+            except (ControlError, TrackerError) as error:
+                log.warning("replay_waiting", reason=str(error))
+                wait = TROUBLE_WAIT_S
+            except Exception:  # the top of a thread: it must not end for one bad replay
+                log.exception("replay_round_failed")
+                wait = TROUBLE_WAIT_S
+            stop.wait(max(LEAST_WAIT_S, wait))
+
+    def step(self) -> float:
+        """One round: a batch of every running replay and, when it is time, a look at what was sent. Gives the seconds
+        until it is worth coming back."""
+        if self._look_is_due():
+            self._look()
+        running = [self._started(one) for one in self._every("approved", "running")]
+        rates = _rates(running)
+        waits = [self.sender.send(replay, rates) for replay in reversed(running) if replay.status == "running"]
+        return min([IDLE_S, *waits])
+
+    # --- sending --------------------------------------------------------------------------------------------------
+
+    def _started(self, replay: Replay) -> Replay:
+        if replay.status == "running":
+            return replay
+        now = self._clock()
+        try:
+            with self._control.transaction() as books:
+                moved = books.replays.move(replay.id, "running", now, by=self.owner)
+                books.audit.append(now, self.owner, "start", f"replay/{replay.id}")
+        except Conflict:  # paused or cancelled meanwhile
+            return self._control.replays.get(replay.id)
+        return moved
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def _look_is_due(self) -> bool:
+        now = self._steady()
+        if self._looked is not None and now - self._looked < self._limits.look_s:
+            return False
+        self._looked = now
+        return True
+
+    def _look(self) -> None:
+        doubted = self._control.messages.expire(self._clock())
+        if doubted:
+            log.warning("replay_claims_in_doubt", messages=doubted)
+        for replay in self._every("running", "paused"):
+            self.follower.look(replay)
+        for replay in self._ended():
+            if self.follower.look(replay):
+                self._settled.add(replay.id)
+        for replay in self._every("planned"):
+            self._interrupted(replay)
+
+    def _ended(self) -> list[Replay]:
+        """Replays that were cancelled or failed with messages under way. All of them at the first look, afterwards the
+        newest hundred: what was settled once stays so."""
+        statuses = ("cancelled", "failed")
+        found = list(self._every(*statuses)) if not self._swept else self._control.replays.page(status=statuses).items
+        self._swept = True
+        return [replay for replay in found if replay.id not in self._settled]
+
+    def _interrupted(self, replay: Replay) -> None:
+        """A replay whose making was cut off is never sent: nobody saw the whole of it."""
+        now = self._clock()
+        if now - replay.created_at < self._limits.creation:
+            return
+        detail = "the tracker was stopped while it was made; nothing was sent: ask again"
+        with self._control.transaction() as books:
+            books.replays.move(replay.id, "failed", now, by=self.owner, detail=detail)
+            books.audit.append(now, self.owner, "fail", f"replay/{replay.id}", detail)
+
+    def _every(self, *statuses: str) -> Iterator[Replay]:
+        cursor = ""
+        while True:
+            page = self._control.replays.page(status=statuses, cursor=cursor)
+            yield from page.items
+            cursor = page.cursor
+            if not cursor:
+                return
+
+
+def _rates(running: Sequence[Replay]) -> dict[str, float]:
+    """Messages per second for each target: the lowest that any replay to it was allowed."""
+    rates: dict[str, float] = {}
+    for replay in running:
+        for target in terms_of(replay).targets:
+            rates[target] = min(replay.rate, rates.get(target, replay.rate))
+    return rates
