@@ -19,7 +19,7 @@ import pika
 from collectors.base import Lag, Observation, Raw
 from collectors.clock import now_micros
 from collectors.errors import CollectorError, Unavailable
-from collectors.rabbitmq_canary import Canaries
+from collectors.rabbitmq_canary import Canaries, canary_exchange, trace_queue
 from collectors.rabbitmq_config import FirehoseConfig, firehose_config
 from collectors.rabbitmq_connect import closed, opened, parameters, shown, working
 from collectors.rabbitmq_routes import Routes
@@ -59,15 +59,18 @@ class RabbitFirehose:
 
     def __init__(
         self,
+        name: str,
         config: FirehoseConfig,
         clock: Callable[[], int] = now_micros,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._name, self._queue, self._exchange = name, trace_queue(name), canary_exchange(name)
         self._config, self._clock, self._monotonic = config, clock, monotonic
-        self._at = parameters(config.url, config.trace_queue, config.tls)
+        self._at = parameters(config.url, self._queue, config.tls)
         self._routes = Routes(config)
-        self._watch = Watch(uuid.uuid4().hex)
+        self._watch = Watch(uuid.uuid4().hex, monotonic(), config.hole_for)
         self._inbox: deque[Delivered] = deque()
+        self._inbox_bytes = 0
         self._outstanding: dict[int, bool] = {}  # tag -> done; in the order of delivery
         self._connections = 0
         self._connection: pika.BlockingConnection | None = None
@@ -106,7 +109,7 @@ class RabbitFirehose:
 
     def sources(self) -> Sequence[SourceRef]:
         """All configured queues and exchanges while the firehose is proven to be on, else nothing."""
-        return self._routes.sources() if self._watch.vouches() else []
+        return self._routes.sources() if self._watch.vouches(self._monotonic()) else []
 
     def lag(self) -> Lag:
         """Time since the last canary that was read was sent, plus `settle` for channels that were a little slower."""
@@ -124,10 +127,13 @@ class RabbitFirehose:
         while True:
             due = canaries.tick()
             left = max(0.0, deadline - self._monotonic())
-            self._pump(0.0 if self._inbox else min(left, due))
+            if self._inbox_bytes <= self._config.memory_mb * 2**20:  # else the broker waits: TCP holds it back
+                self._pump(0.0 if self._inbox else min(left, due))
             with working(self._at):
                 while self._inbox and len(records) < limit:
-                    records.extend(self._taken(self._inbox.popleft()))
+                    item = self._inbox.popleft()
+                    self._inbox_bytes -= len(item.body)
+                    records.extend(self._taken(item))
             if records or self._monotonic() >= deadline:
                 return records
 
@@ -138,19 +144,19 @@ class RabbitFirehose:
             self._connection.process_data_events(wait)
             if not self._channel.consumer_tags:
                 raise Unavailable(
-                    f"rabbitmq {shown(self._at)}: queue {self._config.trace_queue!r} was deleted under us; "
+                    f"rabbitmq {shown(self._at)}: queue {self._queue!r} was deleted under us; "
                     "it is declared again, what it held is lost"
                 )
 
     def _taken(self, item: Delivered) -> list[Raw]:
         """A record, or nothing when it is a canary."""
-        at_canaries = item.exchange == self._config.canary_exchange
+        at_canaries = item.exchange == self._exchange
         if not at_canaries and not item.routing_key.startswith(CANARIES):
             return [self._record(item)]
         mark = mark_of(item.body)
         if mark is not None and at_canaries:
-            self._watch.arrived(mark)
-        elif mark is not None and item.routing_key == f"publish.{self._config.canary_exchange}":
+            self._watch.arrived(mark, self._monotonic())
+        elif mark is not None and item.routing_key == f"publish.{self._exchange}":
             self._watch.traced(mark)
         self._ack([item.tag])
         return []
@@ -181,16 +187,17 @@ class RabbitFirehose:
         if self._canaries is not None:
             return self._canaries
         self._connections += 1
-        canaries = Canaries(self._config, self._at, self._watch, self._clock, self._monotonic)
+        canaries = Canaries(self._name, self._config, self._at, self._watch, self._clock, self._monotonic)
         self._canaries = canaries
         with opened(self._at) as connection:
             self._connection, self._channel = connection, connection.channel()
             self._channel.basic_qos(prefetch_count=self._config.prefetch)
-            self._channel.basic_consume(self._config.trace_queue, self._on_message)
+            self._channel.basic_consume(self._queue, self._on_message)
         return canaries
 
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._outstanding[method.delivery_tag] = False
+        self._inbox_bytes += len(body)
         self._inbox.append(
             Delivered(method.delivery_tag, method.exchange, method.routing_key, properties.headers, body)
         )  # fmt: skip
@@ -199,13 +206,14 @@ class RabbitFirehose:
         connection, canaries = self._connection, self._canaries
         self._connection = self._channel = self._canaries = None
         self._inbox.clear()
+        self._inbox_bytes = 0
         self._outstanding.clear()
-        self._watch.broken()
+        self._watch.broken(self._monotonic())
         closed(connection)
         if canaries is not None:
             canaries.close()
 
 
-def firehose(settings: Mapping[str, Any]) -> RabbitFirehose:
-    """The collector from settings as read from YAML. Raises `ConfigInvalid`."""
-    return RabbitFirehose(firehose_config(settings))
+def firehose(name: str, config: Mapping[str, Any]) -> RabbitFirehose:
+    """A collector as the configuration file describes it. Raises `ConfigInvalid`."""
+    return RabbitFirehose(name, firehose_config(name, config))

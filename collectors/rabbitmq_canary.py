@@ -19,11 +19,22 @@ FULL = 0.9
 """From this part of `max_length` on the trace queue may have given up records between two looks."""
 
 
+def trace_queue(name: str) -> str:
+    """The queue of a collector's own that the broker copies traces into."""
+    return f"tracker.trace.{name}"
+
+
+def canary_exchange(name: str) -> str:
+    """The exchange of a collector's own that its canaries are published to."""
+    return f"tracker.canary.{name}"
+
+
 class Canaries:
     """Declares what the collector owns, then publishes a canary every `canary_every` seconds when ticked."""
 
     def __init__(
         self,
+        name: str,
         config: FirehoseConfig,
         at: pika.URLParameters,
         watch: Watch,
@@ -32,6 +43,7 @@ class Canaries:
     ) -> None:
         self.depth = 0
         """Records waiting in the trace queue at the last tick."""
+        self._queue, self._exchange = trace_queue(name), canary_exchange(name)
         self._config, self._at, self._watch = config, at, watch
         self._clock, self._monotonic = clock, monotonic
         self._due = monotonic()
@@ -60,9 +72,9 @@ class Canaries:
 
     def _declare(self) -> None:
         config = self._config
-        self._channel.exchange_declare(config.canary_exchange, "fanout", durable=True)
+        self._channel.exchange_declare(self._exchange, "fanout", durable=True)
         self._channel.queue_declare(
-            config.trace_queue,
+            self._queue,
             durable=True,
             arguments={
                 # Traces are not persistent messages: a classic queue loses them at a restart. A stream got none at all.
@@ -74,20 +86,20 @@ class Canaries:
                 "x-expires": config.expires * 1000,
             },
         )
-        self._channel.queue_bind(config.trace_queue, config.canary_exchange, "")
-        for key in config.bindings():
-            self._channel.queue_bind(config.trace_queue, "amq.rabbitmq.trace", key)
+        self._channel.queue_bind(self._queue, self._exchange, "")
+        for key in config.bindings(self._exchange):
+            self._channel.queue_bind(self._queue, "amq.rabbitmq.trace", key)
 
     def _look(self) -> None:
         """How deep the trace queue is. Near its limit it may have dropped its oldest records unseen."""
-        found = self._channel.queue_declare(self._config.trace_queue, passive=True)
+        found = self._channel.queue_declare(self._queue, passive=True)
         self.depth = found.method.message_count
         if self.depth >= FULL * self._config.max_length:
-            self._watch.broken()
+            self._watch.broken(self._monotonic())
 
     def _publish(self, now: float) -> None:
         body = msgspec.json.encode(self._watch.sent(now, self._clock()))
-        self._channel.basic_publish(self._config.canary_exchange, "", body, pika.BasicProperties(delivery_mode=2))
+        self._channel.basic_publish(self._exchange, "", body, pika.BasicProperties(delivery_mode=2))
 
     def _alarmed(self, blocked: bool) -> None:
         self._blocked = blocked

@@ -47,53 +47,46 @@ class QueueRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FirehoseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of one `RabbitFirehose`. `name` makes the trace queue `tracker.trace.<name>` its own.
+    """The `config` of a `RabbitFirehose`; `docs/collectors/rabbitmq.md` explains each key.
 
     `identity`: flow -> header that carries the application's id, where it is not the `message_id` property.
-    `prefetch`: records held unacknowledged. `canary_every`, `settle`: seconds. `max_length`: records that the trace
-    queue keeps; `expires`: seconds after which a trace queue that nobody reads is deleted.
+    `prefetch`: records unacknowledged at once; `memory_mb`: payloads held before they are read.
+    `canary_every`, `settle`, `hole_for`: seconds, see `collectors.rabbitmq_watch`.
+    `max_length`: records that the trace queue keeps; `expires`: seconds until one that nobody reads is deleted.
     `only_listed_exchanges`: bind the trace queue to the publishes of `exchanges` alone, not to all.
     """
 
-    name: Name
     url: str
     exchanges: list[ExchangeRoute] = []
     queues: list[QueueRoute] = []
     identity: dict[str, str] = {}
-    prefetch: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 2000
+    prefetch: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 5000
+    memory_mb: Annotated[int, msgspec.Meta(ge=1)] = 64
     canary_every: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     settle: Annotated[float, msgspec.Meta(ge=0)] = 0.25
+    hole_for: Annotated[float, msgspec.Meta(ge=0)] = 3.0
     max_length: Annotated[int, msgspec.Meta(ge=1000)] = 1_000_000
     expires: Annotated[int, msgspec.Meta(ge=1)] = 7 * 24 * 3600
     only_listed_exchanges: bool = False
     tls: Tls | None = None
 
-    @property
-    def trace_queue(self) -> str:
-        """The queue of our own that the broker copies traces into."""
-        return f"tracker.trace.{self.name}"
-
-    @property
-    def canary_exchange(self) -> str:
-        """The exchange of our own that canaries are published to."""
-        return f"tracker.canary.{self.name}"
-
-    def bindings(self) -> list[str]:
+    def bindings(self, canaries: str) -> list[str]:
         """Keys under which the trace queue is bound to `amq.rabbitmq.trace`. Deliveries only of queues that name a
-        consumer: each binding costs the broker a copy of every message it matches."""
+        consumer: each binding costs the broker a copy of every message it matches. `canaries`: the exchange that
+        canaries are published to."""
         delivered = [f"deliver.{queue}" for queue in sorted({q.queue for q in self.queues if q.consumer})]
         if not self.only_listed_exchanges:
             return ["publish.#", *delivered]
-        listed = sorted({e.exchange for e in self.exchanges} | {self.canary_exchange})
+        listed = sorted({e.exchange for e in self.exchanges} | {canaries})
         return [*(f"publish.{exchange}" for exchange in listed), *delivered]
 
 
-def firehose_config(settings: Mapping[str, Any]) -> FirehoseConfig:
-    """Settings as read from YAML, checked. Raises `ConfigInvalid` that names the key."""
+def firehose_config(name: str, config: Mapping[str, Any]) -> FirehoseConfig:
+    """The `config` of collector `name` as read from YAML, checked. Raises `ConfigInvalid` that names the key."""
     try:
-        config = msgspec.convert(dict(settings), FirehoseConfig)
+        found = msgspec.convert(dict(config), FirehoseConfig)
     except msgspec.ValidationError as error:
-        raise ConfigInvalid(f"rabbitmq collector {settings.get('name', '')!r}: {error}") from None
-    if not config.exchanges and not config.queues:
-        raise ConfigInvalid(f"rabbitmq collector {config.name!r}: neither `exchanges` nor `queues` names anything")
-    return config
+        raise ConfigInvalid(f"collector {name}: {error}") from None
+    if not found.exchanges and not found.queues:
+        raise ConfigInvalid(f"collector {name}: neither `exchanges` nor `queues` names anything")
+    return found

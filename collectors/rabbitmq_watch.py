@@ -32,9 +32,13 @@ def mark_of(body: bytes) -> Mark | None:
 
 
 class Watch:
-    """Follows canaries from sending to reading. Times of `sent` and `behind` are seconds of a monotonic clock."""
+    """Follows canaries from sending to reading. `now` is seconds of a monotonic clock everywhere.
 
-    def __init__(self, token: str) -> None:
+    It begins with a break: what happened before it was there nobody knows. `hole_for` (s): how long a break is shown
+    at least, so that a report without our sources goes out and makes the hole in coverage that the break is.
+    """
+
+    def __init__(self, token: str, now: float, hole_for: float) -> None:
         self.state: State = "unknown"
         self.marker = 0
         """When the last canary read was sent, by the clock of whoever sent it (epoch microseconds; 0: none yet)."""
@@ -44,7 +48,9 @@ class Watch:
         self._traced: Mark | None = None
         self._sent: dict[int, float] = {}
         self._proven: float | None = None
-        self._hole = False
+        self._hole_for = hole_for
+        self._hole_until = now + hole_for
+        self._shown = False
 
     def sent(self, now: float, sent_at: int) -> Mark:
         """The next canary, to be published now."""
@@ -56,35 +62,37 @@ class Watch:
         """The trace of a canary was read."""
         self._traced = mark
 
-    def arrived(self, mark: Mark) -> None:
+    def arrived(self, mark: Mark, now: float) -> None:
         """A canary itself was read. Those of others (an earlier life, a stand-by) only say what time it was."""
         self.marker = max(self.marker, mark.sent_at)
         sent = self._sent.get(mark.sequence) if mark.token == self._token else None
         if sent is None:
             return
-        lost = mark.sequence != self._arrived + 1  # the trace queue gave up records: it was full
-        self._hole = self._hole or lost
+        if self._traced != mark:
+            self.broken(now, "off")
+            return
+        if mark.sequence != self._arrived + 1:  # the trace queue gave up records: it was full
+            self._break(now)
         self._arrived = mark.sequence
         self._sent = {sequence: at for sequence, at in self._sent.items() if sequence > mark.sequence}
-        if self._traced == mark:
-            self.state, self._proven = "on", sent
-        else:
-            self.broken("off")
+        self.state, self._proven = "on", sent
 
-    def broken(self, state: State = "unknown") -> None:
+    def broken(self, now: float, state: State = "unknown") -> None:
         """From the last proof on nobody knows: the connection was cut, the trace queue ran full, the firehose is off.
         The canaries still under way prove nothing any more."""
-        self._hole = self._hole or self._proven is not None
+        self._break(now)
         self.state, self._arrived = state, self._sequence
         self._sent.clear()
 
-    def vouches(self) -> bool:
-        """Whether a report may name our sources. After a break one report goes out without them, so that the break
-        is a hole in coverage however short it was."""
-        if self._hole:
-            self._hole = False
+    def vouches(self, now: float) -> bool:
+        """Whether a report may name our sources: the firehose is proven to be on, and the last break was shown."""
+        if not self._shown or now < self._hole_until:
+            self._shown = True
             return False
         return self.state == "on"
+
+    def _break(self, now: float) -> None:
+        self._hole_until, self._shown = now + self._hole_for, False
 
     def behind(self, now: float) -> float | None:
         """Seconds since the last proof; None when there is none."""

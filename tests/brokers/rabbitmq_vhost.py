@@ -66,11 +66,11 @@ class Vhost:
     def settings(self, **more: Any) -> dict[str, Any]:
         """Settings of a firehose collector of the flow `orders`."""
         return {
-            "name": "test",
             "url": self.url,
             "exchanges": [{"exchange": "orders", "flow": "orders"}],
             "queues": [{"queue": "billing", "flow": "orders", "hop": "rabbit-billing", "consumer": "billing"}],
             "canary_every": 0.1,
+            "hole_for": 0.0,
             **more,
         }
 
@@ -86,9 +86,9 @@ def own_vhost(server: Any) -> Iterator[Vhost]:
 
 
 @contextmanager
-def reading(settings: dict[str, Any], **options: Any) -> Iterator[RabbitFirehose]:
+def reading(settings: dict[str, Any], name: str = "test") -> Iterator[RabbitFirehose]:
     """A collector that has declared its queue and seen the firehose on; closed afterwards."""
-    collector = firehose(settings) if not options else RabbitFirehose(**options)
+    collector = firehose(name, settings)
     try:
         assert read_until(collector, lambda _: bool(collector.sources())) == []
         yield collector
