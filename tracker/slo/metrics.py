@@ -1,0 +1,177 @@
+"""Every metric that a tracker shows at `/metrics`, defined once. The page docs/metrics.md is made from this file, and
+tests look up here every name that alerts and dashboards use.
+
+Labels have few values: flows, hops, verdicts, statuses; never message ids, never what a client may invent.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class Kind(StrEnum):
+    """How a metric counts."""
+
+    counter = "counter"
+    gauge = "gauge"
+    histogram = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. A counter's samples are named `name` with `_total` at the end, which `name` already has."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ROWS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0, 50_000.0, 100_000.0, 250_000.0)
+
+# --- the way in
+EVENTS = Metric("tracker_ingest_events_total", Kind.counter, "Events and ranges stored, by flow.", ("flow",))
+QUARANTINED = Metric("tracker_ingest_quarantined_total", Kind.counter, "Lines that went to quarantine.")
+REFUSED = Metric(
+    "tracker_ingest_refused_total",
+    Kind.counter,
+    "Requests that stored nothing, by status: 413 and 4xx are the sender's, 503 is ours.",
+    ("status",),
+)
+REPORTS = Metric("tracker_ingest_reports_total", Kind.counter, "Coverage reports stored.")
+COMMIT_SECONDS = Metric(
+    "tracker_ingest_commit_seconds",
+    Kind.histogram,
+    "How long one shared insert took until it was durable.",
+    (),
+    SECONDS,
+)
+COMMIT_ROWS = Metric("tracker_ingest_commit_rows", Kind.histogram, "Rows of one shared insert.", (), ROWS)
+PENDING = Metric("tracker_ingest_pending_bytes", Kind.gauge, "Memory of batches that are not durable yet.")
+
+# --- the faces
+REQUESTS = Metric(
+    "tracker_http_requests_total", Kind.counter, "Requests answered, by route.", ("method", "route", "status")
+)
+REQUEST_SECONDS = Metric(
+    "tracker_http_request_seconds", Kind.histogram, "Time to answer, by route.", ("route",), SECONDS
+)
+
+# --- what became of messages
+MESSAGES = Metric("tracker_messages", Kind.gauge, "Messages by flow and verdict, now.", ("flow", "verdict"))
+FINDINGS = Metric(
+    "tracker_findings",
+    Kind.gauge,
+    "Findings by flow, hop, kind and status; those that an earlier checkpoint's finding explains are left out.",
+    ("flow", "hop", "kind", "status"),
+)
+INCIDENTS = Metric("tracker_incidents", Kind.gauge, "Incidents that are not resolved.", ("flow", "status"))
+CONSERVATION = Metric(
+    "tracker_conservation_difference",
+    Kind.gauge,
+    "Produced + orphans - sum over verdicts, of the last hour's origins. Anything but 0 is a bug of ours.",
+    ("flow",),
+)
+DELIVERY_RATIO = Metric(
+    "tracker_delivery_ratio", Kind.gauge, "Delivered in time / settled, over the objective's window.", ("flow",)
+)
+DELIVERY_TARGET = Metric("tracker_delivery_target", Kind.gauge, "The share that the flow's owner promised.", ("flow",))
+
+# --- what we can see
+BLIND_SPOTS = Metric(
+    "tracker_blind_spots", Kind.gauge, "Blind spots of the last hour, by cause.", ("flow", "hop", "stage", "cause")
+)
+WATERMARK = Metric(
+    "tracker_watermark_timestamp_seconds",
+    Kind.gauge,
+    "Until when everything at this checkpoint is vouched for: the slowest source's last report.",
+    ("flow", "hop", "stage"),
+)
+
+# --- the tracker itself
+PASS_NUMBER = Metric("tracker_pass_number", Kind.gauge, "Number of the last finished pass of the reconciler.")
+PASS_FINISHED = Metric(
+    "tracker_pass_finished_timestamp_seconds", Kind.gauge, "When the last pass that had anything to do was finished."
+)
+PASS_SECONDS = Metric("tracker_pass_seconds", Kind.gauge, "How long the last finished pass took.")
+THREAD_UP = Metric("tracker_thread_up", Kind.gauge, "1 while a worker thread of this process lives.", ("thread",))
+REPLAYS = Metric("tracker_replays", Kind.gauge, "Replays that have not ended, by status.", ("status",))
+REPLAY_MESSAGES = Metric(
+    "tracker_replay_messages", Kind.gauge, "Messages of replays that have not ended, by state.", ("state",)
+)
+STORE_UP = Metric("tracker_store_up", Kind.gauge, "1 when the store answered the last look.")
+STORE_ROWS = Metric("tracker_store_rows", Kind.gauge, "Rows per table.", ("table",))
+STORE_BYTES = Metric("tracker_store_bytes", Kind.gauge, "Bytes on disk per table.", ("table",))
+STORE_PARTS = Metric("tracker_store_parts", Kind.gauge, "Active parts per table.", ("table",))
+BUILD = Metric("tracker_build_info", Kind.gauge, "Always 1; says which version runs.", ("version",))
+
+ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+class Metrics:
+    """The values of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._made = {metric.name: _make(metric, self.registry) for metric in ALL}
+
+    def count(self, metric: Metric, value: float = 1, *labels: str) -> None:
+        """Add to a counter."""
+        self._child(metric, Counter, labels).inc(value)
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Set a gauge."""
+        self._child(metric, Gauge, labels).set(value)
+
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
+        """Add an observation to a histogram."""
+        self._child(metric, Histogram, labels).observe(value)
+
+    def replace(self, metric: Metric, values: dict[tuple[str, ...], float]) -> None:
+        """The gauge has these label values and no others."""
+        gauge = self._made[metric.name]
+        gauge.clear()
+        for labels, value in values.items():
+            self.set(metric, value, *labels)
+
+    def _child(self, metric: Metric, kind: type[M], labels: tuple[str, ...]) -> M:
+        made = self._made[metric.name]
+        child = made.labels(*labels) if labels else made
+        assert isinstance(child, kind), f"{metric.name} is a {metric.kind}"
+        return child
+
+
+def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if metric.kind == Kind.histogram:
+        return Histogram(metric.name, metric.text, metric.labels, registry=registry, buckets=metric.buckets)
+    make = Counter if metric.kind == Kind.counter else Gauge
+    return make(metric.name, metric.text, metric.labels, registry=registry)
+
+
+def page() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "What `GET /metrics` shows (Prometheus text format; scope `read`). Made from `tracker/slo/metrics.py` by",
+        "`python -m tracker.slo.metrics`; a test keeps the two equal.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+        *(f"| `{m.name}` | {m.kind} | {', '.join(f'`{n}`' for n in m.labels)} | {m.text} |" for m in ALL),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
