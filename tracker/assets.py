@@ -1,6 +1,6 @@
 """The files that a service serves or pushes: dashboards, alert rules, runbooks.
 
-In a wheel they lie inside the package (`tracker/_assets`, see pyproject's force-include), in a checkout at its top
+In a wheel they lie inside the package (`tracker/_assets`), in a checkout at its top
 level, where people edit them. SQL, migrations and templates are package data of the packages that use them.
 """
 
