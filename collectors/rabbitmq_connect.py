@@ -73,7 +73,7 @@ def _setting_up(at: pika.URLParameters) -> Iterator[None]:
     except REFUSED as error:
         raise ConfigInvalid(
             f"rabbitmq {shown(at)}: user {user_of(at)!r} is refused: check user, password and "
-            f"permissions of vhost {at.virtual_host!r} ({_words(error)})"
+            f"permissions of vhost {at.virtual_host!r} ({words(error)})"
         ) from None
     except (exceptions.ChannelClosedByBroker, exceptions.ConnectionClosedByBroker) as error:
         permanent = error.reply_code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED)
@@ -82,7 +82,7 @@ def _setting_up(at: pika.URLParameters) -> Iterator[None]:
             raise ConfigInvalid(f"rabbitmq {shown(at)}: {error.reply_code} {error.reply_text}") from None
         raise Unavailable(f"rabbitmq {shown(at)}: {error.reply_code} {error.reply_text}") from None
     except FAILED as error:
-        raise Unavailable(f"rabbitmq {shown(at)} cannot be reached: {_words(error)}") from None
+        raise Unavailable(f"rabbitmq {shown(at)} cannot be reached: {words(error)}") from None
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def working(at: pika.URLParameters) -> Iterator[None]:
     try:
         yield
     except FAILED as error:
-        raise Unavailable(f"rabbitmq {shown(at)}: the connection was lost: {_words(error)}") from None
+        raise Unavailable(f"rabbitmq {shown(at)}: the connection was lost: {words(error)}") from None
 
 
 def closed(connection: pika.BlockingConnection | None) -> None:
@@ -101,5 +101,6 @@ def closed(connection: pika.BlockingConnection | None) -> None:
             connection.close()
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """What an exception says; many of pika's say nothing as text."""
     return str(error) or repr(error)
