@@ -11,8 +11,6 @@ from tracker.ingest import reports
 from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.commit import Committer
 from tracker.ingest.prepare import Context, prepare
-from tracker.model.errors import Invalid
-
 INFLATED = 64 << 20
 """Bytes of a body after its compression was taken off."""
 
@@ -47,9 +45,7 @@ class Intake:
         batch = self.prepare(body, content_type, content_encoding, coverage, principal, now)
         return self.submit(batch).result()
 
-    def report(self, body: bytes, now: int) -> Batch:
+    def report(self, body: bytes, content_encoding: str, now: int) -> Batch:
         """The batch of a coverage report alone, which is a heartbeat too. Raises Invalid."""
-        return Batch(Accepted(0, 0), reports=reports.rows([reports.report_of(body)], now))
-
-
-__all__ = ["Accepted", "Intake", "Invalid"]
+        report = reports.report_of(bodies.inflate(body, content_encoding, self.inflated))
+        return Batch(Accepted(0, 0), reports=reports.rows([report], now))

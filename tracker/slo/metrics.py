@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 

@@ -1,0 +1,55 @@
+"""The HTTP app: every route on one service."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+import tracker
+from tracker.api import problem
+from tracker.api.guard import Guard
+from tracker.api.routes import (
+    coverage,
+    events,
+    findings,
+    flows,
+    incidents,
+    messages,
+    operations,
+    reconciliation,
+    replays,
+    runbooks,
+    slos,
+)
+from tracker.api.service import Service
+from tracker.api.snapshot import Snapshot
+from tracker.console import pages
+from tracker.slo.metrics import BUILD
+
+TITLE = "message tracker"
+ABOUT = "Every message accounted for, by name, at every hop. Errors are problem details (RFC 9457), times RFC 3339 UTC."
+
+
+def create_app(service: Service) -> FastAPI:
+    """The app. It owns nothing: whoever made `service` closes it after the app has ended."""
+    app = FastAPI(title=TITLE, version=tracker.__version__, description=ABOUT, redoc_url=None)
+    app.state.service = service
+    app.state.snapshot = Snapshot(service)
+    service.metrics.set(BUILD, 1, tracker.__version__)
+    problem.install(app)
+    app.include_router(events.router(events.Gate(service.limits.ingest_slots)))
+    for part in (
+        coverage,
+        flows,
+        reconciliation,
+        messages,
+        findings,
+        incidents,
+        replays,
+        slos,
+        runbooks,
+        operations,
+        pages,
+    ):
+        app.include_router(part.routes)
+    app.add_middleware(Guard, service=service)
+    return app

@@ -1,0 +1,116 @@
+"""The way in: batches of events, coverage reports, and what was quarantined."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+import pyarrow.compute as pc
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from starlette.responses import JSONResponse
+
+from tracker.api import shapes
+from tracker.api.auth import allowed, service_of
+from tracker.api.problem import Problem, status_of
+from tracker.api.reading import Limit, body_of
+from tracker.api.service import Service
+from tracker.control.errors import ControlError, Invalid
+from tracker.control.tokens import Principal
+from tracker.ingest.batch import Accepted, Batch
+from tracker.model.errors import TrackerError
+from tracker.slo.metrics import EVENTS, QUARANTINED, REFUSED, REPORTS
+
+DECODERS = 4
+"""So many bodies are decoded at once: the parser has threads of its own, and each body holds memory."""
+
+
+class Gate:
+    """Bounds how many batches are in work at once, so that ingest cannot starve the other faces."""
+
+    def __init__(self, slots: int) -> None:
+        self.free = slots
+        self.decoders = anyio.CapacityLimiter(DECODERS)
+
+    async def __aenter__(self) -> Gate:
+        if self.free <= 0:
+            raise Problem(503, "as many batches as this tracker takes at once are in work; send this again in a moment")
+        self.free -= 1
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.free += 1
+
+
+def router(gate: Gate) -> APIRouter:
+    """The routes, sharing one gate."""
+    routes = APIRouter(tags=["ingest"])
+
+    @routes.post("/v1/events", response_model=shapes.Taken, responses={207: {"model": shapes.Taken}})
+    async def post_events(
+        request: Request,
+        by: Annotated[Principal, Depends(allowed("ingest"))],
+        content_type: Annotated[str, Header()] = "",
+        content_encoding: Annotated[str, Header()] = "",
+        tracker_coverage: Annotated[str, Header(description="a coverage report, JSON")] = "",
+    ) -> Response:
+        """Store a batch: NDJSON, or a JSON array; gzip or zstd. Answered when its events are durable.
+
+        200: all were stored. 207: some lines are bad; they are in quarantine and listed, all others are stored.
+        """
+        service = service_of(request)
+        try:
+            async with gate:
+                body = await body_of(request)
+                now = service.clock()
+                header = tracker_coverage.encode("latin-1").decode("utf-8", "replace")
+                arguments = (body, content_type, content_encoding, header, by.name, now)
+                batch = await anyio.to_thread.run_sync(service.intake.prepare, *arguments, limiter=gate.decoders)
+                answer = await _durable(service, batch)
+        except (TrackerError, ControlError, Problem) as error:
+            status = error.status if isinstance(error, Problem) else status_of(error)
+            service.metrics.count(REFUSED, 1, str(status))
+            raise
+        _count(service, batch)
+        shown = shapes.Taken.model_validate(answer)
+        return JSONResponse(shown.model_dump(), 207 if answer.errors else 200)
+
+    @routes.post("/v1/coverage")
+    async def post_coverage(
+        request: Request,
+        by: Annotated[Principal, Depends(allowed("ingest"))],
+        content_encoding: Annotated[str, Header()] = "",
+    ) -> shapes.Taken:
+        """Store a coverage report alone, which is a collector's heartbeat too."""
+        service = service_of(request)
+        batch = service.intake.report(await body_of(request), content_encoding, service.clock())
+        answer = await _durable(service, batch)
+        service.metrics.count(REPORTS)
+        return shapes.Taken.model_validate(answer)
+
+    @routes.get("/v1/quarantine", dependencies=[Depends(allowed("read"))])
+    def quarantine(
+        request: Request, cursor: Annotated[str, Query(max_length=40)] = "", limit: Limit = 100
+    ) -> shapes.Page[shapes.Quarantined]:
+        """Lines that could not be used, oldest first."""
+        if cursor and not cursor.isdigit():
+            raise Invalid(f"{cursor!r} is not a cursor of this list; leave it out to start from the beginning")
+        rows = service_of(request).store.quarantined(int(cursor or 0), limit)
+        items = [shapes.Quarantined(received_at=row.pop("received"), **row) for row in rows]
+        more = len(items) == limit and items[-1].received_at > int(cursor or 0)
+        return shapes.Page(items=items, next=str(items[-1].received_at) if more else None)
+
+    return routes
+
+
+async def _durable(service: Service, batch: Batch) -> Accepted:
+    return await asyncio.wrap_future(service.intake.submit(batch))
+
+
+def _count(service: Service, batch: Batch) -> None:
+    for table in (batch.events, batch.ranges):
+        for entry in pc.value_counts(table["flow"]).to_pylist():
+            service.metrics.count(EVENTS, entry["counts"], entry["values"])
+    service.metrics.count(QUARANTINED, batch.quarantine.num_rows)
+    service.metrics.count(REPORTS, batch.reports.num_rows)

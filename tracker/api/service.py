@@ -1,0 +1,39 @@
+"""What the faces stand on. Built by the composition root (`tracker.cli.serve`), used by every route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tracker.api.specs import Specs
+from tracker.control import Control
+from tracker.ingest.intake import Intake
+from tracker.replay.service import Replays
+from tracker.slo.metrics import Metrics
+from tracker.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may cost, and how many may be taken in at once. Sizes in bytes, times in seconds."""
+
+    body: int = 16 << 20
+    headers: int = 256 << 10
+    read_seconds: float = 30.0
+    ingest_slots: int = 32
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything a request may need. `insecure`: no tokens, loopback only. `threads`: is each worker thread alive?"""
+
+    store: Store
+    control: Control
+    intake: Intake
+    specs: Specs
+    metrics: Metrics
+    clock: Callable[[], int]
+    replays: Replays | None = None
+    insecure: bool = False
+    limits: Limits = Limits()
+    threads: Mapping[str, Callable[[], bool]] = field(default_factory=dict)

@@ -1,0 +1,126 @@
+"""Gauges that are read from the books when somebody looks, at most every few seconds whoever looks how often."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+import structlog
+
+from tracker.api.routes.slos import slo_of
+from tracker.api.service import Service
+from tracker.control.errors import ControlError
+from tracker.model.errors import TrackerError
+from tracker.model.units import SECOND
+from tracker.reconcile.books import reconcile
+from tracker.slo import metrics
+from tracker.store.answers import Run
+
+log = structlog.get_logger()
+
+FRESH = 5 * SECOND
+"""A snapshot serves for so long."""
+RECENT = 3600 * SECOND
+"""The span of origins over which the books are compared."""
+LIVING = ("planned", "awaiting_approval", "approved", "running", "paused")
+"""Statuses of replays that have not ended."""
+
+Labels = dict[tuple[str, ...], float]
+
+
+class Snapshot:
+    """What is in the books, as gauges."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = threading.Lock()
+        self._at = 0
+
+    def refresh(self, now: int) -> None:
+        """Read the books unless that was done just now. What cannot be read keeps its last value, but is said."""
+        with self._lock:
+            if now - self._at < FRESH:
+                return
+            self._at = now
+            up = 1.0
+            for part in (self._threads, self._messages, self._store, self._control, self._flows):
+                try:
+                    part(now)
+                except (TrackerError, ControlError) as error:
+                    up = 0.0
+                    log.warning("metrics_incomplete", part=part.__name__, reason=str(error))
+            self._service.metrics.set(metrics.STORE_UP, up)
+
+    def _threads(self, now: int) -> None:
+        threads: Labels = {(name,): float(alive()) for name, alive in self._service.threads.items()}
+        self._service.metrics.replace(metrics.THREAD_UP, threads)
+        self._service.metrics.set(metrics.PENDING, self._service.intake.committer.held)
+
+    def _messages(self, now: int) -> None:
+        store, shown = self._service.store, self._service.metrics
+        known = self._service.specs.known()
+        counts = {flow: verdicts for flow, verdicts in store.counts().items() if flow in known}
+        shown.replace(metrics.MESSAGES, {(f, v): n for f, verdicts in counts.items() for v, n in verdicts.items()})
+        rows = store.finding_counts()
+        found: Labels = {(r["flow"], r["hop"], r["kind"], r["status"]): r["n"] for r in rows if r["flow"] in known}
+        shown.replace(metrics.FINDINGS, found)
+        named = [run for run in store.runs() if run.flow in known and run.hop in known[run.flow].spec.hops]
+        shown.replace(metrics.WATERMARK, watermarks(named))
+
+    def _store(self, now: int) -> None:
+        tables = self._service.store.stats()
+        for metric, what in (
+            (metrics.STORE_ROWS, "rows"),
+            (metrics.STORE_BYTES, "bytes"),
+            (metrics.STORE_PARTS, "parts"),
+        ):
+            self._service.metrics.replace(metric, {(table,): size[what] for table, size in tables.items()})
+
+    def _control(self, now: int) -> None:
+        control, shown = self._service.control, self._service.metrics
+        last = control.passes.last_finished()
+        if last is not None and last.finished_at is not None:
+            shown.set(metrics.PASS_NUMBER, last.number)
+            shown.set(metrics.PASS_FINISHED, last.finished_at / SECOND)
+            shown.set(metrics.PASS_SECONDS, (last.finished_at - last.started_at) / SECOND)
+        open_ = control.incidents.page(status=("open", "acknowledged"), limit=1000).items
+        shown.replace(metrics.INCIDENTS, dict(Counter((one.flow, one.status) for one in open_)))
+        living = control.replays.page(status=LIVING, limit=1000).items
+        shown.replace(metrics.REPLAYS, dict(Counter((one.status,) for one in living)))
+        states: Counter[tuple[str, ...]] = Counter()
+        for one in living:
+            states.update({(state,): n for state, n in control.messages.counts(one.id).items()})
+        shown.replace(metrics.REPLAY_MESSAGES, dict(states))
+
+    def _flows(self, now: int) -> None:
+        service = self._service
+        differences, spots, ratios, targets = Labels(), Counter[tuple[str, ...]](), Labels(), Labels()
+        for flow, known in service.specs.known().items():
+            books = reconcile(service.store, service.control, known.spec, now - RECENT, now)
+            differences[flow,] = books.produced + books.orphans - sum(books.verdicts.values())
+            spots.update((flow, spot.hop, spot.stage, spot.cause) for spot in books.blind_spots)
+            if known.spec.objectives.delivery:
+                slo = slo_of(service, known.spec)
+                targets[flow,] = slo.target
+                if slo.ratio is not None:
+                    ratios[flow,] = slo.ratio
+        service.metrics.replace(metrics.CONSERVATION, differences)
+        service.metrics.replace(metrics.BLIND_SPOTS, dict(spots))
+        service.metrics.replace(metrics.DELIVERY_RATIO, ratios)
+        service.metrics.replace(metrics.DELIVERY_TARGET, targets)
+
+
+def watermarks(runs: Iterable[Run]) -> Labels:
+    """By (flow, hop, stage): the end of the slowest source's last run, seconds; who signed off is left out."""
+    newest: dict[tuple[str, str, str, str], Run] = {}
+    for run in runs:
+        key = (run.flow, run.hop, run.stage, run.source)
+        if key not in newest or run.end > newest[key].end:
+            newest[key] = run
+    slowest: Labels = {}
+    for (flow, hop, stage, _), run in newest.items():
+        if not run.signed_off:
+            place = (flow, hop, stage)
+            slowest[place] = min(slowest.get(place, run.end / SECOND), run.end / SECOND)
+    return slowest

@@ -1,0 +1,91 @@
+"""Flow specs as the faces need them: parsed once, read again when one changed; and how a new one is kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from tracker.control import Books, Control
+from tracker.control.errors import NotFound
+from tracker.control.flows import FlowVersion, in_force
+from tracker.model.spec import FlowSpec, load_spec
+
+
+@dataclass(frozen=True)
+class Known:
+    """One flow: all versions, oldest first."""
+
+    versions: tuple[FlowVersion, ...]
+
+    @property
+    def newest(self) -> FlowVersion:
+        """The version that judges messages created from now on."""
+        return self.versions[-1]
+
+    @cached_property
+    def spec(self) -> FlowSpec:
+        """The newest spec."""
+        return self._specs[self.newest.version]
+
+    @cached_property
+    def _specs(self) -> dict[int, FlowSpec]:
+        return {version.version: load_spec(version.text) for version in self.versions}
+
+    def spec_at(self, origin: int) -> FlowSpec:
+        """The spec that judges a message of this origin time, µs."""
+        version = in_force(self.versions, origin) or self.versions[0]
+        return self._specs[version.version]
+
+
+class Specs:
+    """All flows that are not deleted. Thread-safe; asks the control database one cheap question per use."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+        self._revision = -1
+        self._known: dict[str, Known] = {}
+
+    def known(self) -> Mapping[str, Known]:
+        """Every flow, by name."""
+        revision = self._control.flows.revision()
+        with self._lock:
+            if revision != self._revision:
+                self._known = self._read()
+                self._revision = revision
+            return self._known
+
+    def of(self, flow: str) -> Known:
+        """Raises NotFound for a flow that never was, or was deleted."""
+        found = self.known().get(flow)
+        if found is None:
+            raise NotFound(f"no flow {flow!r}; list them with: tracker flows list")
+        return found
+
+    def plain(self) -> Mapping[str, bool]:
+        """What ingest asks: every known flow, true where its keys may be kept readable."""
+        return {name: known.spec.key == "plain" for name, known in self.known().items()}
+
+    def _read(self) -> dict[str, Known]:
+        by_flow: dict[str, list[FlowVersion]] = {}
+        for version in self._control.flows.versions():
+            if version.deleted_at is None:
+                by_flow.setdefault(version.flow, []).append(version)
+        return {flow: Known(tuple(versions)) for flow, versions in sorted(by_flow.items())}
+
+
+def canonical(spec: FlowSpec) -> str:
+    """The one JSON text of what a spec says, whatever its YAML looks like; durations in µs."""
+    return json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def keep(books: Books, spec: FlowSpec, text: str, now: int, by: str) -> int:
+    """The version under which the spec is in force from `now`; the same spec again keeps its version.
+
+    Raises Exhausted when the flow has used up its 64 hops or checkpoints.
+    """
+    points = [(hop, point.stage.value) for point in spec.checkpoints for hop in point.hop]
+    return books.flows.put(spec.flow, text, canonical(spec), now, by, spec.hops, points)

@@ -1,0 +1,117 @@
+"""A message judged at this moment from its stored events: the answer behind the API and the console's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracker.api import shapes
+from tracker.api.service import Service
+from tracker.control.errors import NotFound
+from tracker.model.event import Event, delivery_of
+from tracker.model.judge import judge
+from tracker.model.origin import origin_of
+from tracker.model.spec import FlowSpec
+from tracker.model.verdict import CheckpointState, Judgement
+from tracker.model.why import CAUSES
+from tracker.store.findings import Finding
+
+
+def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
+    """Judged by the spec in force at its origin. Raises NotFound when the flow is unknown or nothing was observed."""
+    known = service.specs.of(flow)
+    events = service.store.timeline(flow, message_id)
+    if not events:
+        raise NotFound(f"no event of message {message_id!r} in flow {flow!r}; is the id complete, is it this flow?")
+    origin = origin_of(message_id, events)
+    spec = known.spec_at(origin)
+    now = service.clock()
+    findings = service.store.findings(flow=flow, message_id=message_id, limit=1000)
+    if not any(event.hop in spec.hops for event in events):
+        return _unjudged(flow, message_id, events, origin, now, findings)
+    places = [(e.hop, e.partition, e.offset, e.offset) for e in events if e.offset is not None]
+    ranges = service.store.ranges_over(flow, dict.fromkeys(places))
+    judgement = judge(spec, events, service.store.coverage(spec), now, ranges)
+    return shapes.Message(
+        flow=flow,
+        message_id=message_id,
+        verdict=judgement.verdict.value,
+        flags=sorted(flag.value for flag in judgement.flags),
+        held_by=list(judgement.held_by),
+        missing=_missing(spec, judgement),
+        timeline=[observation(event, judgement.origin_at, spec.hops) for event in events],
+        why=judgement.why,
+        origin_at=judgement.origin_at,
+        as_of=now,
+        findings=[finding(one) for one in findings],
+    )
+
+
+def _unjudged(
+    flow: str, message_id: str, events: Sequence[Event], origin: int, now: int, findings: Sequence[Finding]
+) -> shapes.Message:
+    return shapes.Message(
+        flow=flow,
+        message_id=message_id,
+        verdict=None,
+        flags=[],
+        held_by=[],
+        missing=[],
+        timeline=[observation(event, origin, ()) for event in events],
+        why="It was seen only at hops that the flow's spec does not name, so there is nothing to judge it by.",
+        origin_at=origin,
+        as_of=now,
+        findings=[finding(one) for one in findings],
+    )
+
+
+def _missing(spec: FlowSpec, judgement: Judgement) -> list[shapes.Missing]:
+    return [_absent(spec, state) for state in judgement.missing]
+
+
+def _absent(spec: FlowSpec, state: CheckpointState) -> shapes.Missing:
+    point = spec.checkpoints[state.index]
+    return shapes.Missing(
+        hop="|".join(point.hop),
+        stage=point.stage.value,
+        status=state.status.value,
+        deadline=state.deadline,
+        covered=state.hole is None,
+        blind=CAUSES[state.hole.cause] if state.hole else None,
+    )
+
+
+def observation(event: Event, origin: int, hops: Sequence[str]) -> shapes.Observation:
+    """An event as shown; `hops` are those that the spec knows."""
+    return shapes.Observation(
+        hop=event.hop,
+        stage=event.stage.value,
+        observed_at=event.observed_at,
+        observed_from=event.observed_from,
+        received_at=event.received_at,
+        latency_ms=(event.observed_at - origin) / 1000,
+        reason=event.reason,
+        delivery=delivery_of(event),
+        digest=event.digest,
+        size=event.size,
+        node=event.node,
+        region=event.region,
+        partition=event.partition,
+        offset=event.offset,
+        group=event.group,
+        attempt=event.attempt,
+        trace_id=event.trace_id,
+        span_id=event.span_id,
+        correlation_id=event.correlation_id,
+        causation_id=event.causation_id,
+        replay_id=event.replay_id,
+        attributes=event.attributes,
+        known=event.hop in hops,
+    )
+
+
+def finding(one: Finding) -> shapes.Finding:
+    """A finding as shown: no time is null."""
+    shown = {name: getattr(one, name) for name in shapes.Finding.model_fields}
+    for name in ("resolved_at", "deadline", "origin_at"):
+        shown[name] = shown[name] or None
+    return shapes.Finding(**shown)
