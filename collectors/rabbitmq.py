@@ -108,8 +108,10 @@ class RabbitFirehose:
             raise
 
     def sources(self) -> Sequence[SourceRef]:
-        """All configured queues and exchanges while the firehose is proven to be on, else nothing."""
-        return self._routes.sources() if self._watch.vouches(self._monotonic()) else []
+        """All configured queues and exchanges while the firehose is proven to be on; else, so that a report without
+        them goes out at all, only that this collector reads its own trace queue."""
+        vouched = self._routes.sources() if self._watch.vouches(self._monotonic()) else []
+        return [*vouched, *(SourceRef(flow, self._queue, "deliver", self._name) for flow in self._routes.flows)]
 
     def lag(self) -> Lag:
         """Time since the last canary that was read was sent, plus `settle` for channels that were a little slower."""

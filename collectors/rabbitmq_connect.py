@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import struct
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def parameters(url: str, name: str, tls: Tls | None = None) -> pika.URLParameter
     except Exception as error:  # noqa: BLE001 - pika evaluates a URL's options: a bad one raises anything
         # The URL itself stays out of the text, it holds a password.
         raise ConfigInvalid(f"rabbitmq {name!r}: bad `url` or `tls`: {type(error).__name__}: {error}") from None
+    _quieten()
     found.client_properties = {"connection_name": name, "product": "message-tracker"}
     return found
 
@@ -43,6 +45,14 @@ def parameters(url: str, name: str, tls: Tls | None = None) -> pika.URLParameter
 def shown(at: pika.URLParameters) -> str:
     """The broker's address as texts name it, without the password."""
     return f"{at.host}:{at.port}{'' if at.virtual_host == '/' else '/'}{at.virtual_host}"
+
+
+def _quieten() -> None:
+    """Pika writes a dozen lines and a traceback per failed attempt; ours say the same in one. A level that somebody
+    has set stays."""
+    log = logging.getLogger("pika")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
 
 
 def user_of(at: pika.URLParameters) -> str:

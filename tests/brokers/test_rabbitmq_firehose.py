@@ -13,7 +13,7 @@ from collectors.base import Raw
 from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq import firehose
-from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading
+from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
 from tracker.model.carry import ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage, natural_key
@@ -172,12 +172,12 @@ def test_while_the_firehose_is_off_nothing_is_vouched_for(vhost: Vhost) -> None:
         vhost.trace(False)
         with pytest.raises(Unavailable, match=f"rabbitmqctl trace_on -p {vhost.name}"):
             read_until(collector, lambda raws: False)
-        assert collector.sources() == []
+        assert not vouches(collector)
         vhost.publish("m-unseen")
         vhost.trace(True)
         with pytest.raises(Unavailable):
             collector.read(10, 0)
-        assert read_until(collector, lambda _: bool(collector.sources())) == []
+        assert read_until(collector, lambda _: vouches(collector)) == []
         vhost.publish("m-seen")
         assert [e.message_id for e in decoded(collector, read_to_now(collector))] == ["m-seen"]
 
@@ -202,10 +202,10 @@ def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost) -> None:
                 vhost.publish(f"m-{number}")
             assert second.read(100, 0.5) == []
             assert len(read_until(first, lambda raws: len(raws) == 10)) == 10
-            assert second.sources() == []
+            assert not vouches(second)
             first.close()  # nothing was committed
             assert len(read_until(second, lambda raws: len(raws) == 10)) == 10
-            read_until(second, lambda _: bool(second.sources()))
+            read_until(second, lambda _: vouches(second))
         finally:
             second.close()
 
@@ -217,8 +217,8 @@ def test_a_trace_queue_deleted_under_it_is_declared_again(vhost: Vhost) -> None:
         vhost.channel.queue_delete("tracker.trace.test")
         with pytest.raises(Unavailable):
             read_until(collector, lambda raws: False)
-        assert collector.sources() == []
-        read_until(collector, lambda _: bool(collector.sources()))
+        assert not vouches(collector)
+        read_until(collector, lambda _: vouches(collector))
         vhost.publish("m-1")
         assert len(decoded(collector, read_to_now(collector))) == 1
 
@@ -249,9 +249,9 @@ def test_a_nearly_full_trace_queue_is_not_vouched_for(vhost: Vhost) -> None:
         for number in range(1100):
             vhost.publish(f"m-{number}")
         raws = list(collector.read(10, 0.5))
-        assert collector.sources() == []
+        assert not vouches(collector)
         until = time.monotonic() + PATIENCE
-        while not collector.sources():
+        while not vouches(collector):
             assert time.monotonic() < until
             collector.commit(raws)
             raws = list(collector.read(500, 0.1))
