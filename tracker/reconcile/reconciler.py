@@ -201,9 +201,10 @@ class Reconciler:
         if not self._store.range_targets(flow):
             return []
         places: dict[tuple[str, str], tuple[int, int]] = {}
-        for event in (e for events in observed.values() for e in events if e.offset is not None):
-            low, high = places.get((event.hop, event.partition), (event.offset, event.offset))
-            places[event.hop, event.partition] = (min(low, event.offset), max(high, event.offset))
+        for event in (e for events in observed.values() for e in events):
+            if event.offset is not None:
+                low, high = places.get((event.hop, event.partition), (event.offset, event.offset))
+                places[event.hop, event.partition] = (min(low, event.offset), max(high, event.offset))
         return self._store.ranges_over(flow, [(h, p, low, high) for (h, p), (low, high) in places.items()])
 
     def _settle(self, incidents: Incidents, now: int) -> None:
@@ -233,7 +234,8 @@ class Reconciler:
         known = {}
         for flow, versions in by_flow.items():
             bits = self._control.flows.bits(flow)
-            specs = {v.version: load_spec(v.text) for v in versions}
+            old = self._flows.get(flow)
+            specs = {v.version: (old.specs.get(v.version) if old else None) or load_spec(v.text) for v in versions}
             known[flow] = Known(versions, specs, bits.checkpoints, bits.hops)
         return known
 

@@ -97,7 +97,8 @@ class Engine:
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The answer as few rows."""
-        return self.table(sql, parameters).to_pylist()
+        rows: list[dict[str, Any]] = self.table(sql, parameters).to_pylist()
+        return rows
 
     def insert(self, table: str, columns: pa.Table) -> None:
         """Append columns as one block."""

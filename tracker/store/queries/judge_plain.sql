@@ -23,7 +23,7 @@ SELECT
     ]) AS flags,
     found,
     if(soonest = {never}, 0, soonest) AS look_again,
-    if(look_again > 0 AND (timer = 0 OR timer <= {now:Int64} OR look_again < timer), look_again, timer) AS timer_at
+    if(verdict != '' AND look_again > 0 AND (timer = 0 OR timer <= {now:Int64} OR look_again < timer), look_again, timer) AS timer_at
 FROM (
     SELECT *,
         {now:Int64} + least(greatest(intDiv({now:Int64} - first_received, 4), 1000000), 300000000) AS recheck,
