@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Engine, create_engine, event, exc, func, select
+from sqlalchemy import Engine, create_engine, event, exc, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
 from sqlalchemy.orm import Session, sessionmaker
@@ -214,6 +214,15 @@ def lock(session: Session, name: str) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def refresh_statistics(session: Session, table: type[Base]) -> None:
+    """Tell PostgreSQL's planner what a large insert has just put there.
+
+    Until its own analysis comes, a minute later, it takes the table for small and sorts all of it at every claim.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"ANALYZE {table.__tablename__}"))
 
 
 def insert_new(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:

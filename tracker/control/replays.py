@@ -10,7 +10,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from tracker.control import paging, tables
-from tracker.control.database import Transactions, lock
+from tracker.control.database import Transactions, lock, refresh_statistics
 from tracker.control.errors import Conflict, NotFound
 from tracker.control.paging import Page
 
@@ -89,6 +89,8 @@ class Replays:
                 raise Conflict(
                     f"replay {replay_id!r} is {row.status}, it cannot become {status!r}; possible: {allowed}"
                 )
+            if status == "running" and row.started_at is None:
+                refresh_statistics(session, tables.ReplayMessage)
             row.status, row.detail = status, detail
             _date(row, status, now, by)
             return _value(row)

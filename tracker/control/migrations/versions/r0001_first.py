@@ -164,8 +164,8 @@ def _replays() -> None:
     op.create_index(op.f("ix_replays_status"), "replays", ["status"])
     op.create_table(
         "replay_messages",
-        sa.Column("replay_id", sa.Text(), nullable=False),
         sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("replay_id", sa.Text(), nullable=False),
         sa.Column("ordinal", LONG, nullable=False),
         sa.Column("attempt", LONG, nullable=False),
         sa.Column("locator", sa.JSON(), nullable=False),
@@ -178,15 +178,21 @@ def _replays() -> None:
         sa.Column("changed_at", LONG, nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["replay_id"], ["replays.id"], name=op.f("fk_replay_messages_replay_id")),
-        sa.PrimaryKeyConstraint("replay_id", "message_id", name=op.f("pk_replay_messages")),
+        sa.PrimaryKeyConstraint("message_id", "replay_id", name=op.f("pk_replay_messages")),
     )
-    op.create_index(op.f("ix_replay_messages_message_id"), "replay_messages", ["message_id"])
     op.create_index(
         op.f("ix_replay_messages_replay_id_state_ordinal_message_id"),
         "replay_messages",
         ["replay_id", "state", "ordinal", "message_id"],
     )
-    op.create_index(op.f("ix_replay_messages_state_claim_expires_at"), "replay_messages", ["state", "claim_expires_at"])
+    claimed = sa.text("state = 'claimed'")
+    op.create_index(
+        op.f("ix_replay_messages_claim_expires_at"),
+        "replay_messages",
+        ["claim_expires_at"],
+        sqlite_where=claimed,
+        postgresql_where=claimed,
+    )
 
 
 def _access() -> None:
