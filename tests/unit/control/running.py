@@ -8,9 +8,19 @@ from contextlib import contextmanager, suppress
 from threading import Barrier
 from typing import TypeVar
 
+from hypothesis import HealthCheck, settings
+
 from tracker.control import Books, Control
 
 Result = TypeVar("Result")
+
+EACH_ROLLED_BACK = settings(
+    max_examples=40,
+    deadline=None,
+    # One database serves all examples, each rolled back; and the same classes run again on PostgreSQL.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+"""For properties that use the `control` fixture inside `rolled_back`."""
 
 
 def together(count: int, work: Callable[[int], Result]) -> list[Result]:

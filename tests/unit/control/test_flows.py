@@ -1,8 +1,8 @@
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.control.running import rolled_back, together
+from tests.unit.control.running import EACH_ROLLED_BACK, rolled_back, together
 from tracker.control import Books, Control
 from tracker.control.errors import Exhausted, NotFound
 from tracker.control.flows import in_force
@@ -121,7 +121,7 @@ class TestBits:
         assert sorted(versions) == list(range(1, 9))
         assert sorted(control.flows.bits("f").hops.values()) == list(range(8))
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @EACH_ROLLED_BACK
     @given(specs=st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=8), min_size=1, max_size=8))
     def test_whatever_the_history_bits_are_dense_and_stable(self, control: Control, specs: list[list[str]]) -> None:
         """After any sequence of specs: bits 0..n-1, each hop one, none ever changed."""

@@ -1,8 +1,8 @@
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.control.running import together
+from tests.unit.control.running import EACH_ROLLED_BACK, rolled_back, together
 from tracker.control import Control
 from tracker.control.errors import LeaseLost
 from tracker.control.leases import Lease
@@ -100,17 +100,14 @@ class TestLeases:
         got = together(8, lambda number: control.leases.acquire("r", f"owner-{number}", 100, 50))
         assert sum(lease is not None for lease in got) == 1
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @EACH_ROLLED_BACK
     @given(steps=STEPS)
     def test_never_two_holders_and_tokens_only_grow(
         self, control: Control, steps: list[tuple[int, str, str, int]]
     ) -> None:
         """Whatever three owners do: each works only on what it was told, and no two may work at the same time."""
-        with control.transaction() as books:
-            for lease in books.leases.all():  # of the example before
-                books.leases.release(lease)
-            now, held = 1000, dict[str, Lease]()
-            newest = max((lease.token for lease in books.leases.all()), default=0)
+        with rolled_back(control) as books:
+            now, newest, held = 1000, 0, dict[str, Lease]()
             for passed, act, owner, ttl in steps:
                 now += passed
                 if act == "acquire":

@@ -1,10 +1,10 @@
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.control.running import rolled_back, together
+from tests.unit.control.running import EACH_ROLLED_BACK, rolled_back, together
 from tests.unit.control.test_replays import request
 from tracker.control import Books, Control
 from tracker.control.errors import Invalid
@@ -207,7 +207,7 @@ ACTS = st.lists(
 
 
 class TestNeverTwice:
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @EACH_ROLLED_BACK
     @given(acts=ACTS)
     def test_no_send_is_forgotten_and_no_double_send_is_silent(
         self, control: Control, acts: list[tuple[str, str, int]]
