@@ -216,6 +216,8 @@ class RabbitFirehose:
             canaries.close()
 
 
-def firehose(name: str, config: Mapping[str, Any]) -> RabbitFirehose:
-    """A collector as the configuration file describes it. Raises `ConfigInvalid`."""
+def firehose(settings: Mapping[str, Any]) -> RabbitFirehose:
+    """A collector as the configuration file describes it, `name` among the settings. Raises `ConfigInvalid`."""
+    config = dict(settings)
+    name = str(config.pop("name", ""))
     return RabbitFirehose(name, firehose_config(name, config))

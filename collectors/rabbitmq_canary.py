@@ -81,6 +81,9 @@ class Canaries:
                 "x-queue-type": "quorum",
                 # A second instance stands by instead of taking half of the traces.
                 "x-single-active-consumer": True,
+                # From 4.0 on a quorum queue drops what was given back 20 times unless told otherwise; each restart and
+                # each cut connection of ours gives back what is not committed.
+                "x-delivery-limit": 1_000_000,
                 # A collector that is gone for good must not fill the broker's disk.
                 "x-max-length": config.max_length,
                 "x-expires": config.expires * 1000,

@@ -160,7 +160,7 @@ class ObservedChannel:
         return self._channel.basic_consume(queue, observed, auto_ack, **options)
 
     def consume(self, queue: str, auto_ack: bool = False, **options: Any) -> Iterator[Any]:
-        """As the channel. With `auto_ack`, `ack` is recorded when the next message is asked for."""
+        """As the channel. With `auto_ack`, `ack` is recorded at once: nothing later can be seen."""
         watched = self._queues is None or queue in self._queues
         for item in self._channel.consume(queue, auto_ack=auto_ack, **options):
             method, properties, body = item
@@ -168,9 +168,9 @@ class ObservedChannel:
                 yield item
                 continue
             held = self._delivered(queue, method, properties, body, auto_ack)
-            yield item
             if auto_ack:
                 self._settled(Stage.ack, held, {"auto_ack": "true"})
+            yield item
 
     def basic_get(self, queue: str, auto_ack: bool = False) -> Any:
         """As the channel. With `auto_ack`, `ack` is recorded at once: nothing later can be seen."""

@@ -77,6 +77,7 @@ class Vhost:
     def settings(self, **more: Any) -> dict[str, Any]:
         """Settings of a firehose collector of the flow `orders`."""
         return {
+            "name": "test",
             "url": self.url,
             "exchanges": [{"exchange": "orders", "flow": "orders"}],
             "queues": [{"queue": "billing", "flow": "orders", "hop": "rabbit-billing", "consumer": "billing"}],
@@ -97,9 +98,9 @@ def own_vhost(server: Any) -> Iterator[Vhost]:
 
 
 @contextmanager
-def reading(settings: dict[str, Any], name: str = "test") -> Iterator[RabbitFirehose]:
+def reading(settings: dict[str, Any]) -> Iterator[RabbitFirehose]:
     """A collector that has declared its queue and seen the firehose on; closed afterwards."""
-    collector = firehose(name, settings)
+    collector = firehose(settings)
     try:
         assert read_until(collector, lambda _: vouches(collector)) == []
         yield collector

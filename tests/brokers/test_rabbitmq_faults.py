@@ -75,7 +75,7 @@ def running(settings: dict[str, Any], folder: Path) -> Iterator[tuple[Runner, Le
     serving.start()
     emitter = Emitter(ledger.url, collector="rabbit", spool=folder / "spool", reader=True)
     bounds = Bounds(backoff=(0.1, 0.5))
-    runner = Runner("rabbit", firehose("rabbit", settings), emitter, folder / "rejects.ndjson", bounds=bounds)
+    runner = Runner("rabbit", firehose(settings), emitter, folder / "rejects.ndjson", bounds=bounds)
     thread = threading.Thread(target=runner.run, daemon=True)
     thread.start()
     try:
@@ -111,7 +111,7 @@ def test_a_cut_connection_loses_nothing(vhost: Vhost, tmp_path: Path) -> None:
         for number in range(200):
             vhost.publish(f"m-{number}")
             if number == 100:
-                vhost.cut("tracker.trace.rabbit")
+                vhost.cut("tracker.trace.test")
         wait_for(lambda: len(set(ledger.ids)) == 200, "all messages")
         wait_for(ledger.vouched, "coverage again")
 

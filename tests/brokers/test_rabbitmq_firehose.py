@@ -88,7 +88,7 @@ def test_what_was_not_committed_comes_again_with_the_same_natural_keys(vhost: Vh
         raws = read_until(collector, lambda raws: len(raws) == 20)
         before = [natural_key(e) for e in decoded(collector, raws)]
         collector.commit(raws[:5])
-    second = firehose("test", vhost.settings())
+    second = firehose(vhost.settings())
     try:
         again = read_until(second, lambda raws: len(raws) == 15)
         assert [natural_key(e) for e in decoded(second, again)] == before[5:]
@@ -196,7 +196,7 @@ def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost) -> None:
     """Two collectors of one name do not share the traces between them: one reads, the other one waits."""
     vhost.orders("billing")
     with reading(vhost.settings()) as first:
-        second = firehose("test", vhost.settings())
+        second = firehose(vhost.settings())
         try:
             for number in range(10):
                 vhost.publish(f"m-{number}")
@@ -227,10 +227,10 @@ def test_wrong_credentials_and_an_unknown_vhost_are_the_operators_to_mend(vhost:
     """Permanent, with the address, the user and no password in the text."""
     wrong = vhost.url.replace("guest:guest", "guest:secret-word")
     with pytest.raises(ConfigInvalid, match="user 'guest' is refused") as refused:
-        firehose("test", vhost.settings(url=wrong)).read(1, 0)
+        firehose(vhost.settings(url=wrong)).read(1, 0)
     assert "secret-word" not in str(refused.value)
     with pytest.raises(ConfigInvalid, match="nowhere"):
-        firehose("test", vhost.settings(url=vhost.url.replace(vhost.name, "nowhere"))).read(1, 0)
+        firehose(vhost.settings(url=vhost.url.replace(vhost.name, "nowhere"))).read(1, 0)
 
 
 def test_other_arguments_of_an_existing_trace_queue_are_refused(vhost: Vhost) -> None:
@@ -238,7 +238,7 @@ def test_other_arguments_of_an_existing_trace_queue_are_refused(vhost: Vhost) ->
     with reading(vhost.settings()):
         pass
     with pytest.raises(ConfigInvalid, match="x-max-length"):
-        firehose("test", vhost.settings(max_length=5000)).read(1, 0)
+        firehose(vhost.settings(max_length=5000)).read(1, 0)
 
 
 def test_a_nearly_full_trace_queue_is_not_vouched_for(vhost: Vhost) -> None:
@@ -259,6 +259,6 @@ def test_a_nearly_full_trace_queue_is_not_vouched_for(vhost: Vhost) -> None:
 
 def test_an_unreachable_broker_is_unavailable() -> None:
     """Nothing listens: try again later, and the text names the address."""
-    settings = {"url": "amqp://guest:guest@127.0.0.1:1/%2F", "queues": [{"queue": "q", "flow": "f"}]}
+    settings = {"name": "x", "url": "amqp://guest:guest@127.0.0.1:1/%2F", "queues": [{"queue": "q", "flow": "f"}]}
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
-        firehose("test", settings).read(1, 0)
+        firehose(settings).read(1, 0)

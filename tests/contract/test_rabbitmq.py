@@ -41,7 +41,7 @@ class TestRabbitFirehose(CollectorContract):
 
     def collector(self, name="one"):
         """A firehose with a trace queue of its own."""
-        found = firehose(name, self.vhost.settings())
+        found = firehose(self.vhost.settings(name=name))
         assert not vouches(found)  # the break before its start, shown once
         return found
 
