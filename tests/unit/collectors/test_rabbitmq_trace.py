@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pika.compat import long
 
 from collectors.base import Raw
@@ -155,3 +157,35 @@ def test_anything_else_is_undecodable(broken: Raw) -> None:
     """What a firehose of this kind never sends is refused, by the one exception that a runner expects."""
     with pytest.raises(Undecodable):
         events_of(broken, ROUTES)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ["message_id", "timestamp", "correlation_id", "headers"]
+HEADERS = ["x-message-id", "x-origin-at", "traceparent", "x-tracker-replay-attempt", "x-delivery-count"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(headers())), VALUES, max_size=2),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3),
+    st.dictionaries(st.sampled_from(HEADERS), VALUES, max_size=4),
+    st.sampled_from(["publish.orders", "deliver.billing", "deliver.", "publish", ""]),
+)
+def test_whatever_a_producer_put_into_a_message(
+    trace: dict[str, Any], properties: dict[str, Any], table: dict[str, Any], key: str
+) -> None:
+    """Events or `Undecodable`: properties and headers of every type, in every place that is looked at."""
+    try:
+        for event in events_of(raw({**headers({"headers": table, **properties}), **trace}, key), ROUTES):
+            assert event.message_id
+            assert event.origin_at is None or event.origin_at >= 0
+    except Undecodable:
+        return
