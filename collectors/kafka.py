@@ -66,8 +66,8 @@ class KafkaTail:
         with driver_errors(self._what):
             self._consumer = Consumer(self._driver())
             admin = AdminClient(config.driver())
-        self._positions = Positions(admin, self.group)
-        self._watch = Watch(admin, [r.topic for r in config.topics], config.isolation == "read_committed")
+        self._positions = Positions(self._consumer, f"{self._what}, group {self.group}")
+        self._watch = Watch(self._what, admin, [r.topic for r in config.topics], config.isolation == "read_committed")
         self._frontier = Frontier()
         self._routes = Routes(config.topics)
         identity = config.identity_header if config.id == "header" else None
@@ -76,6 +76,7 @@ class KafkaTail:
         self._ids: dict[str, str] = {}
         self._vouched_from: dict[Slot, int] = {}
         self._look_at = 0
+        self._looked = False
         self._trouble: CollectorError | None = None
         self._closed = False
 
@@ -134,10 +135,8 @@ class KafkaTail:
                 self._consumer.close()
 
     def _driver(self) -> dict[str, Any]:
-        ours = self._config.driver(
-            group_id=self.group,
-            enable_auto_commit=False,
-            enable_auto_offset_store=False,
+        ours = self._config.member(
+            self.group,
             enable_partition_eof=True,
             auto_offset_reset="error",  # a position that is gone means lost records: never pass over it in silence
             isolation_level=self._config.isolation,
@@ -174,20 +173,21 @@ class KafkaTail:
         self._leave({slot for slot in followed if slot not in view.partitions or slot[0] in remade})
         self._ids = dict(view.topics)
         self._begin(view.partitions - followed, view)
+        self._looked = True
         if view.whole:
             self._frontier.found(view.at, view.ends)
 
     def _begin(self, slots: frozenset[Slot], view: View) -> None:
-        """Read these from where we were; else, where their topic is new to us, from where `from` says; else from
-        their beginning: a partition that was added to a topic that we know holds nothing old."""
+        """Read these from where we were; else, at the first start, from where `from` says; else from their beginning:
+        a partition that was added since holds nothing old."""
         if not slots:
             return
         topics = {topic for topic, _ in slots}
         # The driver looks for leaders of partitions that are new to it once a second, unless it was told of them.
-        self._consumer.list_topics(topics.pop() if len(topics) == 1 else None, timeout=REQUEST_TIMEOUT)
-        self._decoder.node = self._decoder.node or self._consumer.cluster_id(timeout=REQUEST_TIMEOUT)
+        cluster = self._consumer.list_topics(topics.pop() if len(topics) == 1 else None, timeout=REQUEST_TIMEOUT)
+        self._decoder.node = self._decoder.node or cluster.cluster_id or ""
         known = self._positions.load(slots, self._ids)
-        if self._config.from_ == "latest":
+        if self._config.from_ == "latest" and not self._looked:  # what comes into being later is new from its beginning
             new = {s: end for s, end in view.ends.items() if s in slots and s[0] not in known}
             self._positions.keep(new)  # or the next start, before the first record, would take its own end
             self._vouched_from |= dict.fromkeys(new, self._ticks())

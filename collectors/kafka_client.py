@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -69,17 +68,29 @@ class Cluster(Part):
         return self.url.removeprefix("kafka://").rstrip("/")
 
     def driver(self, **ours: str | int | float | bool) -> dict[str, Any]:
-        """Settings for a librdkafka client: our defaults (`socket_timeout_ms=...`), over which `client` wins."""
+        """Settings for a librdkafka client: our defaults (`socket_timeout_ms=...`), over which `client` wins.
+
+        Its own log lines are off: they go to stderr, several a second while a broker is away, and what they say comes
+        as an error as well. `client: {log_level: 6}` shows them.
+        """
         named = {key.replace("_", "."): value for key, value in ours.items()}
         return {
             "bootstrap.servers": self.servers,
             "client.id": "message-tracker",
-            "log.connection.close": False,
-            # Without a logger librdkafka writes to stderr, several lines a second while a broker is away.
-            "logger": logging.getLogger("collectors.kafka"),
+            "log_level": 0,
             **named,
             **self.client,
         }
+
+    def member(self, group: str, **ours: str | int | float | bool) -> dict[str, Any]:
+        """Settings for a consumer that reads or keeps offsets of `group` and never joins it."""
+        return self.driver(
+            group_id=group,
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            session_timeout_ms=int(REQUEST_TIMEOUT * 1000),  # without a coordinator a commit waits that long
+            **ours,
+        )
 
 
 def settings(model: type[PART], config: Mapping[str, Any], what: str) -> PART:

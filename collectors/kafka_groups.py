@@ -6,13 +6,13 @@ ranges count only where nothing tells of single messages.
 
 from __future__ import annotations
 
-import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from pydantic import Field
 
@@ -77,11 +77,14 @@ class KafkaGroups:
     """
 
     def __init__(self, name: str, config: GroupsConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
-        self._name, self._config, self._clock, self._ticks = name, config, clock, ticks or steady()
+        self._config, self._clock, self._ticks = config, clock, ticks or steady()
         self._what = f"Kafka {config.servers}"
         with driver_errors(self._what):
             self._admin = AdminClient(config.driver())
-        self._watch = Watch(self._admin, sorted({f.topic for f in config.groups}), committed_only=False)
+            names = dict.fromkeys(f.group for f in config.groups)
+            self._theirs = {group: Consumer(config.member(group)) for group in names}
+            self._ours = {group: Consumer(config.member(f"tracker.{name}.{group}")) for group in names}
+        self._watch = Watch(self._what, self._admin, sorted({f.topic for f in config.groups}), committed_only=False)
         self._node = config.node
         self._marks: dict[tuple[str, Slot], Mark] = {}
         self._ids: dict[str, str] = {}
@@ -90,11 +93,12 @@ class KafkaGroups:
         self._poll_at = 0
         self._polled: int | None = None
         self._complete_to: int | None = None
-        self._closed = threading.Event()
+        self._closed = False
 
     def read(self, limit: int, wait: float) -> list[Raw]:
         """See `Collector.read`: one record per partition that a group moved in since the poll before."""
-        if not self._ready and not self._closed.wait(min(wait, max(0, self._poll_at - self._ticks()) / 1e6)):
+        if not self._ready:
+            time.sleep(min(wait, max(0, self._poll_at - self._ticks()) / 1e6))
             now = self._ticks()
             if now >= self._poll_at:
                 self._poll_at = now + int(self._config.poll_every * 1e6)
@@ -137,7 +141,7 @@ class KafkaGroups:
                     moved.end, f"{moved.topic_id} {raw.observed_at}"
                 )
         for group, offsets in ahead.items():
-            commit(self._admin, self._own(group), offsets)
+            commit(self._ours[group], f"{self._what}, positions of group {group}", offsets)
 
     def sources(self) -> list[SourceRef]:
         """One per group and partition: `group@topic/p`, with range evidence."""
@@ -155,21 +159,23 @@ class KafkaGroups:
         return Lag(-((self._complete_to - self._ticks()) // 1000), len(self._ready))
 
     def close(self) -> None:
-        """End a read that waits. The connection goes with the object."""
-        self._closed.set()
-
-    def _own(self, group: str) -> str:
-        return f"tracker.{self._name}.{group}"
+        """Close the connections. Closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            with driver_errors(self._what):
+                for consumer in (*self._theirs.values(), *self._ours.values()):
+                    consumer.close()
 
     def _poll(self, now: int) -> None:
         """Ask for all groups' offsets; what moved goes to `_ready`. Raises `Unavailable` or `ConfigInvalid`."""
         view = self._view(now)
         before = self._clock()
-        for group in dict.fromkeys(f.group for f in self._config.groups):
+        for group, consumer in self._theirs.items():
             topics = {f.topic for f in self._config.groups if f.group == group}
             slots = {slot for slot in view.partitions if slot[0] in topics}
             self._learn(group, {slot for slot in slots if (group, slot) not in self._marks}, view, before)
-            at = committed(self._admin, group, slots)
+            at = committed(consumer, f"{self._what}, group {group}", slots)
+            consumer.poll(0)  # nothing is read; it takes the driver's notices, which would pile up
             for slot in slots:
                 self._moved(group, slot, at[slot].offset if slot in at else 0, before)
         self._polled = now
@@ -180,8 +186,10 @@ class KafkaGroups:
         view = self._watch.answer(REQUEST_TIMEOUT)
         if view is None:
             raise Unavailable(f"{self._what} does not answer within {REQUEST_TIMEOUT:.0f} s")
-        with driver_errors(self._what):
-            self._node = self._node or self._admin.cluster_id(timeout=REQUEST_TIMEOUT)
+        if not self._node:
+            with driver_errors(self._what):
+                cluster: Any = self._admin.list_topics("", timeout=REQUEST_TIMEOUT)
+            self._node = cluster.cluster_id or ""
         gone = {topic for topic, known in self._ids.items() if view.topics.get(topic) != known}
         self._marks = {key: mark for key, mark in self._marks.items() if key[1][0] not in gone}
         self._ids, self._partitions = view.topics, view.partitions
@@ -189,7 +197,7 @@ class KafkaGroups:
 
     def _learn(self, group: str, slots: set[Slot], view: View, now: int) -> None:
         """Where to go on in partitions seen for the first time: where we were, else at the beginning of the log."""
-        for slot, kept in committed(self._admin, self._own(group), slots).items():
+        for slot, kept in committed(self._ours[group], f"{self._what}, positions of group {group}", slots).items():
             topic_id, _, at = kept.note.partition(" ")
             if topic_id == self._ids[slot[0]] and at.isdigit():
                 self._marks[group, slot] = Mark(kept.offset, int(at))

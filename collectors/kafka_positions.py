@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 
 from collectors.kafka_client import GONE, REQUEST_TIMEOUT, driver_errors, translated
 from collectors.kafka_frontier import Slot
@@ -26,41 +25,44 @@ class Committed(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def committed(admin: AdminClient, group: str, slots: Iterable[Slot]) -> dict[Slot, Committed]:
-    """What `group` committed in `slots`; those without a commit are left out. Raises `Unavailable`, `ConfigInvalid`."""
+def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot, Committed]:
+    """What the consumer's group committed in `slots`; those without a commit are left out. `what` names the group in
+    errors: `Unavailable`, `ConfigInvalid`.
+
+    (A consumer that never joins its group, for the admin client's requests to a group's coordinator never recover
+    from a broker's restart: seen with librdkafka 2.16.)
+    """
     wanted = [TopicPartition(*slot) for slot in slots]
     if not wanted:
         return {}
-    with driver_errors(f"group {group}"):
-        asked = admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=REQUEST_TIMEOUT
-        )
-        found = asked[group].result().topic_partitions
+    with driver_errors(what):
+        found = consumer.committed(wanted, timeout=REQUEST_TIMEOUT)
+    for place in found:
+        if place.error is not None and place.error.code() not in GONE:
+            raise translated(place.error, f"{what}, {place.topic}/{place.partition}")
     return {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in found if p.offset >= 0}
 
 
-def commit(admin: AdminClient, group: str, offsets: Mapping[Slot, Committed]) -> set[Slot]:
-    """Commit for a group without members; gives the partitions that took it (not those that are gone)."""
+def commit(consumer: Consumer, what: str, offsets: Mapping[Slot, Committed]) -> set[Slot]:
+    """Commit for the consumer's group, which nobody joins; gives the partitions that took it: those that are gone do
+    not. Raises as `committed`."""
     wanted = [TopicPartition(*slot, at.offset, metadata=at.note) for slot, at in offsets.items()]
     if not wanted:
         return set()
-    with driver_errors(f"group {group}"):
-        asked = admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=REQUEST_TIMEOUT
-        )
-        answers = asked[group].result().topic_partitions
+    with driver_errors(what):
+        answers = consumer.commit(offsets=wanted, asynchronous=False)
     for answer in answers:
         if answer.error is not None and answer.error.code() not in GONE:
-            raise translated(answer.error, f"group {group}, {answer.topic}/{answer.partition}")
+            raise translated(answer.error, f"{what}, {answer.topic}/{answer.partition}")
     return {(answer.topic, answer.partition) for answer in answers if answer.error is None}
 
 
 class Positions:
-    """Where a tail stands: the offsets of its own group. `kept`: next to be read, per partition."""
+    """Where a tail stands: the offsets of its consumer's group. `kept`: next to be read, per partition."""
 
-    def __init__(self, admin: AdminClient, group: str) -> None:
+    def __init__(self, consumer: Consumer, what: str) -> None:
         self.kept: dict[Slot, int] = {}
-        self._admin, self._group = admin, group
+        self._consumer, self._what = consumer, what
         self._ids: dict[str, str] = {}
         self._said_at = 0
 
@@ -68,14 +70,14 @@ class Positions:
         """Look up `slots`; what is found for the topics' present `ids` is in `kept`. Gives the names of the topics
         that were read under this name before, whatever their id was then."""
         self._ids |= ids
-        found = committed(self._admin, self._group, slots)
+        found = committed(self._consumer, self._what, slots)
         self.kept |= {slot: at.offset for slot, at in found.items() if at.note in ("", ids[slot[0]])}
         return {topic for topic, _ in found}
 
     def keep(self, ahead: Mapping[Slot, int]) -> None:
         """Remember these offsets for the next start. A partition that is gone is passed over."""
         offsets = {slot: Committed(offset, self._ids.get(slot[0], "")) for slot, offset in ahead.items()}
-        for slot in commit(self._admin, self._group, offsets):
+        for slot in commit(self._consumer, self._what, offsets):
             self.kept[slot] = ahead[slot]
 
     def keep_alive(self, now: int) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 from pydantic import Field
 
 from collectors.carried import carried, digest_of
@@ -42,7 +41,6 @@ class KafkaSource:
         self._config = config
         self._what = f"Kafka {config.servers}"
         with driver_errors(self._what):
-            self._admin = AdminClient(config.driver())
             self._consumer = Consumer(self._driver())
 
     def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
@@ -57,9 +55,8 @@ class KafkaSource:
             else:
                 wanted.setdefault(slot, {}).setdefault(locator.offset, []).append(locator)
         with driver_errors(self._what):
-            first = self._first(wanted)
             for slot, by_offset in sorted(wanted.items()):
-                answers += self._fetched(slot, by_offset, first[slot])
+                answers += self._fetched(slot, by_offset, self._first(slot))
         return answers
 
     def close(self) -> None:
@@ -68,23 +65,22 @@ class KafkaSource:
             self._consumer.close()
 
     def _driver(self) -> dict[str, Any]:
-        return self._config.driver(
-            group_id="tracker.replay",  # the driver wants one; it is neither joined nor committed to
-            enable_auto_commit=False,
+        return self._config.member(
+            "tracker.replay",  # the driver wants one; it is neither joined nor committed to
             enable_partition_eof=True,
             auto_offset_reset="error",
             isolation_level="read_committed",  # what a transaction took back must not be sent
             queued_max_messages_kbytes=32_768,
         )
 
-    def _first(self, slots: Iterable[Slot]) -> dict[Slot, int | None]:
-        """Where each log begins; None for a partition that is gone."""
-        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(*slot): earliest for slot in slots}
-        if not asked:
-            return {}
-        futures = self._admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT)
-        return {(place.topic, place.partition): _offset(future) for place, future in futures.items()}
+    def _first(self, slot: Slot) -> int | None:
+        """Where the log begins; None when the partition is gone."""
+        try:
+            return self._consumer.get_watermark_offsets(TopicPartition(*slot), timeout=REQUEST_TIMEOUT)[0]
+        except KafkaException as error:
+            if error.args[0].code() in GONE:
+                return None
+            raise
 
     def _fetched(self, slot: Slot, wanted: dict[int, list[Locator]], first: int | None) -> Iterable[Copy | Missing]:
         """Answers for one partition."""
@@ -139,12 +135,3 @@ class KafkaSource:
             if messages:
                 return messages + self._consumer.consume(BATCH, 0)
         raise Unavailable(f"{self._what}: nothing came of {slot[0]}/{slot[1]} for {self._config.timeout:.0f} s")
-
-
-def _offset(future: Any) -> int | None:
-    try:
-        return int(future.result().offset)
-    except KafkaException as error:
-        if error.args[0].code() in GONE:
-            return None
-        raise

@@ -33,16 +33,15 @@ class View(msgspec.Struct, frozen=True):
 class Watch:
     """One question at a time: first the topics' partitions, then the ends of their logs.
 
-    `topics` are names, or patterns that begin with `^` (they cost a listing of all topics, which waits). With
-    `committed_only` the ends are those of what a reader with `read_committed` can see.
+    `what` names the cluster in errors. `topics` are names, or patterns that begin with `^` (they cost a listing of all
+    topics, which waits). With `committed_only` the ends are those of what a reader with `read_committed` can see.
     """
 
-    def __init__(self, admin: AdminClient, topics: Iterable[str], committed_only: bool) -> None:
-        self._admin = admin
+    def __init__(self, what: str, admin: AdminClient, topics: Iterable[str], committed_only: bool) -> None:
+        self._what, self._admin = what, admin
         self._names = [name for name in topics if not name.startswith("^")]
         self._patterns = [re.compile(name) for name in topics if name.startswith("^")]
-        level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
-        self._level = level
+        self._level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
         self._at = 0
         self._topics: dict[str, str] = {}
         self._partitions: frozenset[Slot] = frozenset()
@@ -58,7 +57,7 @@ class Watch:
         """Begin to ask; `at` is the tick of now. Raises `Unavailable` or `ConfigInvalid`."""
         self._at = at
         names = list(self._names)
-        with driver_errors("listing topics"):
+        with driver_errors(f"{self._what}, listing topics"):
             if self._patterns:
                 known = self._admin.list_topics(timeout=REQUEST_TIMEOUT).topics
                 names += [n for n in known if n not in names and any(p.match(n) for p in self._patterns)]
@@ -85,7 +84,9 @@ class Watch:
 
     def _described(self, answers: Mapping[str, Future[Any]]) -> bool:
         """Take note of topics and partitions; true when they are not those whose ends are being asked for."""
-        found = {name: topic for name, future in answers.items() if (topic := _result(future, f"topic {name}"))}
+        found = {
+            name: topic for name, future in answers.items() if (topic := _result(future, f"{self._what}, topic {name}"))
+        }
         before = (self._topics, self._partitions)
         self._topics = {name: str(topic.topic_id) for name, topic in found.items()}
         self._partitions = frozenset((name, p.id) for name, topic in found.items() for p in topic.partitions)
@@ -96,7 +97,7 @@ class Watch:
             return {}
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         ends = {TopicPartition(name, number): latest for name, number in self._partitions}
-        with driver_errors("asking for the ends of logs"):
+        with driver_errors(f"{self._what}, ends of logs"):
             found: Mapping[TopicPartition, Future[Any]] = self._admin.list_offsets(
                 ends, isolation_level=self._level, request_timeout=REQUEST_TIMEOUT
             )
@@ -105,7 +106,7 @@ class Watch:
     def _ended(self, answers: Mapping[TopicPartition, Future[Any]]) -> View:
         ends: dict[Slot, int] = {}
         for place, future in answers.items():
-            found = _result(future, f"end of {place.topic}/{place.partition}", refused=False)
+            found = _result(future, f"{self._what}, end of {place.topic}/{place.partition}", refused=False)
             if found is not None:
                 ends[place.topic, place.partition] = found.offset
         return View(self._at, ends, self._topics, self._partitions, len(ends) == len(self._partitions))

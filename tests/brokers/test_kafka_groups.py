@@ -1,0 +1,179 @@
+"""Consumer groups' committed offsets as range evidence, against a real Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from collectors.base import Raw
+from collectors.errors import ConfigInvalid, Undecodable
+from collectors.kafka_groups import KafkaGroups, groups
+from tests.brokers.kafka_topic import Topic, own_topic, wait_for
+from tracker.model.event import Range, Stage
+
+pytestmark = pytest.mark.brokers
+
+
+@pytest.fixture
+def topic(kafka_server: str) -> Iterator[Topic]:
+    """A topic of two partitions with ten records in the first."""
+    with own_topic(kafka_server, partitions=2) as topic:
+        topic.put([f"m-{n}" for n in range(10)], partition=0)
+        yield topic
+
+
+@pytest.fixture
+def app(topic: Topic) -> Iterator[Consumer]:
+    """Somebody else's group, `app-<topic>`."""
+    consumer = Consumer(topic.client(group_id=f"app-{topic.name}", enable_auto_commit=False))
+    yield consumer
+    consumer.close()
+
+
+@contextmanager
+def following(topic: Topic, group: str = "") -> Iterator[KafkaGroups]:
+    """A follower of the group; the same topic gives the same name, and so the same positions."""
+    followed = {"group": group or f"app-{topic.name}", "topic": topic.name}
+    settings = {
+        "url": topic.url,
+        "poll_every": 0.1,
+        "groups": [{**followed, **{"flow": "orders", "hop": "billing", "log": "kafka-eu"}}],
+    }
+    found = groups(f"test.{topic.name}", settings)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def move(app: Consumer, topic: Topic, offset: int, partition: int = 0) -> None:
+    """The application commits."""
+    app.commit(offsets=[TopicPartition(topic.name, partition, offset)], asynchronous=False)
+
+
+def read(collector: KafkaGroups) -> tuple[list[Any], list[Range]]:
+    """Everything that a poll made after this call shows."""
+    raws: list[Any] = []
+    began = time.monotonic()
+
+    def polled() -> bool:
+        raws.extend(collector.read(100, 0.05))
+        return collector.lag().ms < (time.monotonic() - began) * 1000
+
+    wait_for(polled, "a poll")
+    return raws, [found for raw in raws for found in collector.decode(raw)]
+
+
+def spans(found: list[Range]) -> list[tuple[str, int, int]]:
+    """Partition number, from and to of each."""
+    return [(r.partition.rpartition("/")[2], r.offset, r.offset_to) for r in found]
+
+
+def test_a_commit_is_a_range_between_two_polls(topic: Topic, app: Consumer) -> None:
+    """It names log, partition, group and span of offsets; it happened after the poll that did not show it yet."""
+    with following(topic) as collector:
+        assert read(collector)[1] == []
+        before = time.time_ns() // 1000
+        move(app, topic, 4)
+        after = time.time_ns() // 1000
+        [found] = read(collector)[1]
+    assert (found.flow, found.hop, found.stage, found.log) == ("orders", "billing", Stage.ack, "kafka-eu")
+    assert (found.partition, found.offset, found.offset_to) == (f"{topic.name}/0", 0, 4)
+    assert (found.group, found.evidence) == (f"app-{topic.name}", "range")
+    assert found.observed_from <= after
+    assert before <= found.observed_at
+    assert found.observed_at - found.observed_from < 10e6
+
+
+def test_what_was_committed_before_the_first_start_is_reported_from_the_logs_beginning(
+    topic: Topic, app: Consumer
+) -> None:
+    """That it was moved past is certain; when, only that it was after the first record that the log holds."""
+    move(app, topic, 6)
+    with following(topic) as collector:
+        [found] = read(collector)[1]
+    assert (found.offset, found.offset_to) == (0, 6)
+    assert 0 < found.observed_at - found.observed_from < 60e6
+
+
+def test_ranges_join(topic: Topic, app: Consumer) -> None:
+    """Each begins where the one before ended; partitions are told apart; standing still gives nothing."""
+    topic.put(["n-1"], partition=1)
+    with following(topic) as collector:
+        seen = []
+        for offset, partition in ((3, 0), (1, 1), (9, 0)):
+            move(app, topic, offset, partition)
+            seen += spans(read(collector)[1])
+            seen += spans(read(collector)[1])
+    assert seen == [("0", 0, 3), ("1", 0, 1), ("0", 3, 9)]
+
+
+def test_going_back_reports_nothing_until_the_old_place_is_passed(topic: Topic, app: Consumer) -> None:
+    """A reset does not take back what was moved past, and reading it again is no news."""
+    with following(topic) as collector:
+        seen = []
+        for offset in (8, 2, 5, 10):
+            move(app, topic, offset)
+            seen += spans(read(collector)[1])
+    assert seen == [("0", 0, 8), ("0", 8, 10)]
+
+
+def test_a_restart_goes_on_from_what_was_reported(topic: Topic, app: Consumer) -> None:
+    """What was committed to us does not come again, what was not does; the span of time is still bounded."""
+    move(app, topic, 3)
+    with following(topic) as collector:
+        collector.commit(read(collector)[0])
+        move(app, topic, 5)
+        assert spans(read(collector)[1]) == [("0", 3, 5)]
+    move(app, topic, 7)
+    with following(topic) as collector:
+        raws, [found] = read(collector)
+        collector.commit(raws)
+    assert (found.offset, found.offset_to) == (3, 7)
+    assert found.observed_at - found.observed_from < 60e6
+    with following(topic) as collector:
+        assert read(collector)[1] == []
+
+
+def test_a_group_that_never_committed_is_watched_all_the_same(topic: Topic) -> None:
+    """No range, but a source per partition, with range evidence: that nothing was moved past is known."""
+    with following(topic, group="nobody") as collector:
+        assert read(collector)[1] == []
+        sources = collector.sources()
+    assert [(s.hop, s.stage, s.source, s.evidence) for s in sources] == [
+        ("billing", "ack", f"nobody@{topic.name}/{n}", "range") for n in range(2)
+    ]
+
+
+def test_following_changes_nothing_for_the_group(topic: Topic, app: Consumer) -> None:
+    """Its offsets and its members are the same, and it stays empty when it was."""
+    move(app, topic, 3)
+    with following(topic) as collector:
+        collector.commit(read(collector)[0])
+        group = f"app-{topic.name}"
+        described = topic.admin.describe_consumer_groups([group])[group].result(20)
+        assert list(described.members) == []
+    [kept] = app.committed([TopicPartition(topic.name, 0)], timeout=10)
+    assert (kept.offset, kept.metadata or "") == (3, "")
+
+
+def test_a_record_of_something_else_is_undecodable(topic: Topic) -> None:
+    """`decode` says so and nothing else."""
+    with following(topic) as collector, pytest.raises(Undecodable):
+        collector.decode(Raw(b"x", observed_at=1))
+
+
+def test_an_unknown_key_is_named() -> None:
+    """The error names the collector and the key."""
+    with pytest.raises(
+        ConfigInvalid, match=r"collector one: groups\.0\.topics.*groups\.0\.topic: Field required|topic"
+    ):
+        groups(
+            "one",
+            {"url": "kafka://h:1", "groups": [{"group": "g", "topics": "t", "flow": "f", "hop": "h", "log": "l"}]},
+        )
