@@ -69,6 +69,10 @@ class Committer:
         """Bytes of batches that are not durable yet."""
         return self._held
 
+    def alive(self) -> bool:
+        """False once the writing thread has ended."""
+        return self._thread.is_alive()
+
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, given when the rows are durable; it raises what the store raised. Raises Busy when memory for
         waiting batches is used up, and once closing."""

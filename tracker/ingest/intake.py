@@ -11,6 +11,7 @@ from tracker.ingest import reports
 from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.commit import Committer
 from tracker.ingest.prepare import Context, prepare
+
 INFLATED = 64 << 20
 """Bytes of a body after its compression was taken off."""
 

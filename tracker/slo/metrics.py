@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -121,6 +121,7 @@ class Metrics:
     """The values of one process, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that says when it began: nobody asks that
         self.registry = CollectorRegistry()
         self._made = {metric.name: _make(metric, self.registry) for metric in ALL}
 

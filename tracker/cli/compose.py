@@ -1,0 +1,118 @@
+"""The composition root: builds a service out of settings, starts its threads, takes it apart again in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from tracker.api.service import Limits, Service
+from tracker.api.specs import Specs
+from tracker.cli.settings import ServiceSettings
+from tracker.control import Control
+from tracker.ingest.commit import Bounds, Committer
+from tracker.ingest.intake import Intake
+from tracker.model.carry import Publisher, Source
+from tracker.reconcile import Reconciler, now_us
+from tracker.replay.service import Replays
+from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, Metrics
+from tracker.store import Store
+
+log = structlog.get_logger()
+
+MB = 1 << 20
+AGAIN = 2.0
+"""Seconds before a worker that failed for a reason nobody foresaw is started again."""
+PATIENCE = 30.0
+"""Seconds that a worker thread gets to finish what it is doing."""
+
+
+class Worker:
+    """A loop in a thread of its own that outlives errors: they are logged and the loop starts again."""
+
+    def __init__(self, name: str, loop: Callable[[threading.Event], None]) -> None:
+        self.name, self._loop = name, loop
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """False once the thread has ended."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Ask the loop to end and wait for it, bounded."""
+        self._stop.set()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            log.error("worker_did_not_stop", thread=self.name, waited_s=PATIENCE)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._loop(self._stop)
+            except Exception:  # the top of a thread: a worker that is gone would be noticed by nobody
+                log.exception("worker_failed", thread=self.name, again_in_s=AGAIN)
+                self._stop.wait(AGAIN)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where replays read and send, by hop."""
+
+    sources: Mapping[str, Source]
+    publishers: Mapping[str, Publisher]
+
+
+@contextmanager
+def opened(settings: ServiceSettings) -> Iterator[tuple[Store, Control, list[str]]]:
+    """Store and control database, migrated; and what the store's migration did. Raises TrackerError, ControlError."""
+    with ExitStack() as stack:
+        control = stack.enter_context(Control.open(settings.control_url))
+        store = Store.open(settings.store_url, settings.durability)
+        stack.callback(store.close)
+        yield store, control, store.migrate()
+
+
+@contextmanager
+def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterator[Service]:
+    """A running service without its HTTP server: takes events, reconciles, replays. Raises as `opened` does.
+
+    It ends from the outside in: first nothing new is taken and all that was taken is written, then the workers finish
+    what they are doing, then the databases close.
+    """
+    with opened(settings) as (store, control, _), ExitStack() as stack:
+        metrics, specs = Metrics(), Specs(control)
+        reconciler = Reconciler(store, control, now_us)
+        replays = Replays(store, control, ports.sources, ports.publishers, now_us, insecure=insecure)
+        passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s))
+        stack.callback(passes.close)
+        sending = Worker("replay", replays.worker().run)
+        stack.callback(sending.close)
+        committer = Committer(store, _bounds(settings), lambda rows, seconds: _written(metrics, rows, seconds))
+        stack.callback(committer.close)
+        salt = int.from_bytes(control.settings.salt()[:8], "big")
+        yield Service(
+            store=store,
+            control=control,
+            intake=Intake(committer, specs.plain, salt, int(settings.inflated_mb * MB)),
+            specs=specs,
+            metrics=metrics,
+            clock=now_us,
+            replays=replays,
+            insecure=insecure,
+            limits=Limits(int(settings.body_mb * MB), read_seconds=settings.read_s, ingest_slots=settings.ingest_slots),
+            threads={"reconcile": passes.alive, "replay": sending.alive, "commit": committer.alive},
+        )
+
+
+def _bounds(settings: ServiceSettings) -> Bounds:
+    return Bounds(settings.commit_rows, settings.commit_wait_ms / 1000, settings.commit_memory_mb * MB)
+
+
+def _written(metrics: Metrics, rows: int, seconds: float) -> None:
+    metrics.observe(COMMIT_ROWS, rows)
+    metrics.observe(COMMIT_SECONDS, seconds)

@@ -1,0 +1,81 @@
+"""`tracker flows`: put, get, list, validate, delete."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracker.cli.answers import Json, console, emit, table
+from tracker.cli.client import api, segment
+from tracker.cli.errors import CommandError
+from tracker.model.errors import SpecError
+from tracker.model.spec import FlowSpec, load_spec
+from tracker.model.units import say
+
+app = typer.Typer(no_args_is_help=True, help="Flow specs: which checkpoints messages pass, in which order, how fast.")
+File = Annotated[str, typer.Argument(help="YAML or JSON file; - reads stdin")]
+LIMIT = 100_000
+
+
+@app.command()
+def put(file: File, as_json: Json = False) -> None:
+    """Put a spec; it is in force for messages created from now on, a first version for all."""
+    text, spec = _read(file)
+    got = api().send(
+        "PUT", f"/v1/flows/{segment(spec.flow)}", content=text.encode(), headers={"Content-Type": "application/yaml"}
+    )
+    emit(as_json, got, f"flow {got['flow']}: version {got['version']} in force")
+
+
+@app.command()
+def get(flow: str, as_json: Json = False) -> None:
+    """Show a spec as it was put."""
+    got = api().get(f"/v1/flows/{segment(flow)}")
+    emit(as_json, got, got["text"].rstrip())
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Every flow."""
+    rows = list(api().pages("/v1/flows", LIMIT))
+    for row in rows:
+        row["checkpoints"] = [f"{'|'.join(c['hop'])}:{c['stage']}" for c in row["spec"]["checkpoints"]]
+    columns = {"flow": "FLOW", "version": "VERSION", "owner": "OWNER", "checkpoints": "CHECKPOINTS"}
+    emit(as_json, rows, table(columns, rows, "no flow yet: tracker flows put FLOW.yaml"))
+
+
+@app.command()
+def validate(file: File, as_json: Json = False) -> None:
+    """Read a spec and say what is wrong with it; needs no service."""
+    _, spec = _read(file)
+    points = [
+        {"checkpoint": c.name, "after": list(c.after), "within": "" if c.within is None else say(c.within)}
+        for c in spec.checkpoints
+    ]
+    if as_json:
+        emit(True, {"flow": spec.flow, "valid": True, "checkpoints": points}, "")
+        return
+    console().print(f"{spec.flow}: valid", markup=False)
+    emit(False, points, table({"checkpoint": "CHECKPOINT", "after": "AFTER", "within": "WITHIN"}, points, ""))
+
+
+@app.command()
+def delete(flow: str, as_json: Json = False) -> None:
+    """Judge this flow's messages no more; what was stored stays."""
+    api().send("DELETE", f"/v1/flows/{segment(flow)}")
+    emit(as_json, {"flow": flow, "deleted": True}, f"flow {flow}: deleted")
+
+
+def _read(file: str) -> tuple[str, FlowSpec]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        return text, load_spec(text)
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{file}: not UTF-8") from None
+    except SpecError as error:
+        raise CommandError(f"{file}{f':{error.line}' if error.line else ''}: {error.reason}") from None

@@ -1,0 +1,48 @@
+"""Log lines on stderr: readable on a terminal, one JSON object a line elsewhere. Ours and those of libraries alike."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+SECRET = ("token", "password", "authorization", "secret", "cookie")
+"""Values under names that contain one of these are never written."""
+
+
+def configure(kind: str, level: str) -> None:
+    """`kind` auto, console or json; `level` debug, info, warning or error."""
+    number = getattr(logging, level.upper())
+    console = kind == "console" or (kind == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        without_secrets,
+    ]
+    final: list[Any] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    removed = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[removed, *final], foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for chatty in ("httpx", "uvicorn.access", "clickhouse_connect", "alembic"):
+        logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+
+
+def without_secrets(_logger: Any, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+    """The same line, values under secret names hidden."""
+    return {k: "***" if any(word in k.lower() for word in SECRET) and v else v for k, v in line.items()}

@@ -1,0 +1,59 @@
+"""The `tracker` command. A client of the API, but for `serve`, `migrate` and `token`, which work on the ledger itself.
+
+Exit codes: 0 fine, 1 findings, 2 usage, 3 unavailable.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import tracker
+from tracker.cli import events, flows, look, replay, serve, token
+from tracker.cli.errors import CommandError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Every message accounted for, by name, at every hop. TRACKER_URL says where the service is.",
+)
+app.command()(serve.serve)
+app.command()(serve.migrate)
+app.add_typer(flows.app, name="flows")
+app.add_typer(events.app, name="events")
+app.add_typer(look.messages, name="messages")
+app.command()(look.hops)
+app.command()(look.reconcile)
+app.command()(look.findings)
+app.add_typer(look.incidents, name="incidents")
+app.add_typer(replay.app, name="replay")
+app.command()(look.slo)
+app.add_typer(token.app, name="token")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tracker {tracker.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="say which it is")
+    ] = False,
+) -> None:
+    """Every message accounted for, by name, at every hop."""
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except CommandError as error:
+        typer.echo(f"tracker: {error}", err=True)
+        sys.exit(error.code)

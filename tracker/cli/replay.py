@@ -1,0 +1,124 @@
+"""`tracker replay`: look first, ask, approve, watch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tracker.cli.answers import Json, emit, table
+from tracker.cli.client import api, segment
+
+
+class StartsByDefault(TyperGroup):
+    """`tracker replay orders` is `tracker replay start orders`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command that `args` name; `start` where the first is none."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["start", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=StartsByDefault, no_args_is_help=True, help="Send missing messages again. Without --yes nothing is sent."
+)
+Why = Annotated[str, typer.Option(help="kept in the audit log")]
+Limit = Annotated[int, typer.Option(min=1)]
+
+
+@app.command("start")
+def start(
+    flow: str,
+    hop: Annotated[str | None, typer.Option(help="only findings at this hop")] = None,
+    kind: Annotated[str | None, typer.Option(help="only findings of this kind")] = None,
+    incident: Annotated[str | None, typer.Option(help="only findings of this incident")] = None,
+    message: Annotated[list[str] | None, typer.Option(help="only this message; may be repeated")] = None,
+    rate: Annotated[float | None, typer.Option(help="messages per second, at most the flow's own")] = None,
+    reason: Annotated[str, typer.Option(help="why; kept in the audit log")] = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="ask for it in earnest; without it only the plan is shown")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what would be sent again; with --yes, ask for it. Somebody else approves, unless the flow says auto."""
+    wanted = {"flow": flow, "hop": hop, "kind": kind, "incident": incident, "message_ids": message or [], "rate": rate,
+              "reason": reason, "dry_run": not yes}  # fmt: skip
+    got = api().send("POST", "/v1/replays", wanted)
+    if as_json:
+        emit(True, got, "")
+        return
+    plan = got["plan"]
+    emit(False, None, _facts(plan))
+    if not yes:
+        emit(False, None, "nothing was sent; with --yes this is asked for")
+    elif got["status"] == "awaiting_approval":
+        emit(False, None, f"{got['id']} waits: somebody else approves it with: tracker replay approve {got['id']}")
+    else:
+        emit(False, None, f"{got['id']}: {got['status']}; watch it with: tracker replay status {got['id']}")
+
+
+@app.command("list")
+def list_(
+    status: Annotated[list[str] | None, typer.Option()] = None,
+    flow: Annotated[str | None, typer.Option()] = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Replays, newest first."""
+    rows = list(api().pages("/v1/replays", limit, status=status, flow=flow))
+    columns = {
+        "id": "REPLAY",
+        "flow": "FLOW",
+        "status": "STATUS",
+        "requested_by": "BY",
+        "created_at": "CREATED",
+        "reason": "REASON",
+    }
+    emit(as_json, rows, table(columns, rows, "no replay yet"))
+
+
+@app.command("status")
+def status(replay: str, as_json: Json = False) -> None:
+    """How far a replay came."""
+    got = api().get(f"/v1/replays/{segment(replay)}")
+    messages = ", ".join(f"{count} {state}" for state, count in (got["messages"] or {}).items() if count)
+    emit(as_json, got, f"{got['id']}: {got['status']} {got['detail']}\n{messages or 'no messages'}")
+
+
+@app.command()
+def approve(replay: str, why: Why = "", as_json: Json = False) -> None:
+    """Say yes to what somebody else asked for."""
+    _decide(replay, "approve", why, as_json)
+
+
+@app.command()
+def pause(replay: str, why: Why = "", as_json: Json = False) -> None:
+    """Send nothing more for now."""
+    _decide(replay, "pause", why, as_json)
+
+
+@app.command()
+def resume(replay: str, why: Why = "", as_json: Json = False) -> None:
+    """Go on after a pause."""
+    _decide(replay, "resume", why, as_json)
+
+
+@app.command()
+def cancel(replay: str, why: Why = "", as_json: Json = False) -> None:
+    """Send nothing more, for good."""
+    _decide(replay, "cancel", why, as_json)
+
+
+def _decide(replay: str, what: str, why: str, as_json: bool) -> None:
+    got = api().send("POST", f"/v1/replays/{segment(replay)}/{what}", {"why": why})
+    emit(as_json, got, f"{got['id']}: {got['status']}")
+
+
+def _facts(plan: dict[str, Any]) -> Any:
+    said = {name: value for name, value in plan.items() if value not in (None, "", {}, []) and name != "refused"}
+    rows = [{"what": name.replace("_", " "), "value": value} for name, value in said.items()]
+    for why, some in plan.get("refused", {}).items():
+        rows.append({"what": f"refused: {why.replace('_', ' ')}", "value": f"{some['messages']}; {some['detail']}"})
+    return table({"what": "PLAN", "value": ""}, rows, "")

@@ -1,0 +1,117 @@
+"""The service in one process, until SIGTERM or SIGINT: what `tracker serve` runs."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from rich.console import Console
+
+import tracker
+from tracker.api.app import create_app
+from tracker.api.guard import loopback
+from tracker.api.service import Service
+from tracker.cli import hops, logs
+from tracker.cli.compose import Ports, composed
+from tracker.cli.errors import UNAVAILABLE, CommandError
+from tracker.cli.settings import ServiceSettings
+
+GRACE_S = 10
+"""Seconds that open requests get to finish after SIGTERM."""
+CONNECTIONS = 1000
+"""Open connections; beyond that the server answers 503 by itself."""
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+def run(
+    settings: ServiceSettings, host: str, port: int, insecure: bool, ready: Callable[[Service, str], None] | None = None
+) -> None:
+    """Serve until a signal. `ready` is called once requests are answered, with the service and its address.
+
+    Raises CommandError, TrackerError, ControlError before anything is answered.
+    """
+    if insecure and not loopback(host):
+        raise CommandError(f"--insecure with --host {host} would let everybody in: use 127.0.0.1, or tokens")
+    logs.configure(settings.log_format, settings.log_level)
+    listener = _listener(host, port)
+    ends = hops.build(hops.read(settings.hops)) if settings.hops else hops.Ends()
+    url = _url(listener)
+    # The server hands a signal on when it is done; the default would end the process before the ledger is closed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    try:
+        with composed(settings, insecure, Ports(ends.sources, ends.publishers)) as service:
+            told = ready or (lambda service, url: greet(service, settings, url))
+            _Server(_config(service), lambda: told(service, url)).run(sockets=[listener])
+    finally:
+        ends.close()
+        listener.close()
+    out.print("stopped; everything that was answered is stored")
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def _config(service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="off",
+    )
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Bound before anything is opened, so that a taken port costs nothing."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)  # a second process binding the same port must fail here, not later
+    except socket.gaierror as error:
+        raise CommandError(f"--host {host}: {error.strerror}") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(f"port {port} of {host} is taken: `ss -ltnp 'sport = :{port}'` says by whom; "
+                               "or choose another with --port", UNAVAILABLE) from None  # fmt: skip
+        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror}", UNAVAILABLE) from None
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def greet(service: Service, settings: ServiceSettings, url: str) -> None:
+    """Where it listens, who may come in, and what to do next."""
+    out.print(f"[bold]tracker {tracker.__version__}[/] listens on {url}")
+    out.print(f"  ledger   {service.store.engine.where}")
+    if service.insecure:
+        out.print("  access   nobody is asked for a token (--insecure); loopback only")
+    else:
+        token = service.control.tokens.bootstrap(service.clock())
+        out.print("  access   by token: tracker token create NAME --scope read")
+        if token:
+            out.print(f"  [bold]first token, scope admin, shown this once:[/] {token}")
+    if not service.specs.known():
+        out.print("  next     describe a flow and put it: tracker flows put FLOW.yaml; then POST events to /v1/events")
+    out.print(f"  look     {url}/ (overview), {url}/docs (API), {url}/metrics")

@@ -1,0 +1,78 @@
+"""`tracker token`: access tokens, kept in the control database that this machine's settings name."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from tracker.cli.answers import Json, emit, table
+from tracker.cli.errors import server_side
+from tracker.cli.settings import service_settings
+from tracker.model.units import duration, rfc3339
+
+if TYPE_CHECKING:
+    from tracker.control import Control
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Access tokens. Works on the control database itself (TRACKER_CONTROL), whether the service runs or not.",
+)
+SCOPES = "ingest, read, replay, admin"
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="who or what it is for; the audit log names it")],
+    scope: Annotated[list[str], typer.Option(help=f"one of {SCOPES}; may be repeated")],
+    expires: Annotated[str | None, typer.Option(help="valid for so long, as 90d; without it, until revoked")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a token and show it, this once."""
+    with _control() as (control, now):
+        until = None if expires is None else now + duration(expires)
+        info, text = control.tokens.create(name, scope, now, _me(), until)
+        control.audit.append(now, _me(), "create", f"token/{info.id}", "", {"name": name, "scopes": scope})
+    shown = {"id": info.id, "name": info.name, "scopes": info.scopes, "token": text}
+    emit(as_json, shown, text)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Every token, without its secret."""
+    with _control() as (control, _):
+        rows = [msgspec.to_builtins(info) for info in control.tokens.list()]
+    for row in rows:
+        for field in ("created_at", "expires_at", "revoked_at", "last_used_at"):
+            row[field] = None if row[field] is None else rfc3339(row[field])
+    columns = {"id": "TOKEN", "name": "NAME", "scopes": "SCOPES", "created_at": "CREATED", "last_used_at": "LAST USED",
+               "expires_at": "EXPIRES", "revoked_at": "REVOKED"}  # fmt: skip
+    emit(as_json, rows, table(columns, rows, "no token yet: tracker token create NAME --scope read"))
+
+
+@app.command()
+def revoke(token: Annotated[str, typer.Argument(help="its id, as `list` shows it")], as_json: Json = False) -> None:
+    """Refuse a token from now on."""
+    with _control() as (control, now):
+        control.tokens.revoke(token, now)
+        control.audit.append(now, _me(), "revoke", f"token/{token}")
+    emit(as_json, {"id": token, "revoked": True}, f"token {token}: revoked")
+
+
+@contextmanager
+def _control() -> Iterator[tuple[Control, int]]:
+    with server_side():
+        from tracker.control import Control
+        from tracker.reconcile import now_us
+
+        with Control.open(service_settings().control_url) as control:
+            yield control, now_us()
+
+
+def _me() -> str:
+    """Who the audit log names for what is done on the machine itself."""
+    return f"{getpass.getuser()} (local)"
