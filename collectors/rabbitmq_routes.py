@@ -28,7 +28,7 @@ class Routes:
 
     def __init__(self, config: FirehoseConfig) -> None:
         self.identity = dict(config.identity)
-        self.flows = sorted({route.flow for route in (*config.exchanges, *config.queues)})
+        self.flows = sorted({e.flow for e in config.exchanges} | {q.flow for q in config.queues})
         self._exchanges: dict[str, list[ExchangeRoute]] = {}
         self._queues: dict[str, list[QueueRoute]] = {}
         for exchange in config.exchanges:
