@@ -2,13 +2,11 @@
 
 Coverage must never run ahead of events. So a report vouches for the time before the first record that it does *not*
 hold was appended (for an instrumented client), or for the last mark that it does hold (for a reader, whose marks say
-what it had seen). Refused lines and signed-off sources are records too: they are declared by the report whose span
-they fall into, not by one before it.
+what it had seen). Lines that were refused are declared by the report that comes to their place in the log; reports
+vouch for nothing then until they reach past the moment of the refusal.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import msgspec
 
@@ -26,45 +24,35 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """What one report holds. `reached`: all that happened until then (epoch µs) is in it or before it.
-    `declared` lines were refused in its span, `settles` of them known by the spool's counter only; `owed` were
-    refused too, and the report with the next mark declares them."""
+    """What one report holds. `reached`: all that happened until then (epoch µs) is in it or before it, except the
+    `declared` lines and earlier ones that were refused until `blind_until`. `settles` of the declared lines are known
+    by the spool's counter only."""
 
     end: int
+    reached: int | None
+    blind_until: int
     events: int = 0
     size: int = 0
-    reached: int | None = None
     declared: int = 0
     settles: int = 0
-    owed: int = 0
     signed_off: list[SourceRef] = msgspec.field(default_factory=list)
     following: Record | None = None
 
 
 def next_batch(spool: Spool, standing: Standing, bounds: Bounds, reader: bool) -> Batch:
     """The batch behind what was acknowledged; without events when there is nothing to send."""
-    batch = _taken(spool.read(standing.acknowledged), standing, bounds, reader)
-    tail = None if batch.following else spool.drained(batch.end)
-    if tail is not None:
-        batch.settles = tail[1]
-        if reader:
-            batch.owed += batch.settles
-        else:
-            batch.declared += batch.settles
-    if not reader:
-        batch.reached = tail[0] if tail else _appended(batch.following or next(iter(spool.read(batch.end))), spool)
-    return batch
-
-
-def _taken(records: Iterable[Record], standing: Standing, bounds: Bounds, reader: bool) -> Batch:
-    batch = Batch(end=standing.acknowledged, reached=standing.reached, owed=standing.owed)
-    for record in records:
+    batch = Batch(end=standing.acknowledged, reached=standing.reached, blind_until=standing.blind_until)
+    for record in spool.read(standing.acknowledged):
         if record.kind is Kind.lines and batch.events and not _fits(record, batch, bounds):
             batch.following = record
             break
-        _take(record, batch, reader)
+        _take(record, batch)
+    tail = None if batch.following else spool.drained(batch.end)
+    if tail is not None:
+        batch.settles = tail[1]
+        _declare(batch, *tail)
     if not reader:
-        batch.declared, batch.owed = batch.declared + batch.owed, 0
+        batch.reached = tail[0] if tail else _appended(batch.following or next(iter(spool.read(batch.end))), spool)
     return batch
 
 
@@ -72,17 +60,22 @@ def _fits(record: Record, batch: Batch, bounds: Bounds) -> bool:
     return batch.events + record.lines <= bounds.lines and batch.size + len(record.payload) <= bounds.bytes
 
 
-def _take(record: Record, batch: Batch, reader: bool) -> None:
+def _take(record: Record, batch: Batch) -> None:
     batch.end = record.end
     if record.kind is Kind.lines:
         batch.events += record.lines
         batch.size += len(record.payload)
     elif record.kind is Kind.dropped:
-        batch.owed += record.lines
+        _declare(batch, record.at, record.lines)
     elif record.kind is Kind.signed_off:
         batch.signed_off += msgspec.json.decode(record.payload, type=list[SourceRef])
-    elif reader:
-        batch.reached, batch.declared, batch.owed = record.at, batch.declared + batch.owed, 0
+    else:
+        batch.reached = record.at
+
+
+def _declare(batch: Batch, at: int, lines: int) -> None:
+    if lines:
+        batch.declared, batch.blind_until = batch.declared + lines, at
 
 
 def _appended(record: Record, spool: Spool) -> int:

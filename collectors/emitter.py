@@ -13,8 +13,8 @@ epoch begins only where something may be missing: an empty or damaged folder, or
 **What a report vouches for.** An instrumented client (`reader=False`) sees things as they happen: a report vouches up
 to now when it holds all that was emitted, else up to the moment when the first line that it does not hold was
 emitted. A `reader` may be behind: its coverage moves only by `vouch(sources, lag)`, and only when all that was
-emitted before that call was delivered. Refused lines (spool full) are declared as `dropped` by the report whose span
-they fall into, and so make a hole there.
+emitted before that call was delivered. Refused lines (spool full) are declared as `dropped` when their place in the
+order is reached, and reports list no sources until they vouch for later times again: a hole, never a false finding.
 
 **Sign-off.** A client that closes ends: its sources are signed off. A reader that closes does not end what it watched:
 partitions and queues go on without it, so they are let go and are uncovered until somebody comes back for them.
@@ -77,7 +77,7 @@ class Emitter:
         self._encoder = msgspec.json.Encoder()
         self._spool = Spool(Path(spool), limit=limit, clock=clock)
         standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.damaged)
-        self._spool.resume(standing.acknowledged)
+        self._spool.resume(standing.acknowledged, standing.undelivered)
         self._sources = Sources(standing.sources)
         self._delivery = Delivery(url, token, timeout)
         self._sender = Sender(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import tenacity
 
 from collectors.batch import Batch, Bounds, next_batch, payload
 from collectors.clock import Clock
-from collectors.delivery import Answer, Delivery, Outcome
+from collectors.delivery import Answer, Outcome
 from collectors.logs import logger
 from collectors.rejects import Rejects
 from collectors.sources import Sources
@@ -53,6 +53,19 @@ class Pace:
     slow: float = 30.0
 
 
+class Delivers(Protocol):
+    """What a sender needs of `collectors.delivery.Delivery`."""
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that the last request took."""
+        ...
+
+    def send(self, lines: bytes, report: Report) -> Answer:
+        """Post lines and report, once."""
+        ...
+
+
 class Sender:
     """Takes batches from the spool to the tracker. `run` is the thread's body; `step` does one report."""
 
@@ -61,7 +74,7 @@ class Sender:
         spool: Spool,
         standing: Standing,
         sources: Sources,
-        delivery: Delivery,
+        delivery: Delivers,
         *,
         reader: bool,
         pace: Pace,
@@ -143,7 +156,7 @@ class Sender:
         if reached is None:
             return 0
         slack = max(SLACK, 2 * max(self._trips, default=0.0))
-        return max(0, -(-(self._clock() - reached) // 1000)) + int(slack * 1000)
+        return -(-max(0, self._clock() - reached) // 1000) + int(slack * 1000)
 
     def _prepared(self) -> Pending | None:
         """The next report, put on disk before it is sent; None when none is due."""
@@ -159,12 +172,12 @@ class Sender:
             sequence=self._standing.sequence + 1,
             events=batch.events,
             dropped=batch.declared,
-            sources=listed if batch.reached is not None else [],
+            sources=listed,
             signed_off=ending,
         )
         pending = Pending(
             report=report, start=self._standing.acknowledged, end=batch.end,
-            reached=batch.reached, settles=batch.settles, owed=batch.owed,
+            reached=batch.reached, blind_until=batch.blind_until, settles=batch.settles,
         )  # fmt: skip
         self._keep(pending, listed)
         return pending
@@ -186,10 +199,15 @@ class Sender:
             self._log.error("cannot write the collector's standing", file=str(self._path), error=str(error))
 
     def _attempt(self, pending: Pending, lines: bytes) -> Answer:
+        lag = self.lag(pending.reached)
+        dated = self._clock() - lag * 1000  # the tracker dates it here, or a little later
+        blind = pending.reached is None or dated <= pending.blind_until
         report = msgspec.structs.replace(
             pending.report,
-            lag_ms=self.lag(pending.reached),
+            lag_ms=lag,
             backlog=max(0, self._spool.backlog - pending.report.events) + self.behind,
+            sources=[] if blind else pending.report.sources,
+            signed_off=[] if blind else pending.report.signed_off,  # a source that ends in the dark just vanishes
         )
         self.counts.sent += report.events
         answer = self._delivery.send(lines, report)
@@ -200,7 +218,7 @@ class Sender:
         report, standing = pending.report, self._standing
         self._sources.forget(report.signed_off)
         standing.sequence, standing.acknowledged = report.sequence, pending.end
-        standing.reached, standing.owed = pending.reached, pending.owed
+        standing.reached, standing.blind_until = pending.reached, pending.blind_until
         self._keep(None, self._sources.listed())
         self._spool.settle(pending.settles)
         self._spool.release(pending.end, report.events)
@@ -233,11 +251,10 @@ class Sender:
             return
         self._log.error("lines too large for the tracker: given up, see rejected.ndjson", reason=answer.reason)
         Rejects(self._spool.folder / "rejected.ndjson").keep_lines(lines)
-        report = msgspec.structs.replace(
-            pending.report, events=0, dropped=pending.report.dropped + pending.report.events
-        )
-        self._keep(msgspec.structs.replace(pending, report=report), self._standing.sources)
-        self._spool.give_up(pending.report.events)
+        lost = pending.report.events
+        report = msgspec.structs.replace(pending.report, events=0, dropped=pending.report.dropped + lost)
+        self._keep(msgspec.structs.replace(pending, report=report, blind_until=self._clock()), self._standing.sources)
+        self._spool.give_up(lost)
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         answer: Answer = state.outcome.result() if state.outcome else Answer(Outcome.again)

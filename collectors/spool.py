@@ -151,10 +151,11 @@ class Spool:
         with self._mutex:
             self._count(settled=min(lines, self._unsettled))
 
-    def resume(self, position: int) -> None:
-        """Take up the folder at `position`, up to which an earlier process had everything acknowledged."""
+    def resume(self, position: int, undelivered: int) -> None:
+        """Take up the folder at `position`, up to which an earlier process had everything acknowledged; what it gave
+        up lies between there and `undelivered`."""
         self._end = self.opened_end = max(self._end, position)
-        self.backlog = sum(record.lines for record in self.read(position) if record.kind is Kind.lines)
+        self.backlog = sum(record.lines for record in self.read(undelivered) if record.kind is Kind.lines)
         self.release(position, 0)
 
     def release(self, position: int, lines: int) -> None:

@@ -17,29 +17,35 @@ from tracker.model.coverage import Report, SourceRef
 
 class Pending(msgspec.Struct, kw_only=True):
     """A report on its way. Its lines lie in the spool from `start` to `end`; all that happened until `reached`
-    (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet.
-    `settles` of its `dropped` lines are known from the spool's counter only; `owed` remain to be declared after it."""
+    (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet. Lines
+    are missing until `blind_until`; `settles` of its `dropped` lines are known from the spool's counter only."""
 
     report: Report
     start: int
     end: int
     reached: int | None
+    blind_until: int = 0
     settles: int = 0
-    owed: int = 0
 
 
 class Standing(msgspec.Struct, kw_only=True):
     """`sequence` is the last report the tracker said yes to, `acknowledged` the spool position behind its lines.
-    `owed` counts refused lines that the next mark has to declare (readers only)."""
+    Nothing is vouched for until `blind_until`: lines are missing there."""
 
     collector: str
     epoch: int
     sequence: int = 0
     acknowledged: int = 0
     reached: int | None = None
-    owed: int = 0
+    blind_until: int = 0
     sources: list[SourceRef] = msgspec.field(default_factory=list)
     pending: Pending | None = None
+
+    @property
+    def undelivered(self) -> int:
+        """The spool position from which lines have still to be delivered."""
+        given_up = self.pending is not None and not self.pending.report.events
+        return self.pending.end if self.pending and given_up else self.acknowledged
 
 
 def load(path: Path, collector: str, now: int, damaged: bool) -> Standing:
@@ -47,12 +53,12 @@ def load(path: Path, collector: str, now: int, damaged: bool) -> Standing:
 
     The epoch goes on as long as nothing was lost: then the span in which no process ran is vouched for as soon as the
     spool is drained. It is a new one (start time in ms, always growing) at the first start, for another collector
-    name, and where the folder lost records: the tracker then shows a hole.
+    name, and where the folder lost records: the tracker then shows a hole that ends `now` (epoch µs).
     """
     old = _read(path)
     epoch = now // 1000
     if old is None:
-        return Standing(collector=collector, epoch=epoch)
+        return Standing(collector=collector, epoch=epoch, blind_until=now if damaged else 0)
     if old.collector == collector and not damaged:
         return old
     logger("collectors.spool").warning(
@@ -61,7 +67,11 @@ def load(path: Path, collector: str, now: int, damaged: bool) -> Standing:
     )  # fmt: skip
     sources = old.sources if old.collector == collector else []
     return Standing(
-        collector=collector, epoch=max(epoch, old.epoch + 1), acknowledged=old.acknowledged, sources=sources
+        collector=collector,
+        epoch=max(epoch, old.epoch + 1),
+        acknowledged=old.acknowledged,
+        sources=sources,
+        blind_until=now,
     )
 
 

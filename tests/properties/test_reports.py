@@ -38,13 +38,14 @@ class Book:
 
     stored: set[bytes] = field(default_factory=set)
     spans: list[tuple[int, int]] = field(default_factory=list)
-    declared: dict[tuple[int, int], int] = field(default_factory=dict)
+    sent: dict[tuple[int, int], bytes] = field(default_factory=dict)
     last: tuple[int, int, int, bool] = (0, 0, 0, False)
 
     def take(self, lines: bytes, report: Report, now: int) -> None:
         """Store the lines, then the coverage: DESIGN 3 "Coverage rules"."""
         self.stored.update(lines.split())
-        self.declared[report.epoch, report.sequence] = report.events
+        before = self.sent.setdefault((report.epoch, report.sequence), lines)
+        assert before == lines or not lines, "a report is sent again with the same lines, or without those given up"
         if (report.epoch, report.sequence) <= self.last[:2]:
             return
         reached = now - report.lag_ms * MS
@@ -126,7 +127,7 @@ class EmitterMachine(RuleBasedStateMachine):
         """Nothing happens for a while."""
         self.now += ms * MS
 
-    @rule(count=st.integers(1, 6), size=st.sampled_from([20, 900]), gap=st.integers(0, 30))
+    @rule(count=st.integers(1, 6), size=st.sampled_from([20, 1900]), gap=st.integers(0, 30))
     def emit(self, count, size, gap):
         """Lines happen and are emitted, or refused."""
         for _ in range(count):
@@ -152,7 +153,7 @@ class EmitterMachine(RuleBasedStateMachine):
 
     @rule()
     def drain(self):
-        """Everything gets through: then all that was not refused is stored, and each report's count was kept."""
+        """Everything gets through: then all that was not refused is stored."""
         self.wire.script, self.wire.transit = [], 1
         for _ in range(200):
             self.sender.step()
@@ -162,7 +163,6 @@ class EmitterMachine(RuleBasedStateMachine):
         rejected = self.folder / "rejected.ndjson"
         given_up = set(rejected.read_bytes().split()) if rejected.exists() else set()
         assert {line for _, line in self.emitted()} - self.refused - given_up <= self.book.stored
-        assert given_up or sum(self.book.declared.values()) >= len(self.book.stored)
 
     def emitted(self) -> list[tuple[int, bytes]]:
         """What had to come to the tracker by now."""
@@ -171,7 +171,7 @@ class EmitterMachine(RuleBasedStateMachine):
     def check(self) -> None:
         """The law."""
         for low, high in self.book.spans[-1:]:
-            missing = [line for at, line in self.happened if low < at <= high and line not in self.book.stored]
+            missing = [line for at, line in self.happened if low <= at <= high and line not in self.book.stored]
             assert not missing, f"vouched for {low}..{high} without {missing}"
 
     def teardown(self) -> None:
@@ -196,7 +196,7 @@ class ReaderMachine(EmitterMachine):
         super().start()
         self.read = max([upto for position, upto in self.committed if position <= self.sender.position], default=0)
 
-    @rule(count=st.integers(1, 6), size=st.sampled_from([20, 900]), gap=st.integers(0, 30))
+    @rule(count=st.integers(1, 6), size=st.sampled_from([20, 1900]), gap=st.integers(0, 30))
     def emit(self, count, size, gap):
         """Lines happen in the system."""
         for _ in range(count):
@@ -231,4 +231,4 @@ class ReaderMachine(EmitterMachine):
 
 TestClient = EmitterMachine.TestCase
 TestReader = ReaderMachine.TestCase
-TestClient.settings = TestReader.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestClient.settings = TestReader.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from collectors.errors import SpoolHeld
+from collectors.segment import HEADER, Kind
+from collectors.spool import REFUSED, Spool
+
+
+def lines_of(spool, start=0):
+    """The payloads of lines from a position on."""
+    return [record.payload for record in spool.read(start) if record.kind is Kind.lines]
+
+
+def test_what_was_appended_is_read_in_order(tmp_path):
+    """Lines come out as they went in, over several segments."""
+    spool = Spool(tmp_path, segment=4096, limit=2**20)
+    for i in range(200):
+        assert spool.append(Kind.lines, b"%d\n" % i * 20, 1) != REFUSED
+    assert lines_of(spool) == [b"%d\n" % i * 20 for i in range(200)]
+    assert len(list(tmp_path.glob("*.seg"))) > 2
+    spool.close()
+
+
+def test_positions_go_on_after_a_restart(tmp_path):
+    """A new process reads what the old one left, and its positions lie behind it."""
+    spool = Spool(tmp_path)
+    end = spool.append(Kind.lines, b"a\n", 1)
+    spool.close()
+    again = Spool(tmp_path)
+    assert again.append(Kind.lines, b"b\n", 1) > end
+    assert lines_of(again) == [b"a\n", b"b\n"]
+    again.close()
+
+
+def test_acknowledged_segments_are_deleted(tmp_path):
+    """A segment goes when everything in it was acknowledged, and only then."""
+    spool = Spool(tmp_path, segment=4096, limit=2**20)
+    ends = [spool.append(Kind.lines, bytes(1000), 1) for _ in range(20)]
+    before = spool.used
+    spool.release(ends[9], 10)
+    assert spool.used < before
+    assert len(lines_of(spool, ends[9])) == 10
+    spool.release(ends[-1], 10)
+    assert len(list(tmp_path.glob("*.seg"))) == 1
+    spool.close()
+
+
+def test_a_full_spool_refuses_and_counts(tmp_path):
+    """At the bound lines are refused and counted; the disk never holds more than the bound."""
+    spool = Spool(tmp_path, segment=4096, limit=4 * 4096)
+    answers = [spool.append(Kind.lines, bytes(900), 1) for _ in range(30)]
+    assert answers.count(REFUSED) == spool.refused > 0
+    assert spool.used <= spool.limit
+    spool.close()
+
+
+def test_refused_lines_get_their_place_in_the_log(tmp_path):
+    """What was refused is written down before the first line that is taken again."""
+    spool = Spool(tmp_path, segment=4096, limit=4 * 4096)
+    while (end := spool.append(Kind.lines, bytes(900), 1)) != REFUSED:
+        taken = end
+    spool.append(Kind.lines, bytes(900), 1)
+    spool.release(taken, 0)
+    assert spool.append(Kind.lines, b"after\n", 1) != REFUSED
+    kinds = [(record.kind, record.lines) for record in spool.read(taken)]
+    assert kinds == [(Kind.dropped, 2), (Kind.lines, 1)]
+    assert spool.drained(spool.end)[1] == 0
+    spool.close()
+
+
+def test_refused_lines_are_remembered_over_a_restart(tmp_path):
+    """A line that was refused just before the process died is still declared by the next one."""
+    spool = Spool(tmp_path, limit=4 * 4096)
+    spool.append(Kind.lines, bytes(spool.largest + 1), 1)
+    spool.close()
+    again = Spool(tmp_path, limit=4 * 4096)
+    assert again.drained(again.end)[1] == 1
+    again.settle(1)
+    assert again.drained(again.end)[1] == 0
+    again.close()
+
+
+def test_a_disk_without_room_refuses(tmp_path, monkeypatch):
+    """A segment that cannot be reserved is a refusal, not an error to the caller, and no half file stays."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    spool = Spool(tmp_path)
+    assert spool.append(Kind.lines, b"a\n", 1) == REFUSED
+    assert list(tmp_path.glob("*.seg")) == []
+    spool.close()
+
+
+def test_a_folder_has_one_process(tmp_path):
+    """A second spool on the folder is told who holds it and what to do; after close it may have it."""
+    spool = Spool(tmp_path)
+    with pytest.raises(SpoolHeld, match=rf"{tmp_path}.*{os.getpid()}.*another folder"):
+        Spool(tmp_path)
+    spool.close()
+    Spool(tmp_path).close()
+
+
+@pytest.mark.parametrize("cut", [1, HEADER - 1, HEADER, HEADER + 3])
+def test_a_torn_tail_is_cut(tmp_path, cut):
+    """A record cut short at any byte is gone, those before it are not, and the spool goes on."""
+    spool = Spool(tmp_path)
+    keep = spool.append(Kind.lines, b"whole\n", 1)
+    spool.append(Kind.lines, b"torn\n", 1)
+    spool.close()
+    (path,) = tmp_path.glob("*.seg")
+    os.truncate(path, keep + cut)
+    again = Spool(tmp_path)
+    again.append(Kind.lines, b"next\n", 1)
+    assert lines_of(again) == [b"whole\n", b"next\n"]
+    again.close()
+
+
+def test_a_flipped_bit_is_damage(tmp_path):
+    """Bytes that do not fit their checksum are never given out, and the spool says that it is damaged."""
+    spool = Spool(tmp_path)
+    keep = spool.append(Kind.lines, b"whole\n", 1)
+    spool.append(Kind.lines, b"other\n", 1)
+    spool.close()
+    (path,) = tmp_path.glob("*.seg")
+    content = bytearray(path.read_bytes())
+    content[keep + HEADER] ^= 1
+    path.write_bytes(content)
+    again = Spool(tmp_path)
+    assert again.damaged
+    assert lines_of(again) == [b"whole\n"]
+    again.close()
+
+
+def test_an_unused_tail_is_no_damage(tmp_path):
+    """A segment whose process died before it was full ends in zeros: nothing is lost."""
+    spool = Spool(tmp_path)
+    spool.append(Kind.lines, b"a\n", 1)
+    spool.unlock()  # the process is gone without a close
+    again = Spool(tmp_path)
+    assert not again.damaged
+    assert lines_of(again) == [b"a\n"]
+    again.close()
+
+
+def test_a_sigkill_loses_nothing_that_was_appended(tmp_path):
+    """Every line whose append returned before SIGKILL is there for the next process."""
+    program = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from collectors.segment import Kind
+        from collectors.spool import Spool
+        spool = Spool(Path(sys.argv[1]), segment=65536)
+        for i in range(10**9):
+            spool.append(Kind.lines, b"%d\\n" % i, 1)
+            if i % 1000 == 0:
+                print(i, flush=True)
+    """)
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        told = 0
+        while told < 20_000:
+            told = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().split()
+    told = int(rest[-1]) if rest else told
+    spool = Spool(tmp_path)
+    found = [int(line) for line in lines_of(spool)]
+    assert not spool.damaged
+    assert found == list(range(len(found)))
+    assert len(found) > told
+    spool.close()
