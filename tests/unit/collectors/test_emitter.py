@@ -1,0 +1,480 @@
+"""The emitter against a real HTTP server on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import msgspec
+import pytest
+
+from collectors.base import Lag
+from collectors.batch import Bounds
+from collectors.emitter import CHUNK, Emitter
+from collectors.errors import Forked, SpoolHeld
+from collectors.sender import Pace
+from collectors.spool import REFUSED
+from tests.unit.collectors.http_tracker import HttpTracker
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Stage
+
+FAST = Pace(linger=0.005, heartbeat=0.05, backoff=(0.001, 0.01), slow=0.02)
+SOURCE = SourceRef("orders", "billing", "ack", "pod-7")
+
+
+def event(number, **more):
+    """One ack."""
+    known = {"flow": "orders", "message_id": f"m-{number}", "hop": "billing", "stage": Stage.ack, "observed_at": 1}
+    return Event(**{**known, **more})
+
+
+@pytest.fixture
+def tracker():
+    """A tracker that answers as told."""
+    with HttpTracker() as server:
+        yield server
+
+
+@pytest.fixture
+def emitter(tracker, tmp_path):
+    """A function that makes emitters on one spool folder; all are closed at the end."""
+    made = []
+
+    def make(**more):
+        settings = {"url": tracker.url, "collector": "c", "spool": tmp_path / "spool", "pace": FAST, "timeout": 5.0}
+        made.append(Emitter(**{**settings, **more}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close(timeout=0.1)
+
+
+def gone(found):
+    """End an emitter as a SIGKILL would: no flush, no sign-off, the lock goes with the process."""
+    found._sender.stop()
+    found._thread.join()
+    found._delivery.close()
+    found._spool.unlock()
+    found._closed = True
+
+
+def test_lines_arrive_with_their_report(tracker, emitter):
+    """Events come as NDJSON with a coverage header that counts them, in order."""
+    found = emitter()
+    found.vouch([SOURCE])
+    found.emit([event(i) for i in range(500)])
+    assert found.flush()
+    assert tracker.ids == [f"m-{i}" for i in range(500)]
+    first = next(request for request in tracker.requests if request.lines)
+    assert first.path == "/v1/events"
+    assert first.headers["Content-Type"] == "application/x-ndjson"
+    assert first.headers["Content-Encoding"] == "gzip"
+    assert first.report["events"] == len(first.lines)
+    assert first.report["sources"] == [msgspec.to_builtins(SOURCE)]
+    assert sum(request.report["events"] for request in tracker.stored) == 500
+
+
+def test_the_token_is_sent(tracker, emitter):
+    """The bearer token goes with every request."""
+    tracker.token = "secret"
+    found = emitter(token="secret")
+    found.emit([event(1)])
+    assert found.flush()
+
+
+def test_a_silent_client_sends_heartbeats(tracker, emitter):
+    """With sources and nothing to send, reports come alone, each with the next sequence, and the lag stays small."""
+    found = emitter()
+    found.vouch([SOURCE])
+    assert tracker.until(lambda: len(tracker.requests) >= 4)
+    reports = [request.report for request in tracker.requests]
+    assert {request.path for request in tracker.requests} == {"/v1/coverage"}
+    assert [report["sequence"] for report in reports] == list(range(1, len(reports) + 1))
+    assert len({report["epoch"] for report in reports}) == 1
+    assert all(report["lag_ms"] < 2000 for report in reports)
+
+
+def test_nothing_to_vouch_for_is_silence(tracker, emitter):
+    """Without sources and lines there is nothing to say."""
+    found = emitter()
+    found.emit([event(1)])
+    assert found.flush()
+    count = len(tracker.requests)
+    assert not tracker.until(lambda: len(tracker.requests) > count, timeout=0.2)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_what_may_pass_is_tried_again(tracker, emitter, status):
+    """The same report with the same lines comes again until the tracker takes it."""
+    tracker.script.extend([(status, {}, {})] * 3)
+    found = emitter()
+    found.emit([event(1)])
+    assert found.flush()
+    assert [(r.report["sequence"], r.report["events"], len(r.lines)) for r in tracker.requests] == [(1, 1, 1)] * 4
+    assert tracker.ids == ["m-1"]
+    assert found.counts.retries == 3
+    assert found.counts.last_error == ""
+
+
+def test_retry_after_is_honoured(tracker, emitter):
+    """A tracker that says how long to wait is not asked before that."""
+    tracker.script.append((503, {"Retry-After": "0.4"}, {}))
+    found = emitter()
+    found.emit([event(1)])
+    assert found.flush()
+    first, second = tracker.requests
+    assert second.at - first.at >= 400_000
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_what_needs_a_person_keeps_the_data(tracker, emitter, status, caplog):
+    """A refusal is logged with its reason and what to check; the lines stay and go through once it is mended."""
+    tracker.script.extend([(status, {}, {"title": "no such token"})] * 3)
+    found = emitter()
+    found.emit([event(1)])
+    assert found.flush()
+    assert tracker.ids == ["m-1"]
+    assert "no such token" in caplog.text
+    assert "check URL and token" in caplog.text
+    assert str(status) in caplog.text
+
+
+def test_quarantined_lines_are_counted(tracker, emitter, caplog):
+    """A 207 is a yes: the emitter counts and logs what was set aside, and goes on."""
+    error = {"line": 1, "field": "stage", "reason": "no such stage"}
+    tracker.script.append((207, {}, {"accepted": 1, "quarantined": 1, "errors": [error]}))
+    found = emitter()
+    found.emit([event(1), event(2)])
+    assert found.flush()
+    assert found.counts.quarantined == 1
+    assert found.counts.acknowledged == 2
+    assert "no such stage" in caplog.text
+
+
+def test_a_yes_without_a_readable_body_is_a_yes(tracker, emitter):
+    """Whatever stands in the body of a 2xx, the lines are stored."""
+    tracker.script.append((200, {}, ["odd"]))
+    found = emitter()
+    found.emit([event(1)])
+    assert found.flush()
+    assert len(tracker.requests) == 1
+
+
+def test_too_large_a_batch_is_halved(tracker, emitter):
+    """After a 413 smaller batches come until they fit; every line arrives once, sequences have no gap."""
+    tracker.limit = 60_000
+    found = emitter()
+    found.vouch([SOURCE])
+    found.emit([event(i, attributes={"text": "x" * 100}) for i in range(2000)])
+    assert found.flush()
+    assert tracker.ids == [f"m-{i}" for i in range(2000)]
+    assert any(request.status == 413 for request in tracker.requests)
+    sequences = [request.report["sequence"] for request in tracker.stored]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_a_line_too_large_for_the_tracker_is_set_aside(tracker, emitter, tmp_path):
+    """A single line that no request can hold is kept in a file and declared as dropped; those behind it arrive."""
+    tracker.limit = 30_000
+    found = emitter()
+    found.vouch([SOURCE])
+    found.emit([event(1, attributes={"text": "x" * 50_000})])
+    found.emit([event(2)])
+    assert found.flush()
+    assert tracker.ids == ["m-2"]
+    assert sum(request.report["dropped"] for request in tracker.stored) == 1
+    assert found.counts.dropped == 1
+    kept = (tmp_path / "spool" / "rejected.ndjson").read_text()
+    assert json.loads(kept)["message_id"] == "m-1"
+
+
+def test_a_tracker_that_hangs_is_tried_again(tracker, emitter):
+    """A request without an answer ends at the timeout and comes again; a line that came twice counts once."""
+    tracker.hang = 0.5
+    found = emitter(timeout=0.1)
+    found.emit([event(1)])
+    assert tracker.until(lambda: len(tracker.requests) >= 1)
+    tracker.hang = 0.0
+    assert found.flush()
+    assert set(tracker.ids) == {"m-1"}
+    assert {request.report["sequence"] for request in tracker.requests} == {1}
+
+
+def test_emit_never_waits_for_the_tracker(emitter):
+    """With nobody listening, emit returns at once and keeps everything."""
+    found = emitter(url="http://127.0.0.1:9")
+    began = time.monotonic()
+    for i in range(1000):
+        found.emit([event(i)])
+    assert time.monotonic() - began < 2
+    assert found.counts.backlog == 1000
+    assert not found.flush(timeout=0.05)
+
+
+def test_a_backlog_is_not_vouched_for(tracker, emitter):
+    """While lines wait, a report vouches only up to the first that it does not hold, and says how many wait."""
+    found = emitter(bounds=Bounds(lines=1), pace=Pace(linger=10, heartbeat=10, backoff=(0.001, 0.01)))
+    found.vouch([SOURCE])
+    emitted = []
+    for i in range(3):
+        emitted.append(time.time_ns() // 1000)
+        found.emit([event(i)])
+        time.sleep(0.05)  # the wall clock has to move: receipts are dated by it
+    assert found.flush()
+    with_lines = [request for request in tracker.requests if request.lines]
+    for request, following in zip(with_lines, emitted[1:], strict=False):
+        assert request.reached <= following
+    assert [request.report["backlog"] for request in with_lines] == [2, 1, 0]
+
+
+def test_refused_lines_are_declared_and_make_a_hole(tracker, emitter):
+    """What did not fit is declared once, in its place, and no source is vouched for until later times are reached."""
+    tracker.script.append((503, {"Retry-After": "0.3"}, {}))
+    found = emitter(limit=64 * 1024)
+    found.vouch([SOURCE])
+    results = [found.emit([event(i, attributes={"text": "x" * 1000})]) for i in range(100)]
+    refused = results.count(REFUSED)
+    assert 0 < refused == found.counts.dropped
+    assert found.flush()
+    found.emit([event(1000)])
+    assert tracker.until(lambda: tracker.stored and tracker.stored[-1].report["sources"])
+    assert sum(request.report["dropped"] for request in tracker.stored) == refused
+    assert len(set(tracker.ids) - {"m-1000"}) == 100 - refused
+    for request in tracker.stored:
+        assert not (request.report["dropped"] and request.report["sources"])
+
+
+def test_the_same_epoch_goes_on_after_a_restart(tracker, emitter):
+    """A new process of the same folder continues epoch and sequence, and announces before it signs off."""
+    found = emitter()
+    found.vouch([SOURCE])
+    found.emit([event(1)])
+    assert found.flush()
+    gone(found)
+    last = tracker.stored[-1].report
+    again = emitter()
+    again.emit([event(2)])
+    assert again.flush()
+    assert tracker.until(lambda: any(request.report["signed_off"] for request in tracker.stored))
+    later = [r.report for r in tracker.stored if r.report["sequence"] > last["sequence"]]
+    assert {report["epoch"] for report in later} == {last["epoch"]}
+    assert later[0]["sequence"] == last["sequence"] + 1
+    signing = next(report for report in later if report["signed_off"])
+    assert signing["sources"] == signing["signed_off"] == [msgspec.to_builtins(SOURCE)]
+
+
+def test_the_heir_delivers_before_it_signs_off(tracker, emitter):
+    """What a killed process left is delivered before its sources end."""
+    tracker.script.extend([(503, {}, {})] * 10**4)
+    found = emitter()
+    found.vouch([SOURCE])
+    found.emit([event(i) for i in range(50)])
+    assert tracker.until(lambda: len(tracker.requests) > 2)
+    gone(found)
+    tracker.script.clear()
+    emitter()
+    assert tracker.until(lambda: any(request.report["signed_off"] for request in tracker.stored))
+    signing = next(i for i, request in enumerate(tracker.stored) if request.report["signed_off"])
+    before = {line["message_id"] for request in tracker.stored[: signing + 1] for line in request.lines}
+    assert before == {f"m-{i}" for i in range(50)}
+
+
+def test_another_collector_in_the_folder_has_a_new_epoch(tracker, emitter):
+    """A folder taken over under another name delivers what is there and begins its own sequence."""
+    first = emitter(url="http://127.0.0.1:9")
+    first.emit([event(1)])
+    gone(first)
+    second = emitter(collector="d")
+    assert second.flush()
+    assert tracker.ids == ["m-1"]
+    assert tracker.stored[0].report["collector"] == "d"
+    assert tracker.stored[0].report["sequence"] == 1
+
+
+def test_closing_flushes_and_signs_off(tracker, emitter):
+    """At close everything emitted is delivered, then the sources end; nothing comes after that."""
+    found = emitter(pace=Pace(linger=5, heartbeat=5))
+    found.vouch([SOURCE])
+    found.emit([event(1)])
+    assert found.close()
+    assert tracker.ids == ["m-1"]
+    assert tracker.stored[-1].report["signed_off"] == [msgspec.to_builtins(SOURCE)]
+    assert found.close()
+
+
+def test_a_source_announced_twice_ends_with_the_second(tracker, emitter):
+    """Two wrapped clients of one process: the source ends when both have signed off."""
+    found = emitter()
+    found.vouch([SOURCE])
+    found.vouch([SOURCE])
+    found.sign_off([SOURCE])
+    found.emit([event(1)])
+    assert found.flush()
+    assert not any(request.report["signed_off"] for request in tracker.stored)
+    found.sign_off([SOURCE])
+    assert tracker.until(lambda: any(request.report["signed_off"] for request in tracker.stored))
+
+
+def test_a_reader_vouches_only_as_far_as_it_says(tracker, emitter):
+    """A reader's coverage stands still without a word of it, and its lag is the reader's lag."""
+    found = emitter(reader=True)
+    found.vouch([SOURCE], Lag(ms=60_000, backlog=7))
+    assert tracker.until(lambda: len(tracker.requests) >= 3)
+    reports = [request.report for request in tracker.requests]
+    assert all(report["lag_ms"] >= 60_000 for report in reports)
+    assert reports[-1]["lag_ms"] > reports[0]["lag_ms"]
+    assert {report["backlog"] for report in reports} == {7}
+
+
+def test_a_reader_lets_go_and_does_not_sign_off(tracker, emitter):
+    """A partition goes on without its reader: closing ends no source, and one left out is just not listed."""
+    other = SourceRef("orders", "log", "persist", "t/1")
+    found = emitter(reader=True)
+    found.vouch([SOURCE, other], Lag())
+    assert tracker.until(lambda: tracker.stored and len(tracker.stored[-1].report["sources"]) == 2)
+    found.vouch([SOURCE], Lag())
+    assert tracker.until(lambda: len(tracker.stored[-1].report["sources"]) == 1)
+    found.close()
+    assert not any(request.report["signed_off"] for request in tracker.stored)
+
+
+def test_a_long_report_goes_alone_behind_its_lines(tracker, emitter):
+    """Thousands of sources do not fit into a header: the lines go first, then their report in a body."""
+    found = emitter()
+    found.vouch([SourceRef("orders", "log", "persist", f"topic-{i}/0") for i in range(1000)])
+    found.emit([event(1)])
+    assert found.flush()
+    lines = next(i for i, request in enumerate(tracker.requests) if request.lines)
+    assert "Tracker-Coverage" not in tracker.requests[lines].headers
+    report = tracker.requests[lines + 1]
+    assert report.path == "/v1/coverage"
+    assert report.report["events"] == 1
+    assert len(report.report["sources"]) == 1000
+
+
+def test_letters_beyond_ascii_fit_into_the_header(tracker, emitter):
+    """A report with any names arrives as it was."""
+    found = emitter(collector="größe-日本")
+    found.vouch([SourceRef("f", "h", "ack", "κ")])
+    found.emit([event(1)])
+    assert found.flush()
+    report = next(request.report for request in tracker.requests if request.lines)
+    assert report["collector"] == "größe-日本"
+    assert report["sources"][0]["source"] == "κ"
+
+
+def test_many_threads_may_emit(tracker, emitter):
+    """Nothing is lost or mixed up when threads emit at once, each in its own order."""
+    found = emitter()
+
+    def work(thread):
+        for i in range(200):
+            found.emit([event(f"{thread}-{i}")])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.flush()
+    for n in range(4):
+        assert [i for i in tracker.ids if i.startswith(f"m-{n}-")] == [f"m-{n}-{i}" for i in range(200)]
+
+
+def test_acknowledged_moves_with_the_answers(tracker, emitter):
+    """The position that emit returned is acknowledged once the tracker said yes, not before."""
+    tracker.script.append((503, {"Retry-After": "0.2"}, {}))
+    found = emitter()
+    position = found.emit([event(i) for i in range(CHUNK * 2 + 1)])
+    assert found.acknowledged < position
+    assert found.wait(position, 5)
+    assert found.acknowledged >= position
+
+
+def test_emit_of_nothing(tracker, emitter):
+    """No observations: the position of what was emitted before."""
+    found = emitter()
+    position = found.emit([event(1)])
+    assert found.emit([]) == position
+
+
+def test_a_folder_has_one_emitter(emitter):
+    """A second emitter on the folder is refused with a clear error."""
+    emitter()
+    with pytest.raises(SpoolHeld, match="one process per folder"):
+        emitter()
+
+
+def test_a_child_is_told_to_make_its_own(tracker, emitter):
+    """In a forked child emit raises; the parent goes on, and its folder is free once it is gone."""
+    found = emitter()
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            found.emit([event(1)])
+            os.write(send, b"emitted")
+        except Forked:
+            os.write(send, b"forked")
+        finally:
+            os._exit(0)
+    os.close(send)
+    assert os.read(receive, 100) == b"forked"
+    os.close(receive)
+    os.waitpid(child, 0)
+    found.emit([event(2)])
+    assert found.flush()
+    assert tracker.ids == ["m-2"]
+
+
+PROGRAM = textwrap.dedent("""
+    import sys
+    from collectors.emitter import Emitter
+    from collectors.sender import Pace
+    from tracker.model.coverage import SourceRef
+    from tracker.model.event import Event, Stage
+    url, spool, start = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    emitter = Emitter(url, collector="app", spool=spool, pace=Pace(linger=0.01, heartbeat=0.05))
+    emitter.vouch([SourceRef("orders", "billing", "ack", f"process-{start}")])
+    for i in range(start, 10**9):
+        emitter.emit([Event(flow="orders", message_id=f"m-{i}", hop="billing", stage=Stage.ack, observed_at=1)])
+        sys.stdout.write(f"{i}\\n")
+        sys.stdout.flush()
+""")
+
+
+def named(tracker, field):
+    """Every source that any stored report names in this field."""
+    return {source["source"] for request in tracker.stored for source in request.report[field]}
+
+
+def test_a_sigkill_of_the_application_loses_nothing(tracker, emitter, tmp_path):
+    """Killed three times in mid-work with the tracker failing now and then: every line whose emit returned arrives,
+    sequences have no gap, and the sources of the dead end."""
+    folder, told = tmp_path / "app", -1
+    for _ in range(3):
+        tracker.script.extend([(503, {}, {}), (200, {}, {})] * 2)
+        command = [sys.executable, "-c", PROGRAM, tracker.url, str(folder), str(told + 1)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            goal = told + 2000
+            while told < goal:
+                told = int(process.stdout.readline())
+            process.send_signal(signal.SIGKILL)
+            rest = [line for line in process.stdout.read().split("\n") if line]
+            told = int(rest[-2]) if len(rest) > 1 else told  # the last one may be cut short
+    tracker.script.clear()
+    heir = emitter(collector="app", spool=folder)
+    assert heir.flush()
+    assert tracker.until(lambda: named(tracker, "sources") == named(tracker, "signed_off"))
+    missing = {f"m-{i}" for i in range(told + 1)} - set(tracker.ids)
+    assert not missing
+    assert len({request.report["epoch"] for request in tracker.stored}) == 1
+    sequences = sorted({request.report["sequence"] for request in tracker.stored})
+    assert sequences == list(range(1, len(sequences) + 1))
