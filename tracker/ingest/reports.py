@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+import polars as pl
 import pyarrow as pa
 
 from tracker.model.coverage import Report, SourceRef
@@ -17,6 +19,15 @@ HEADER = "Tracker-Coverage"
 MAX_SOURCES = 10_000
 _COUNTS = {"epoch": 0, "sequence": 1, "events": 0, "lag_ms": 0, "backlog": 0, "dropped": 0}
 """Each number and the least it may be."""
+_SOURCES = pl.List(pl.Struct(dict.fromkeys(("flow", "hop", "stage", "source", "evidence"), pl.String)))
+_SCHEMA: dict[str, Any] = {
+    "tenant": pl.String,
+    "collector": pl.String,
+    **dict.fromkeys(_COUNTS, pl.UInt64),
+    "sources": _SOURCES,
+    "signed_off": _SOURCES,
+    "received_at": pl.Int64,
+}
 
 
 def report_of(text: str | bytes) -> Report:
@@ -51,4 +62,4 @@ def _check(source: SourceRef) -> None:
 def rows(reports: Sequence[Report], now: int) -> pa.Table:
     """Rows of REPORTS, received at `now` (µs)."""
     every = [{"tenant": "", "received_at": now, **msgspec.to_builtins(report)} for report in reports]
-    return pa.Table.from_pylist(every, schema=REPORTS)
+    return pl.DataFrame(every, schema=_SCHEMA).to_arrow().select(REPORTS.names).cast(REPORTS)

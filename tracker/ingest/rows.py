@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
 
 import msgspec
 import polars as pl
@@ -14,6 +13,7 @@ import xxhash
 from tracker.ingest.fields import RAW
 from tracker.store.columns import EVENTS, QUARANTINE, RANGES
 
+_NO_TEXT = pl.Series([], dtype=pl.String).to_arrow().cast(pa.string())
 _TEXTS = ("flow", "message_id", "hop", "stage", "reason", "delivery", "node", "region", "partition", "trace_id",
           "span_id", "correlation_id", "causation_id", "replay_id")  # fmt: skip
 
@@ -59,22 +59,20 @@ def ranges(frame: pl.DataFrame, now: int) -> pa.Table:
 
 
 def quarantine(bad: pl.DataFrame, raws: list[bytes], source: str, now: int) -> pa.Table:
-    """Rows of QUARANTINE: `bad` has line, field, reason and flow; `raws` the lines themselves."""
-    count = bad.height
-    columns: dict[str, Any] = {
-        "tenant": pa.array([""] * count, pa.string()),
-        "source": pa.array([source] * count, pa.string()),
-        **{name: bad[name].fill_null("" if name != "line" else 0).to_arrow() for name in ("line", "field", "reason")},
-        "raw": _raw(raws),
-        "flow": bad["flow"].fill_null("").str.slice(0, 128).to_arrow(),
-        "received_at": pa.array([now] * count, pa.int64()),
-    }
-    return pa.table({name: columns[name] for name in QUARANTINE.names}).cast(QUARANTINE)
-
-
-def _raw(raws: list[bytes]) -> pa.Array:
-    """Bytes that are no UTF-8 are kept readable, with backslashes."""
-    return pa.array([raw[:RAW].decode("utf-8", "backslashreplace") for raw in raws], pa.string())
+    """Rows of QUARANTINE: `bad` has line, field, reason and flow; `raws` the lines themselves. Bytes that are no UTF-8
+    are kept readable, with backslashes."""
+    texts = [raw[:RAW].decode("utf-8", "backslashreplace") for raw in raws]
+    ready = bad.select(
+        pl.lit("").alias("tenant"),
+        pl.lit(source).alias("source"),
+        "line",
+        pl.col("field").fill_null(""),
+        pl.col("reason").fill_null(""),
+        pl.Series("raw", texts, pl.String),
+        pl.col("flow").fill_null("").str.slice(0, 128),
+        pl.lit(now, pl.Int64).alias("received_at"),
+    )
+    return ready.to_arrow().select(QUARANTINE.names).cast(QUARANTINE)
 
 
 def attribute_maps(texts: pl.Series) -> tuple[pa.Array, dict[int, str]]:
@@ -84,7 +82,7 @@ def attribute_maps(texts: pl.Series) -> tuple[pa.Array, dict[int, str]]:
     """
     kind = pa.map_(pa.string(), pa.string())
     if texts.null_count() == len(texts):
-        return pa.array([()] * len(texts), kind), {}
+        return pa.MapArray.from_arrays(pl.zeros(len(texts) + 1, pl.Int32, eager=True).to_arrow(), _NO_TEXT, _NO_TEXT), {}
     joined = b"[" + ",".join(texts.fill_null("{}").to_list()).encode() + b"]"
     try:
         return pa.array(msgspec.json.decode(joined, type=list[dict[str, str]]), kind), {}
