@@ -1,0 +1,109 @@
+import pytest
+
+from tracker.api.reading import moment, span
+from tracker.api.routes.reconciliation import finest
+from tracker.api.snapshot import watermarks
+from tracker.console import looks
+from tracker.console.overview import bar
+from tracker.control.errors import Invalid
+from tracker.model.units import SECOND
+from tracker.model.verdict import Verdict
+from tracker.slo.delivery import Delivery
+from tracker.slo.metrics import ALL, page
+from tracker.store.answers import Run
+
+NOW = 1_800_000_000 * SECOND
+
+
+def test_times_in_queries():
+    """RFC 3339, epoch, now, and a span before now are understood; anything else names the parameter."""
+    assert moment("now", NOW, "from") == NOW
+    assert moment("-15m", NOW, "from") == NOW - 900 * SECOND
+    assert moment("2027-01-15T08:00:00Z", NOW, "from") == NOW
+    assert span("10s", "step") == 10 * SECOND
+    with pytest.raises(Invalid, match="from: 'noon'"):
+        moment("noon", NOW, "from")
+    with pytest.raises(Invalid, match="step"):
+        span("wide", "step")
+
+
+@pytest.mark.parametrize("length", [1, 10 * SECOND, 3600 * SECOND, 86_400 * SECOND, 31 * 86_400 * SECOND + 1])
+def test_windows_are_as_fine_as_fits(length):
+    """By default a span is cut into at most 1,000 windows, of whole multiples of ten seconds."""
+    width = finest(length)
+    assert width % (10 * SECOND) == 0
+    assert length / width <= 1000
+
+
+def test_one_lost_message_is_visible_in_a_bar_of_a_million():
+    """Segments keep the order of verdicts, fill the bar, and none vanishes."""
+    segments = bar({"lost": 1, "delivered": 1_000_000})
+    assert [s.verdict for s in segments] == ["delivered", "lost"]
+    assert sum(s.width for s in segments) == pytest.approx(1000, abs=0.1)
+    assert segments[1].width > 5
+    assert bar({}) == []
+
+
+def test_every_verdict_has_a_place_on_the_page():
+    """No verdict is left out of bars and colours."""
+    assert set(looks.TONES) == {verdict.value for verdict in Verdict}
+    styles = (looks.__file__).replace("looks.py", "static/console.css")
+    with open(styles, encoding="utf-8") as file:
+        text = file.read()
+    assert all(f".v-{verdict}" in text and f".b-{verdict}" in text for verdict in looks.TONES)
+
+
+def test_ids_of_any_kind_make_links():
+    """Slashes, dots and marks in an id are encoded, so that the link leads to that very message."""
+    assert looks.message_path("orders", "a/../b?c#d é") == "/flows/orders/messages/a%2F..%2Fb%3Fc%23d%20%C3%A9"
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [(0, "never"), (NOW, "just now"), (NOW - 90 * SECOND, "90 s ago"), (NOW + 3600 * SECOND, "60 min ahead")],
+)
+def test_how_long_ago(at, said):
+    """Ages are told in the largest unit that fits; a clock that is ahead is told, too."""
+    assert looks.ago(at, NOW) == said
+
+
+def test_delivery_counts_each_message_once():
+    """Good is delivered; late and wrong are bad; blind, explained and on the way count for nothing."""
+    counts = Delivery.of({"delivered": 97, "late": 1, "lost": 2, "blind": 5, "explained": 7, "in_flight": 9})
+    assert (counts.good, counts.bad, counts.ratio) == (97, 3, 0.97)
+    assert (counts.met(0.97), counts.met(0.98)) == (True, False)
+    assert (Delivery.of({"blind": 3}).ratio, Delivery.of({}).met(0.9)) == (None, None)
+
+
+def run(source: str = "s", end: int = NOW, signed_off: bool = False) -> Run:
+    """A run of reports."""
+    return Run(
+        flow="f",
+        hop="h",
+        stage="ack",
+        source=source,
+        evidence="message",
+        collector="c",
+        epoch=1,
+        first_sequence=1,
+        last_sequence=2,
+        start=0,
+        end=end,
+        signed_off=signed_off,
+        broken=False,
+    )
+
+
+def test_the_slowest_source_holds_the_watermark_back():
+    """Per source the newest run counts; a source that signed off holds nothing back."""
+    runs = [run(), run(end=NOW - 5 * SECOND), run(source="t", end=NOW - 60 * SECOND),
+            run(source="u", end=NOW - 900 * SECOND, signed_off=True)]  # fmt: skip
+    assert watermarks(runs) == {("f", "h", "ack"): NOW / SECOND - 60}
+
+
+def test_the_metrics_page_is_up_to_date():
+    """docs/metrics.md is what the definitions say; names are unique and begin with tracker_."""
+    with open("docs/metrics.md", encoding="utf-8") as file:
+        assert file.read() == page()
+    assert len({metric.name for metric in ALL}) == len(ALL)
+    assert all(metric.name.startswith("tracker_") for metric in ALL)

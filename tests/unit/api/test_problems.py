@@ -1,0 +1,56 @@
+import pytest
+
+from tracker.api.problem import status_of
+from tracker.control import errors as control
+from tracker.ingest import errors as ingest
+from tracker.model import errors as model
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("POST", "/healthz", 405),
+        ("GET", "/v1/flows?limit=0", 422),
+        ("GET", "/v1/flows/none", 404),
+        ("GET", "/v1/incidents/none", 404),
+        ("PATCH", "/v1/incidents/none", 422),
+        ("GET", "/v1/incidents?cursor=x", 422),
+        ("GET", "/v1/replays", 503),
+        ("GET", "/runbooks/..%2f..%2fetc%2fpasswd", 404),
+        ("GET", "/v1/findings", 500),
+    ],
+)
+def test_every_error_is_a_problem(client, method, path, status):
+    """Unknown paths, wrong methods, bad queries and our own bugs alike are answered as RFC 9457 problem details."""
+    answer = client.request(method, path)
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert {"type", "title", "status", "detail"} <= problem.keys()
+    assert problem["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (control.NotFound("x"), 404),
+        (control.LeaseLost("x"), 409),
+        (control.Unauthenticated("x"), 401),
+        (control.Unavailable("x"), 503),
+        (ingest.Busy("x"), 503),
+        (ingest.TooLarge("x"), 413),
+        (model.SpecError("x", 3), 422),
+        (model.Unavailable("x"), 503),
+        (ValueError("x"), 500),
+    ],
+)
+def test_errors_stand_for_statuses(error, status):
+    """Each of our errors has one status, by its nearest ancestor that has one."""
+    assert status_of(error) == status
+
+
+def test_our_own_bugs_keep_their_details_to_the_log(client):
+    """A caller is told that it is our fault, not how our code looks."""
+    detail = client.get("/v1/findings").json()["detail"]
+    assert "tracker's own" in detail
+    assert "NoneType" not in detail
