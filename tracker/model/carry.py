@@ -55,14 +55,22 @@ class Sent(msgspec.Struct, frozen=True):
 class Source(Protocol):
     """Fetches copies from where they were kept. Answers in any order, one answer per locator."""
 
-    def fetch(self, locators: Sequence[Locator]) -> Sequence[Copy | Missing]: ...
+    def fetch(self, locators: Sequence[Locator]) -> Sequence[Copy | Missing]:
+        """One answer per locator."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
 
 
 class Publisher(Protocol):
-    """Sends copies, headers and key as given, to the hop it was built for; returns once the broker answered for each."""
+    """Sends copies, headers and key as given, to the hop it was built for."""
 
-    def publish(self, copies: Sequence[Copy]) -> Sequence[Sent]: ...
+    def publish(self, copies: Sequence[Copy]) -> Sequence[Sent]:
+        """Returns once the broker answered for each copy."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections."""
+        ...

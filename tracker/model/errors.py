@@ -1,9 +1,9 @@
 """What can go wrong with what people hand us. Split by what the caller does about it.
 
-    TrackerError
-    ├── Invalid      the input is wrong: say where and what to do; never retried
-    │   └── SpecError    a flow spec, with the line
-    └── Unavailable  a place we need does not answer: may be tried again
+TrackerError
+├── Invalid      the input is wrong: say where and what to do; never retried
+│   └── SpecError    a flow spec, with the line
+└── Unavailable  a place we need does not answer: may be tried again
 """
 
 from __future__ import annotations

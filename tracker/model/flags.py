@@ -38,9 +38,7 @@ def _deliveries(facts: Facts, hops: Sequence[str], stage: Stage) -> int:
 
 def _skewed(spec: FlowSpec, facts: Facts) -> bool:
     times = {i: facts.seen[i] for i in facts.seen}
-    return any(
-        times[i].observed_at + SKEW < times[p].since for i in times for p in spec.paths.before[i] if p in times
-    )
+    return any(times[i].observed_at + SKEW < times[p].since for i in times for p in spec.paths.before[i] if p in times)
 
 
 def _reused(spec: FlowSpec, facts: Facts) -> bool:

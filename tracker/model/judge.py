@@ -52,9 +52,7 @@ def judge(
 class _Case:
     """One message before the judge: fills `states` in path order, each from those before it."""
 
-    def __init__(
-        self, spec: FlowSpec, facts: Facts, coverage: Coverage, now: int, ranges: Sequence[Range]
-    ) -> None:
+    def __init__(self, spec: FlowSpec, facts: Facts, coverage: Coverage, now: int, ranges: Sequence[Range]) -> None:
         self.spec, self.paths, self.facts, self.coverage, self.now = spec, spec.paths, facts, coverage, now
         self.first_receipt = min(received(e) for e in facts.events)
         self.first_seen = min(min(e.observed_at, received(e)) for e in facts.events)

@@ -64,8 +64,7 @@ class Paths:
         everyone = range(len(points))
         descendants = tuple(frozenset(d for d in everyone if i in ancestors[d]) for i in everyone)
         hops_behind = tuple(
-            frozenset(h for d in descendants[i] for h in hops[d])
-            - {h for a in (*ancestors[i], i) for h in hops[a]}
+            frozenset(h for d in descendants[i] for h in hops[d]) - {h for a in (*ancestors[i], i) for h in hops[a]}
             for i in everyone
         )
         return cls(hops, stages, required, within, order, tuple(before), tuple(ancestors), descendants, hops_behind,
@@ -100,7 +99,9 @@ def _resolve(name: str, own: int, hops: Sequence[tuple[str, ...]], stages: Seque
     return found[0]
 
 
-def _sort(after: Sequence[tuple[int, ...]], hops: Sequence[tuple[str, ...]], stages: Sequence[Stage]) -> tuple[int, ...]:
+def _sort(
+    after: Sequence[tuple[int, ...]], hops: Sequence[tuple[str, ...]], stages: Sequence[Stage]
+) -> tuple[int, ...]:
     done: list[int] = []
     left = list(range(len(after)))
     while left:

@@ -48,7 +48,9 @@ def instant(value: str | int | float) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{value!r} is no time; write RFC 3339 (2026-01-31T12:00:00Z) or epoch s, ms, µs, ns") from None
+        raise ValueError(
+            f"{value!r} is no time; write RFC 3339 (2026-01-31T12:00:00Z) or epoch s, ms, µs, ns"
+        ) from None
     if moment.tzinfo is None:
         raise ValueError(f"{value!r} has no time zone; add Z or an offset")
     delta = moment - _EPOCH

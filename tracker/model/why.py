@@ -36,7 +36,9 @@ def explain(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, s
             return f"It ended by design at {_hops(facts.designed, spec)} ({', '.join(reasons) or 'filtered'})."
         case Verdict.dead_lettered:
             reasons = sorted({e.reason for e in facts.events if e.hop in facts.dead and e.reason})
-            return f"{_hops(facts.dead, spec)} gave up and dead-lettered it ({', '.join(reasons) or 'no reason given'})."
+            return (
+                f"{_hops(facts.dead, spec)} gave up and dead-lettered it ({', '.join(reasons) or 'no reason given'})."
+            )
         case Verdict.divergent:
             where = ", ".join(s.name for s in states if s.kind == Verdict.divergent)
             return f"The payload at {where} differs from the payload before it."
@@ -54,9 +56,7 @@ def _blind(states: Sequence[CheckpointState]) -> str:
     return f"Unknown: {state.name} was not seen by its deadline, but {cause}, so it may have happened."
 
 
-def _missing(
-    verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, spec: FlowSpec, now: int
-) -> str:
+def _missing(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, spec: FlowSpec, now: int) -> str:
     first = next(s for s in states if s.kind == verdict)
     after = f"{say(max(now - first.deadline, 0))} past its deadline" if first.deadline else "without a deadline"
     held = _hops(facts.holding, spec)

@@ -74,7 +74,7 @@ def reconcile(
 
 
 def blind_spots(spec: FlowSpec, coverage: Coverage, start: int, end: int, now: int) -> list[BlindSpot]:
-    """Every hole of every checkpoint's coverage in [start, end]. The last moments before `now` are no blind spot yet."""
+    """Every hole of every checkpoint's coverage in [start, end]. The last moments are no blind spot yet."""
     end = min(end, now - GRACE)
     places = {(hop, c.stage.value) for c in spec.checkpoints for hop in c.hop}
     return [spot for hop, stage in sorted(places) for spot in _holes(coverage, hop, stage, start, end, now)]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
 import xxhash
 from msgspec import structs
 
@@ -56,12 +55,12 @@ def judge_batch(
     events: Mapping[str, Sequence[Event]],
     before: Mapping[str, Sequence[Finding]],
 ) -> Judged:
-    """Judge each of `states` (rows of `work`) by its events; `before` are its findings before this pass."""
+    """Judge each of `states` (rows of `Passing.fold`) by its events; `before` are its findings before this pass."""
     judged = Judged()
     for state in states:
         message_id = state["message_id"]
         mine = events[message_id]
-        spec = bench.spec_at(_origin(state))
+        spec = bench.spec_at(state["origin_at"])
         judgement = judge(spec, mine, bench.coverage, bench.now, bench.ranges)
         changes = transitions(bench, spec, mine, judgement, before.get(message_id, ()))
         judged.findings += changes
@@ -83,10 +82,6 @@ def judge_batch(
             }
         )
     return judged
-
-
-def _origin(state: Mapping[str, Any]) -> int:
-    return int(min(state["origin_carried"], state["first_observed"]))
 
 
 def transitions(
@@ -181,17 +176,3 @@ def _parked_before(events: Sequence[Event], finding: Finding, later: Sequence[Ev
         return False
     parked = {(e.hop, delivery_of(e)) for e in events if e.stage == Stage.dead_letter}
     return any((e.hop, delivery_of(e)) not in parked for e in later)
-
-
-def with_verdicts(states: pa.Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The state columns with the judge's own filled in, in the order of the states table."""
-    filled = {
-        "origin_at": pa.array([row["origin_at"] for row in rows], pa.int64()),
-        "verdict": pa.array([row["verdict"] for row in rows], pa.string()),
-        "flags": pa.array([row["flags"] for row in rows], pa.list_(pa.string())),
-        "found": pa.array([row["found"] for row in rows], pa.bool_()),
-        "look_again": pa.array([row["look_again"] for row in rows], pa.int64()),
-        "timer_at": pa.array([row["timer_at"] for row in rows], pa.int64()),
-    }
-    kept = {name: states[name] for name in states.column_names if name not in filled}
-    return pa.table(kept | filled)

@@ -1,4 +1,4 @@
-"""Findings of one flow, hop and kind that belong together in time are one incident: one page, one owner, one history."""
+"""Findings of one flow, hop and kind that belong together in time are one incident: one page, one owner."""
 
 from __future__ import annotations
 

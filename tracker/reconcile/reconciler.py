@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from tracker.control import Control
@@ -22,9 +21,11 @@ from tracker.model.coverage import Coverage
 from tracker.model.errors import TrackerError
 from tracker.model.event import Event, Range
 from tracker.model.spec import FlowSpec, load_spec
+from tracker.reconcile import rows
 from tracker.reconcile.cover import Cover, columns
-from tracker.reconcile.exceptions import Bench, Judged, judge_batch, with_verdicts
+from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
+from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
 from tracker.store.bounds import Bounds, from_json
 from tracker.store.shape import Shape
@@ -150,36 +151,34 @@ class Reconciler:
         self._store.keep("coverage", columns(runs, work.number))
         return total
 
-    def _flow(
-        self, work: Pass, bounds: Bounds, known: Known, events: bool, incidents: Incidents
-    ) -> PassResult:
+    def _flow(self, work: Pass, bounds: Bounds, known: Known, events: bool, incidents: Incidents) -> PassResult:
         """Fold, judge and keep one flow's part of the pass."""
         now, number = work.started_at, work.number
         spec = known.specs[known.newest.version]
         cover, _ = self._load()
         coverage = cover.coverage(spec, self._heard)
-        shape = Shape(spec, known.checkpoint_bits, known.hop_bits, _in_force(known), _watermarks(spec, coverage, now))
+        shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
         targets = [
             (hop, stage)
             for hop, stage in self._store.range_targets(spec.flow)
             if (hop, stage) in known.checkpoint_bits and not coverage.vouches(hop, stage)
         ]
-        messages = self._store.fold(shape, bounds, number, now, events, targets)
-        self._store.keep_plain(number, now)
-        result = PassResult(number, messages)
-        after = ""
-        while True:
-            states = self._store.exceptional(after, BATCH)
-            if not states.num_rows:
-                return result
-            ids = states["message_id"].to_pylist()
-            after = ids[-1]
+        states = self._store.fold(shape, bounds, number, now, events, targets)
+        if not states.num_rows:
+            return PassResult(number)
+        plain = judge_plain(Court(shape, now, _in_force(known), _watermarks(spec, coverage, now)), states)
+        self._keep(rows.of_plain(states, plain, now), now)
+        result = PassResult(number, states.num_rows)
+        rest = states.filter(pa.array(plain.codes == 0))
+        for start in range(0, rest.num_rows, BATCH):
+            batch = rest.slice(start, BATCH)
+            ids = batch["message_id"].to_pylist()
             observed = self._store.events_of(spec.flow, ids, bounds)
             bench = Bench(now, known.spec_at, coverage, self._ranges(spec.flow, observed),
                           lambda hop, stage, kind: incidents.belongs_to(spec.flow, hop, stage, kind, number, now))  # fmt: skip
-            before = self._store.findings_of(spec.flow, ids, number)
-            judged = judge_batch(bench, states.to_pylist(), observed, before)
-            self._keep(states, judged, number, now)
+            judged = judge_batch(bench, batch.to_pylist(), observed, self._store.findings_of(spec.flow, ids, number))
+            self._keep(rows.of_judged(batch, judged.rows), now)
+            self._store.keep_findings(judged.findings, number)
             incidents.touched.update(f.incident for f in judged.findings)
             result = msgspec.structs.replace(
                 result,
@@ -187,14 +186,12 @@ class Reconciler:
                 recovered=result.recovered + judged.recovered,
                 withdrawn=result.withdrawn + judged.withdrawn,
             )
+        return result
 
-    def _keep(self, states: pa.Table, judged: Judged, number: int, now: int) -> None:
-        kept = with_verdicts(states, judged.rows)
-        self._store.keep("states", kept)
-        timed = kept.filter(pc.and_(pc.greater(kept["timer_at"], now), pc.equal(kept["timer_at"], kept["look_again"])))
-        self._store.keep("timers", timed.select(["tenant", "flow", "message_id", "pass"]).append_column(
-            "due_at", timed["timer_at"]))  # fmt: skip
-        self._store.keep_findings(judged.findings, number)
+    def _keep(self, states: pa.Table, now: int) -> None:
+        """Store states, and a timer for each that has to be looked at earlier than a timer it already has."""
+        self._store.keep("states", states)
+        self._store.keep("timers", rows.timers(states, now))
 
     def _ranges(self, flow: str, observed: dict[str, list[Event]]) -> list[Range]:
         """Ranges that touch the places at which these messages lie."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 _text, _int, _uint = pa.string(), pa.int64(), pa.uint64()
-_sources = pa.list_(
-    pa.struct([(name, pa.string()) for name in ("flow", "hop", "stage", "source", "evidence")])
-)
+_sources = pa.list_(pa.struct([(name, pa.string()) for name in ("flow", "hop", "stage", "source", "evidence")]))
 
 EVENTS = pa.schema(
     [

@@ -135,7 +135,7 @@ def _parse(url: str) -> tuple[dict[str, Any], str, str]:
 
 def _ours(error: Exception, where: str) -> Exception:
     text = str(error)
-    if "EmbeddedServer" in text or "lock" in text.lower() and "status" in text.lower():
+    if "EmbeddedServer" in text or ("lock" in text.lower() and "status" in text.lower()):
         folder = where.removeprefix("chdb://")
         return Unavailable(
             f"the data folder {folder} is held by another process (an embedded store has one owner): "

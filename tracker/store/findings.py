@@ -78,7 +78,14 @@ class Findings:
 
         Raises Invalid for a cursor that is none.
         """
-        equal = {"flow": flow, "hop": hop, "kind": kind, "status": status, "incident": incident, "message_id": message_id}
+        equal = {
+            "flow": flow,
+            "hop": hop,
+            "kind": kind,
+            "status": status,
+            "incident": incident,
+            "message_id": message_id,
+        }
         chosen = {name: value for name, value in equal.items() if value is not None}
         where = [f"{name} = {{{name}:String}}" for name in chosen]
         parameters: dict[str, Any] = {**chosen, "limit": limit}

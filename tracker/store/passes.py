@@ -1,4 +1,4 @@
-"""What one pass of the reconciler asks of the store: what is new, fold it, judge the plain ones, keep the results.
+"""What one pass of the reconciler asks of the store: what is new, fold it, keep the results.
 
 Every step may be done again with the same bounds, `now` and pass number, and then leaves the same rows.
 """
@@ -20,7 +20,9 @@ from tracker.store.sql import ask
 from tracker.store.writer import typed
 
 LANES = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_sequence"))
-WORK_TIMES = frozenset({"due_at", "opened_at", "known_at", "resolved_at", "deadline", "origin_at", "start_at", "end_at"})
+WORK_TIMES = frozenset(
+    {"due_at", "opened_at", "known_at", "resolved_at", "deadline", "origin_at", "start_at", "end_at"}
+)
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -95,42 +97,31 @@ class Passing:
             bounds.parameters,
         )
 
-    # --- fold and judge -------------------------------------------------------------------------------------------
+    # --- fold -----------------------------------------------------------------------------------------------------
 
     def fold(
         self, shape: Shape, bounds: Bounds, number: int, now: int, events: bool, ranges: Sequence[tuple[str, str]]
-    ) -> int:
-        """Fill `work` with the states of every message of one flow that this pass touches; gives their number.
+    ) -> pa.Table:
+        """The merged states of every message of one flow that this pass touches, by message id.
 
-        `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for.
+        `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for. The columns
+        are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood before.
         """
-        base = {"flow": shape.spec.flow, "now": now, "pass": number, "after": bounds.due_after}
-        base |= bounds.parameters | shape.parameters
-        pieces = {"db": self._db, "new_since": bounds.new(), "until": bounds.known(), "never": str(NEVER)}
+        base = {"flow": shape.spec.flow, "now": now, "pass": number, "due_after": bounds.due_after}
+        base |= bounds.parameters | shape.parameters | {"size": shape.size}
+        pieces = {"new_since": bounds.new(), "until": bounds.known(), "never": str(NEVER)}
         self._engine.command(f"TRUNCATE TABLE {self._db}.delta")
-        self._engine.command(f"TRUNCATE TABLE {self._db}.work")
         if events:
             self._run("fold_new", pieces | shape.fold_pieces(), base)
         for hop, stage in ranges:
             bit = shape.checkpoint_bits[hop, stage]
             values = {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit}
             self._run("fold_ranges", pieces, base | values)
-        self._run("due", pieces, base | {"after": bounds.due_after})
-        self._run("judge_plain", pieces | shape.judge_pieces(), base)
-        return int(self._engine.command(f"SELECT count() FROM {self._db}.work"))
+        self._run("due", pieces, base)
+        return self._engine.table(ask("merge", self._db, never=str(NEVER)), base)
 
     def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any]) -> None:
-        database = pieces["db"]
-        rest = {key: piece for key, piece in pieces.items() if key != "db"}
-        self._engine.command(ask(name, database, **rest), parameters)
-
-    def exceptional(self, after: str, limit: int) -> pa.Table:
-        """States in `work` that the reference has to judge, by message id, after `after`."""
-        return self._engine.table(
-            f"SELECT * EXCEPT origin_at FROM {self._db}.work WHERE verdict = '' AND message_id > {{after:String}} "
-            "ORDER BY message_id LIMIT {limit:UInt32}",
-            {"after": after, "limit": limit},
-        )
+        self._engine.command(ask(name, self._db, **pieces), parameters)
 
     def events_of(self, flow: str, ids: Sequence[str], bounds: Bounds | None) -> dict[str, list[Event]]:
         """The events of these messages by id; with `bounds`, only those that the pass, or one before, has folded."""
@@ -159,16 +150,6 @@ class Passing:
         return found
 
     # --- keep -----------------------------------------------------------------------------------------------------
-
-    def keep_plain(self, number: int, now: int) -> None:
-        """Store the states of `work` that have a verdict, and their timers."""
-        db = self._db
-        self._engine.command(f"INSERT INTO {db}.states SELECT * FROM {db}.work WHERE verdict != ''")
-        self._engine.command(
-            f"INSERT INTO {db}.timers SELECT fromUnixTimestamp64Micro(timer_at, 'UTC'), tenant, flow, message_id, pass "
-            f"FROM {db}.work WHERE verdict != '' AND timer_at > {{now:Int64}} AND timer_at = look_again",
-            {"now": now},
-        )
 
     def keep(self, table: str, columns: pa.Table) -> None:
         """Append judged states, timers, findings or coverage runs; int64 time columns are typed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-
 TIME_IN_ID = """multiIf(
         match(message_id, '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-7[0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$'),
         toInt64(reinterpretAsUInt64(reverse(unhex(substring(replaceAll(message_id, '-', ''), 1, 12)))) * 1000),

@@ -61,9 +61,7 @@ class Writer:
 
 def typed(columns: pa.Table, times: frozenset[str] = TIMES) -> pa.Table:
     """The same columns with int64 microseconds as timestamps, which the engine would otherwise take for seconds."""
-    fields = [
-        columns[name].cast(_TIMESTAMP) if name in times else columns[name] for name in columns.column_names
-    ]
+    fields = [columns[name].cast(_TIMESTAMP) if name in times else columns[name] for name in columns.column_names]
     return pa.table(fields, names=columns.column_names)
 
 

@@ -122,33 +122,6 @@ CREATE TABLE IF NOT EXISTS {db}.delta (
     digests        Array(UInt64)
 ) ENGINE = Memory;
 
-CREATE TABLE IF NOT EXISTS {db}.work (
-    tenant         LowCardinality(String),
-    flow           LowCardinality(String),
-    message_id     String,
-    pass           UInt64,
-    seen           UInt64,
-    ranged         UInt64,
-    hops           UInt64,
-    marks          UInt32,
-    observed       Array(Int64),
-    received       Array(Int64),
-    origin_carried Int64,
-    first_observed Int64,
-    first_received Int64,
-    produced_first Int64,
-    produced_last  Int64,
-    deliveries     Array(UInt64),
-    digests        Array(UInt64),
-    origin_at      DateTime64(6, 'UTC'),
-    verdict        LowCardinality(String),
-    was            LowCardinality(String),
-    flags          Array(LowCardinality(String)),
-    found          Bool,
-    look_again     Int64,
-    timer_at       Int64
-) ENGINE = Memory;
-
 CREATE TABLE IF NOT EXISTS {db}.timers (
     due_at     DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     tenant     LowCardinality(String),

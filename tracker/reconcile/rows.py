@@ -1,0 +1,59 @@
+"""Merged states with their verdicts filled in: rows of the states table, and the timers that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tracker.reconcile.plain import FLAGS, VERDICTS, Plain
+
+_FLAG_LISTS = [[flag.value for n, flag in enumerate(FLAGS) if bits >> n & 1] for bits in range(1 << len(FLAGS))]
+"""The list of flags for every combination of bits."""
+
+
+def of_plain(states: pa.Table, plain: Plain, now: int) -> pa.Table:
+    """The rows that the columns alone have judged."""
+    mask = plain.codes > 0
+    kept = states.filter(pa.array(mask))
+    look = plain.look_again[mask]
+    timer = np.asarray(kept["timer_at"].to_numpy())
+    earlier = (look > 0) & ((timer <= now) | (look < timer))
+    combinations = pa.array(_FLAG_LISTS, pa.list_(pa.string()))
+    return _filled(
+        kept,
+        {
+            "verdict": pa.array(VERDICTS[plain.codes[mask]], pa.string()),
+            "flags": combinations.take(pa.array(plain.flags[mask])),
+            "look_again": pa.array(look),
+            "timer_at": pa.array(np.where(earlier, look, timer)),
+        },
+    )
+
+
+def of_judged(states: pa.Table, judged: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows that the reference has judged, in the same order."""
+    kinds = {
+        "origin_at": pa.int64(),
+        "verdict": pa.string(),
+        "flags": pa.list_(pa.string()),
+        "found": pa.bool_(),
+        "look_again": pa.int64(),
+        "timer_at": pa.int64(),
+    }
+    return _filled(states, {name: pa.array([row[name] for row in judged], kind) for name, kind in kinds.items()})
+
+
+def _filled(states: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    kept = {name: states[name] for name in states.column_names if name not in columns}
+    return pa.table(kept | dict(columns))
+
+
+def timers(states: pa.Table, now: int) -> pa.Table:
+    """Timers of the states whose next look is their timer: it is new, or the one before it has fired."""
+    due = pc.and_(pc.greater(states["timer_at"], now), pc.equal(states["timer_at"], states["look_again"]))
+    kept = states.filter(due)
+    return kept.select(["tenant", "flow", "message_id", "pass"]).append_column("due_at", kept["timer_at"])

@@ -1,0 +1,43 @@
+-- The states of the messages that a pass touches, what is new merged with what was known; ordered by message.
+SELECT
+    '' AS tenant, {flow:String} AS flow, message_id, {pass:UInt64} AS pass,
+    seen, ranged, hops, marks,
+    arrayResize(observed, {size:UInt8}, {never}) AS observed,
+    arrayResize(received, {size:UInt8}, {never}) AS received,
+    origin_carried, first_observed, first_received, produced_first, produced_last, deliveries, digests,
+    multiIf(origin_carried < {never}, origin_carried, {time_in_id} > 0, {time_in_id}, first_observed) AS origin_at,
+    was, found, timer_at
+FROM (
+    SELECT
+        message_id,
+        groupBitOr(seen) AS seen,
+        groupBitOr(ranged) AS ranged,
+        groupBitOr(hops) AS hops,
+        groupBitOr(marks) AS marks,
+        minForEach(observed) AS observed,
+        minForEach(received) AS received,
+        min(origin_carried) AS origin_carried,
+        min(first_observed) AS first_observed,
+        min(first_received) AS first_received,
+        min(produced_first) AS produced_first,
+        max(produced_last) AS produced_last,
+        groupUniqArrayArray(64)(deliveries) AS deliveries,
+        groupUniqArrayArray(4)(digests) AS digests,
+        toString(if(max(number) = {pass:UInt64}, argMax(before, number), argMax(verdict, number))) AS was,
+        max(found) AS found,
+        argMax(timer, number) AS timer_at
+    FROM (
+        SELECT message_id, seen, ranged, hops, marks, observed, received, origin_carried, first_observed,
+            first_received, produced_first, produced_last, deliveries, digests,
+            toUInt64(0) AS number, '' AS verdict, '' AS before, false AS found, toInt64(0) AS timer
+        FROM {db}.delta
+        UNION ALL
+        SELECT message_id, seen, ranged, hops, marks, observed, received, origin_carried, first_observed,
+            first_received, produced_first, produced_last, deliveries, digests,
+            pass, verdict, was, found, timer_at
+        FROM {db}.states
+        WHERE tenant = '' AND flow = {flow:String} AND message_id IN (SELECT message_id FROM {db}.delta)
+    )
+    GROUP BY message_id
+)
+ORDER BY message_id
