@@ -76,7 +76,7 @@ class Emitter:
         self._reader, self.clock = reader, clock
         self._encoder = msgspec.json.Encoder()
         self._spool = Spool(Path(spool), limit=limit, clock=clock)
-        standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.damaged)
+        standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.lacks)
         self._spool.resume(standing.acknowledged, standing.undelivered)
         self._sources = Sources(standing.sources)
         self._delivery = Delivery(url, token, timeout)
@@ -159,8 +159,11 @@ class Emitter:
         delivered = self.flush(max(0.0, deadline - time.monotonic()))
         self._sender.stop()
         self._thread.join(self._patience)
+        if self._thread.is_alive():
+            return delivered  # a request that never ends: it keeps the folder until the process is gone
         self._delivery.close()
         self._spool.close()
+        self._sender.leave()
         return delivered
 
     def __enter__(self) -> Self:

@@ -66,7 +66,6 @@ class Segment:
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.base, self.size = path, int(path.stem), size
         self.tail = self.cut = 0
-        self.torn = False
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), size) if size else None
 
@@ -86,14 +85,12 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> Segment:
-        """An existing segment, cut to the records that are whole: `cut` says by how many bytes, `torn` that they
-        were not just the zeros of an unused tail."""
+        """An existing segment, cut to the records that are whole; `cut` says by how many bytes."""
         size = path.stat().st_size
         segment = cls(path, size)
         for record in segment.records(segment.base, segment.base + size):
             segment.tail = record.end - segment.base
         segment.cut = size - segment.tail
-        segment.torn = segment._map is not None and segment._map[segment.tail :].count(0) != segment.cut
         segment.seal()
         return segment
 
@@ -125,6 +122,11 @@ class Segment:
         if self.size != self.tail:
             os.truncate(self.path, self.tail)
             self.size = self.tail
+
+    def sync(self) -> None:
+        """Write the records through to the disk."""
+        if self._map is not None:
+            self._map.flush()
 
     def close(self) -> None:
         """Let go of the map; the file stays."""

@@ -123,6 +123,11 @@ class Sender:
         self._stopping.set()
         self._wake.set()
 
+    def leave(self) -> None:
+        """An orderly end: everything is on disk, whatever becomes of the host."""
+        self._standing.boot = ""
+        self._keep(self._standing.pending, self._standing.sources)
+
     def step(self) -> bool:
         """Send one report if one is due; True when the tracker said yes to it (or asked for a smaller one)."""
         pending = self._standing.pending or self._prepared()

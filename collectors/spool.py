@@ -1,7 +1,7 @@
 """A bounded log on disk between whoever observes and the sender: what was not acknowledged is sent again.
 
-One process per folder. The folder holds segments (`<position>.seg`), the lock, and a counter page of the lines that
-were refused. Positions are byte counts since the folder was made; they never repeat, over restarts either.
+One process per folder. The folder holds segments (`<position>.seg`), the lock, and a page of counters, mapped like the
+segments. Positions are byte counts since the folder was made; they never repeat, over restarts either.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SEGMENT = 8 * 2**20
 REFUSED = -1
 """What `append` answers when the spool is full."""
 _COUNTERS = struct.Struct("<QQ")  # lines refused since the folder was made; of these, settled
+_END = struct.Struct("<Q")  # the position behind the last record, written after it
 
 
 class Spool:
@@ -43,12 +44,10 @@ class Spool:
         self._log = logger("collectors.spool")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(folder)
-        self._counters = _counter_page(folder / "refused")
+        self._counters = _counter_page(folder / "counters")
         self._unsettled = 0  # refused lines that neither the log nor a stored report has declared yet
         self._count()
         self._segments = [Segment.open(path) for path in sorted(folder.glob("*.seg"))]
-        self.damaged = any(s.torn for s in self._segments) or any(s.cut for s in self._segments[:-1])
-        """True when the folder lost something that had been appended: a disk fault or power loss."""
         self._end = self._segments[-1].end if self._segments else 0
         self._active: Segment | None = None
         self.appended = self.backlog = 0
@@ -86,6 +85,7 @@ class Spool:
                 return REFUSED
             return self._append(kind, payload, lines, at)
         self._end = end = self._active.base + self._active.tail
+        _END.pack_into(self._counters, _COUNTERS.size, end)
         if kind is Kind.lines:
             self.appended += lines
             self.backlog += lines
@@ -151,6 +151,12 @@ class Spool:
         with self._mutex:
             self._count(settled=min(lines, self._unsettled))
 
+    def lacks(self, acknowledged: int) -> bool:
+        """True when records behind `acknowledged` that had been appended are not there any more: a disk fault, power
+        loss, or somebody deleted files. (A record cut short by a SIGKILL does not count: its append never returned.)"""
+        (written,) = _END.unpack_from(self._counters, _COUNTERS.size)
+        return bool(written > max(self._end, acknowledged)) or any(s.cut for s in self._segments[:-1])
+
     def resume(self, position: int, undelivered: int) -> None:
         """Take up the folder at `position`, up to which an earlier process had everything acknowledged; what it gave
         up lies between there and `undelivered`."""
@@ -168,9 +174,10 @@ class Spool:
             segment.remove()
 
     def close(self) -> None:
-        """Give up the folder. What is not released stays in it."""
+        """Give up the folder. What is not released stays in it, and is on disk, not only in the page cache."""
         with self._mutex:
             if self._active is not None:
+                self._active.sync()
                 self._active.seal()
                 self._active = None
             for segment in self._segments:

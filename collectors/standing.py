@@ -7,6 +7,7 @@ sent again with the same sequence and the same lines after a SIGKILL, and the tr
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,8 @@ class Pending(msgspec.Struct, kw_only=True):
 
 class Standing(msgspec.Struct, kw_only=True):
     """`sequence` is the last report the tracker said yes to, `acknowledged` the spool position behind its lines.
-    Nothing is vouched for until `blind_until`: lines are missing there."""
+    Nothing is vouched for until `blind_until`: lines are missing there. `boot` names the host's run in which this was
+    written; empty after an orderly close."""
 
     collector: str
     epoch: int
@@ -40,6 +42,7 @@ class Standing(msgspec.Struct, kw_only=True):
     blind_until: int = 0
     sources: list[SourceRef] = msgspec.field(default_factory=list)
     pending: Pending | None = None
+    boot: str = ""
 
     @property
     def undelivered(self) -> int:
@@ -48,31 +51,50 @@ class Standing(msgspec.Struct, kw_only=True):
         return self.pending.end if self.pending and given_up else self.acknowledged
 
 
-def load(path: Path, collector: str, now: int, damaged: bool) -> Standing:
+def load(path: Path, collector: str, now: int, lacks: Callable[[int], bool]) -> Standing:
     """The standing that an earlier process of this collector left, or a new one.
 
     The epoch goes on as long as nothing was lost: then the span in which no process ran is vouched for as soon as the
     spool is drained. It is a new one (start time in ms, always growing) at the first start, for another collector
-    name, and where the folder lost records: the tracker then shows a hole that ends `now` (epoch µs).
+    name, where the spool lacks records behind a position (`lacks`), and where the host went down without an orderly
+    close, for then records may be missing without a trace: the tracker then shows a hole that ends `now` (epoch µs).
     """
     old = _read(path)
     epoch = now // 1000
     if old is None:
-        return Standing(collector=collector, epoch=epoch, blind_until=now if damaged else 0)
-    if old.collector == collector and not damaged:
-        return old
+        return Standing(collector=collector, epoch=epoch, blind_until=now if lacks(0) else 0, boot=_boot())
+    reason = _break(old, collector, lacks)
+    if not reason:
+        return msgspec.structs.replace(old, boot=_boot())
     logger("collectors.spool").warning(
-        "coverage starts anew: there is a hole since the last report",
-        folder=str(path.parent), reason="spool damaged" if damaged else f"spool was written by {old.collector}",
-    )  # fmt: skip
-    sources = old.sources if old.collector == collector else []
+        "coverage starts anew: there is a hole since the last report", folder=str(path.parent), reason=reason
+    )
     return Standing(
         collector=collector,
         epoch=max(epoch, old.epoch + 1),
         acknowledged=old.acknowledged,
-        sources=sources,
+        sources=old.sources if old.collector == collector else [],
         blind_until=now,
+        boot=_boot(),
     )
+
+
+def _break(old: Standing, collector: str, lacks: Callable[[int], bool]) -> str:
+    if old.collector != collector:
+        return f"the spool was written by {old.collector}"
+    if lacks(old.acknowledged):
+        return "the spool lacks records"
+    if old.boot not in ("", _boot()):
+        return "the host went down while the collector ran"
+    return ""
+
+
+def _boot() -> str:
+    """What names this run of the host; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def save(path: Path, standing: Standing) -> None:

@@ -105,7 +105,7 @@ class EmitterMachine(RuleBasedStateMachine):
     def start(self) -> None:
         """As a new process does."""
         self.spool = Spool(self.folder, segment=4096, limit=4 * 4096, clock=lambda: self.now)
-        standing = load(self.folder / "standing.json", "c", self.now, self.spool.damaged)
+        standing = load(self.folder / "standing.json", "c", self.now, self.spool.lacks)
         self.spool.resume(standing.acknowledged, standing.undelivered)
         self.sources = Sources(standing.sources)
         pace = Pace(heartbeat=0, backoff=(0, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import threading
@@ -73,21 +74,18 @@ class HttpTracker:
         lines = [] if alone else [json.loads(line) for line in body.splitlines()]
         report = json.loads(body if alone else handler.headers.get("Tracker-Coverage", "{}"))
         status, headers, answer = self._answer(handler, body, lines)
+        with self.changed:  # noted first: who has the answer may look at once
+            self.requests.append(Request(handler.path, dict(handler.headers), lines, report, status, at))
+            self.changed.notify_all()
         if self.hang:
             time.sleep(self.hang)
-        try:
-            sent = json.dumps(answer).encode()
-            handler.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(sent))}.items():
-                handler.send_header(name, value)
-            handler.end_headers()
+        sent = json.dumps(answer).encode()
+        handler.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(sent))}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        with contextlib.suppress(OSError):
             handler.wfile.write(sent)
-        except OSError:
-            return
-        finally:
-            with self.changed:
-                self.requests.append(Request(handler.path, dict(handler.headers), lines, report, status, at))
-                self.changed.notify_all()
 
     def _answer(
         self, handler: BaseHTTPRequestHandler, body: bytes, lines: list[Any]

@@ -119,6 +119,7 @@ def test_a_torn_tail_is_cut(tmp_path, cut):
     (path,) = tmp_path.glob("*.seg")
     os.truncate(path, keep + cut)
     again = Spool(tmp_path)
+    assert again.lacks(0)  # the append had returned, so this one was lost, not interrupted
     again.append(Kind.lines, b"next\n", 1)
     assert lines_of(again) == [b"whole\n", b"next\n"]
     again.close()
@@ -135,8 +136,37 @@ def test_a_flipped_bit_is_damage(tmp_path):
     content[keep + HEADER] ^= 1
     path.write_bytes(content)
     again = Spool(tmp_path)
-    assert again.damaged
+    assert again.lacks(0)
+    assert not again.lacks(10**6)
     assert lines_of(again) == [b"whole\n"]
+    again.close()
+
+
+def test_a_record_that_was_interrupted_is_no_loss(tmp_path):
+    """Killed between payload and header: that append never returned, so nothing is lacking."""
+    spool = Spool(tmp_path)
+    keep = spool.append(Kind.lines, b"whole\n", 1)
+    spool.unlock()
+    (path,) = tmp_path.glob("*.seg")
+    with path.open("r+b") as file:
+        file.seek(keep + HEADER)
+        file.write(b"half a payl")
+    again = Spool(tmp_path)
+    assert not again.lacks(0)
+    assert lines_of(again) == [b"whole\n"]
+    again.close()
+
+
+def test_deleted_segments_are_a_loss(tmp_path):
+    """Somebody cleaned up: the spool says that records are lacking, unless they had been acknowledged."""
+    spool = Spool(tmp_path)
+    end = spool.append(Kind.lines, b"a\n", 1)
+    spool.close()
+    for path in tmp_path.glob("*.seg"):
+        path.unlink()
+    again = Spool(tmp_path)
+    assert again.lacks(0)
+    assert not again.lacks(end)
     again.close()
 
 
@@ -146,7 +176,7 @@ def test_an_unused_tail_is_no_damage(tmp_path):
     spool.append(Kind.lines, b"a\n", 1)
     spool.unlock()  # the process is gone without a close
     again = Spool(tmp_path)
-    assert not again.damaged
+    assert not again.lacks(0)
     assert lines_of(again) == [b"a\n"]
     again.close()
 
@@ -173,7 +203,7 @@ def test_a_sigkill_loses_nothing_that_was_appended(tmp_path):
     told = int(rest[-1]) if rest else told
     spool = Spool(tmp_path)
     found = [int(line) for line in lines_of(spool)]
-    assert not spool.damaged
+    assert not spool.lacks(0)
     assert found == list(range(len(found)))
     assert len(found) > told
     spool.close()
