@@ -7,7 +7,7 @@ but one more group in the list, `tracker.<name>`, that holds our positions and n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
@@ -172,12 +172,12 @@ class KafkaTail:
         followed = self._frontier.reach.keys()
         self._leave({slot for slot in followed if slot not in view.partitions or slot[0] in remade})
         self._ids = dict(view.topics)
-        self._begin(view.partitions - followed, view)
-        self._looked = True
+        self._begin(view.ends.keys() - followed, view)  # those without a leader begin when they have one
         if view.whole:
+            self._looked = True
             self._frontier.found(view.at, view.ends)
 
-    def _begin(self, slots: frozenset[Slot], view: View) -> None:
+    def _begin(self, slots: Set[Slot], view: View) -> None:
         """Read these from where we were; else, at the first start, from where `from` says; else from their beginning:
         a partition that was added since holds nothing old."""
         if not slots:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 
-REQUEST_TIMEOUT = 10.0
+REQUEST_TIMEOUT = 5.0
 """Seconds that one request to a cluster may take before it counts as unavailable."""
 
 PERMANENT = frozenset(

@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from collectors.errors import CollectorError, Unavailable
 from collectors.kafka_client import GONE, REQUEST_TIMEOUT, driver_errors
 from collectors.kafka_frontier import Slot
 
@@ -104,11 +105,19 @@ class Watch:
         return found
 
     def _ended(self, answers: Mapping[TopicPartition, Future[Any]]) -> View:
+        """The ends that are known. A partition between two leaders has none for now; when none has one, that is an
+        error."""
         ends: dict[Slot, int] = {}
+        trouble: CollectorError | None = None
         for place, future in answers.items():
-            found = _result(future, f"{self._what}, end of {place.topic}/{place.partition}", refused=False)
+            try:
+                found = _result(future, f"{self._what}, end of {place.topic}/{place.partition}")
+            except Unavailable as error:
+                trouble, found = error, None
             if found is not None:
                 ends[place.topic, place.partition] = found.offset
+        if trouble and not ends:
+            raise trouble
         return View(self._at, ends, self._topics, self._partitions, len(ends) == len(self._partitions))
 
 
@@ -116,12 +125,12 @@ def _done(futures: Mapping[Any, Future[Any]], wait: float) -> bool:
     return not wait_for(futures.values(), timeout=wait).not_done
 
 
-def _result(future: Future[Any], what: str, refused: bool = True) -> Any:
-    """The answer, or None when the thing is gone; with `refused` false also when a single partition has no leader."""
+def _result(future: Future[Any], what: str) -> Any:
+    """The answer, or None when the thing is gone."""
     with driver_errors(what):
         try:
             return future.result()
         except KafkaException as error:
-            if error.args[0].code() in GONE or (not refused and error.args[0].retriable()):
+            if error.args[0].code() in GONE:
                 return None
             raise

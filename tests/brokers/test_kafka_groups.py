@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from collectors.base import Raw
-from collectors.errors import ConfigInvalid, Undecodable
+from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.kafka_groups import KafkaGroups, groups
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tracker.model.event import Range, Stage
@@ -177,3 +177,37 @@ def test_an_unknown_key_is_named() -> None:
             "one",
             {"url": "kafka://h:1", "groups": [{"group": "g", "topics": "t", "flow": "f", "hop": "h", "log": "l"}]},
         )
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_restarted(kafka_factory: Callable[..., Any]) -> None:
+    """While it is away reading says so and the lag grows; afterwards the ranges go on where they ended."""
+    server = kafka_factory()
+    topic = Topic(server.bootstrap, "orders")
+    topic.create(2)
+    topic.put([f"m-{n}" for n in range(10)], partition=0)
+    app = Consumer(topic.client(group_id="app-orders", enable_auto_commit=False))
+    with following(topic) as collector:
+        wait_for(lambda: reads(collector))
+        move(app, topic, 3)
+        raws, found = read(collector)
+        collector.commit(raws)
+        server.kill()
+        with pytest.raises(Unavailable):
+            wait_for(lambda: collector.read(10, 0.1), patience=40)
+        server.start()
+        move(app, topic, 7)
+        wait_for(lambda: reads(collector), patience=40)
+        found += read(collector)[1]
+    app.close()
+    server.kill()
+    assert [(r.offset, r.offset_to) for r in found] == [(0, 3), (3, 7)]
+
+
+def reads(collector: KafkaGroups) -> bool:
+    """Whether a poll works; what it found is kept by the collector for the next read."""
+    try:
+        collector.read(0, 0.1)
+    except Unavailable:
+        return False
+    return True

@@ -56,8 +56,13 @@ def records(topic: Topic, count: int) -> list[Any]:
     consumer = Consumer(topic.client(group_id="plain", enable_auto_commit=False))
     consumer.assign([TopicPartition(topic.name, n, 0) for n in topic.ends()])
     found: list[Any] = []
+
+    def enough() -> bool:
+        found.extend(m for m in consumer.consume(100, 0.1) if not m.error())
+        return len(found) >= count
+
     try:
-        wait_for(lambda: found.extend(m for m in consumer.consume(100, 0.1) if not m.error()) or len(found) >= count)
+        wait_for(enough)
     finally:
         consumer.close()
     return found
