@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from collectors.errors import ConfigInvalid
 from tracker.model.units import SECOND, duration
@@ -76,13 +76,14 @@ class Config(_Part):
     heartbeat: Seconds = 1.0
     collectors: tuple[CollectorAt, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Config:
-        names = [c.name for c in self.collectors]
+    @field_validator("collectors")
+    @classmethod
+    def _names_differ(cls, collectors: tuple[CollectorAt, ...]) -> tuple[CollectorAt, ...]:
+        names = [c.name for c in collectors]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"collector names must differ: {', '.join(sorted(twice))}")
-        return self
+        return collectors
 
 
 class Located(BaseModel):

@@ -64,6 +64,7 @@ def test_a_full_spool_refuses_and_counts(tmp_path):
 def test_refused_lines_get_their_place_in_the_log(tmp_path):
     """What was refused is written down before the first line that is taken again."""
     spool = Spool(tmp_path, segment=4096, limit=4 * 4096)
+    taken = 0
     while (end := spool.append(Kind.lines, bytes(900), 1)) != REFUSED:
         taken = end
     spool.append(Kind.lines, bytes(900), 1)
