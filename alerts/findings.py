@@ -1,0 +1,71 @@
+"""Alerts about messages: one per kind of finding, and the promise made for a flow as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from alerts.alert import Alert
+from tracker.model.verdict import Verdict
+
+
+def _of_kind(
+    kind: Verdict, name: str, lasting: str, severity: Literal["page", "ticket"], what: str, text: str
+) -> Alert:
+    open_ = f'sum by (flow, hop) (tracker_findings{{kind="{kind}", status="open"}})'
+    summary = f"{{{{ $value }}}} of {{{{ $labels.flow }}}} {what} {{{{ $labels.hop }}}}"
+    return Alert(name, f"{open_} > 0", lasting, severity, kind.value, summary, text, of_flow=True)
+
+
+FINDINGS: Sequence[Alert] = (
+    _of_kind(
+        Verdict.lost,
+        "MessagesLost",
+        "30s",
+        "page",
+        "lost at",
+        "Messages never reached this hop, nobody before it holds them, and its collector saw the whole span.",
+    ),
+    _of_kind(
+        Verdict.unacknowledged,
+        "MessagesUnacknowledged",
+        "30s",
+        "page",
+        "not acknowledged by",
+        "Messages are past their deadline at this hop. The hop before it may still hold them.",
+    ),
+    _of_kind(
+        Verdict.divergent,
+        "MessagesDivergent",
+        "30s",
+        "page",
+        "changed on the way to",
+        "Copies that should be equal carry different payloads: one of them is wrong.",
+    ),
+    _of_kind(
+        Verdict.under_replicated,
+        "MessagesUnderReplicated",
+        "5m",
+        "ticket",
+        "not copied to",
+        "Messages arrived, but a copy is missing: one more failure and they may be gone.",
+    ),
+    _of_kind(
+        Verdict.dead_lettered,
+        "MessagesDeadLettered",
+        "5m",
+        "ticket",
+        "dead-lettered by",
+        "A consumer gave up on messages and put them aside.",
+    ),
+    Alert(
+        "DeliveryObjectiveMissed",
+        "tracker_delivery_ratio < tracker_delivery_target",
+        "10m",
+        "ticket",
+        "objective-missed",
+        "{{ $labels.flow }}: {{ $value | humanizePercentage }} delivered in time, less than promised",
+        "Over the objective's whole window, fewer messages were delivered in time than the flow's owner promised.",
+        of_flow=True,
+    ),
+)

@@ -1,0 +1,141 @@
+"""Alerts about what the tracker can see, and about the tracker itself: an auditor that is blind or dead must say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alerts.alert import Alert
+
+STALE_S, GONE_S = 60, 3600
+"""Coverage older than the first is stalled; a source silent for longer than the second has ended (`source_ttl`)."""
+PENDING_BYTES = 512 * 2**20 * 8 // 10
+"""80 % of `TRACKER_COMMIT_MEMORY_MB` as it is by default; beyond the whole, batches are answered with 503."""
+MANY_PARTS = 700
+"""The engine slows inserts down at 1,000 parts in one partition."""
+
+COVERAGE: Sequence[Alert] = (
+    Alert(
+        "CoverageStalled",
+        f"(time() - tracker_watermark_timestamp_seconds) > {STALE_S} < {GONE_S}",
+        "1m",
+        "page",
+        "coverage-stalled",
+        "{{ $labels.flow }}: {{ $labels.hop }}:{{ $labels.stage }} not vouched for: {{ $value | humanizeDuration }}",
+        "A collector stopped reporting. Messages are not lost by that, but a loss there would go unnoticed.",
+        of_flow=True,
+    ),
+    Alert(
+        "BlindSpot",
+        'sum by (flow, hop, stage, cause) (tracker_blind_spots{cause=~"hole|silent|never_seen"}) > 0',
+        "5m",
+        "ticket",
+        "blind-spot",
+        "{{ $labels.flow }}: blind at {{ $labels.hop }}:{{ $labels.stage }} ({{ $labels.cause }})",
+        "In the last hour there was a span that nobody vouches for. Messages not seen in it are unknown, not lost.",
+        of_flow=True,
+    ),
+)
+
+ITSELF: Sequence[Alert] = (
+    Alert(
+        "TrackerDown",
+        'up{job="tracker"} == 0 or absent(up{job="tracker"})',
+        "1m",
+        "page",
+        "tracker-down",
+        "the tracker does not answer Prometheus",
+        "Nothing is judged. Collectors keep what they see until it is back. Read docs/runbooks/tracker-down.md.",
+    ),
+    Alert(
+        "StoreDown",
+        "tracker_store_up == 0",
+        "1m",
+        "page",
+        "store-down",
+        "the tracker's store does not answer",
+        "Events are refused with 503 and wait in the collectors' spools; nothing is judged.",
+    ),
+    Alert(
+        "WorkerDown",
+        "tracker_thread_up == 0",
+        "1m",
+        "page",
+        "worker-down",
+        "worker {{ $labels.thread }} of the tracker has ended",
+        "reconcile: nothing is judged. commit: no event is stored. replay: nothing is sent again.",
+    ),
+    Alert(
+        "ReconcilerStalled",
+        "(time() - tracker_pass_finished_timestamp_seconds) > 120 and on (instance) "
+        "(sum by (instance) (increase(tracker_ingest_events_total[5m])) > 0"
+        " or increase(tracker_ingest_reports_total[5m]) > 0)",
+        "1m",
+        "page",
+        "reconciler-stalled",
+        "no pass has finished for {{ $value | humanizeDuration }} though events come in",
+        "Events are stored, but no verdict is given: losses are found late.",
+    ),
+    Alert(
+        "ConservationBroken",
+        "tracker_conservation_difference != 0",
+        "2m",
+        "page",
+        "conservation",
+        "{{ $labels.flow }}: the books differ by {{ $value }} messages",
+        "Produced + orphans and the sum over verdicts disagree. This is a bug of the tracker: do not trust its counts.",
+    ),
+    Alert(
+        "IngestRefused",
+        'sum by (instance) (rate(tracker_ingest_refused_total{status="503"}[5m])) > 0',
+        "5m",
+        "page",
+        "ingest-refused",
+        "the tracker turns batches away (503)",
+        "Collectors keep what was refused; when their spools are full they drop, count it, and leave a blind spot.",
+    ),
+    Alert(
+        "IngestMemoryFilling",
+        f"tracker_ingest_pending_bytes > {PENDING_BYTES}",
+        "2m",
+        "ticket",
+        "ingest-refused",
+        "{{ $value | humanize1024 }}B wait to be stored",
+        "Batches come in faster than they are stored. When the bound is reached they are refused with 503.",
+    ),
+    Alert(
+        "QuarantineGrowing",
+        "sum by (instance) (increase(tracker_ingest_quarantined_total[15m])) > 0",
+        "0s",
+        "ticket",
+        "quarantine",
+        "lines went to quarantine",
+        "Somebody sends events that cannot be used. They are kept with line and reason, and are not counted.",
+    ),
+    Alert(
+        "StorePartsMany",
+        f"tracker_store_parts > {MANY_PARTS}",
+        "10m",
+        "ticket",
+        "store-parts",
+        "{{ $value }} active parts in table {{ $labels.table }}",
+        "Parts are made faster than they are merged. The engine slows inserts down at 1,000 in one partition.",
+    ),
+    Alert(
+        "ReplayWaiting",
+        'sum by (status) (tracker_replays{status=~"awaiting_approval|paused"}) > 0',
+        "15m",
+        "ticket",
+        "replay-waiting",
+        "{{ $value }} replays are {{ $labels.status }}",
+        "Messages that could be back wait for a person.",
+    ),
+    Alert(
+        "ReplayInDoubt",
+        'sum by (state) (tracker_replay_messages{state="in_doubt"}) > 0',
+        "15m",
+        "ticket",
+        "replay-waiting",
+        "{{ $value }} messages of replays: sent or not is not known",
+        "The ledger settles a doubt once the target is covered past the claim. It is not: see what we are blind for.",
+    ),
+)

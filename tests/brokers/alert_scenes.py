@@ -1,0 +1,183 @@
+"""For each alert: series that are quiet at first, then bad, then good again, in steps of 15 seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+STEP = 15
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`series` in promtool's notation. Quiet at `before`, firing at `during`, over at `after` (seconds).
+
+    `summary` is what the person who is woken reads; `labels` are those beside severity and owner.
+    """
+
+    alert: str
+    series: Mapping[str, str]
+    before: int
+    during: int
+    after: int
+    summary: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    dashboard: str = ""
+
+    def test(self, severity: str, description: str, runbook: str) -> dict[str, Any]:
+        """As `promtool test rules` takes it."""
+        url = "http://127.0.0.1:3000/d/tracker-overview" + self.dashboard
+        firing = {
+            "exp_labels": {"severity": severity, "owner": "operations", **self.labels},
+            "exp_annotations": {
+                "summary": self.summary,
+                "description": description,
+                "runbook_url": f"http://127.0.0.1:8000/runbooks/{runbook}",
+                "dashboard_url": url,
+            },
+        }
+        looks = ((self.before, []), (self.during, [firing]), (self.after, []))
+        return {
+            "name": self.alert,
+            "interval": f"{STEP}s",
+            "input_series": [{"series": name, "values": values} for name, values in self.series.items()],
+            "alert_rule_test": [
+                {"eval_time": f"{at}s", "alertname": self.alert, "exp_alerts": expected} for at, expected in looks
+            ],
+        }
+
+
+def _findings(alert: str, kind: str, summary: str, lasting: int) -> Scene:
+    """Three findings from 60 s on; they are open for `lasting` + 60 s, then recovered."""
+    bad = (lasting + 60) // STEP
+    series = f'tracker_findings{{flow="orders",hop="billing",kind="{kind}",status="open",instance="t",job="tracker"}}'
+    return Scene(
+        alert,
+        {
+            series: f"0x3 3x{bad} 0x40",
+            series.replace("open", "recovered"): "0x3 0x40 9x100",
+            series.replace(kind, "other"): "5x200",
+        },
+        60 + lasting - STEP,
+        60 + lasting + STEP,
+        60 + lasting + 120,
+        summary,
+        {"flow": "orders", "hop": "billing"},
+        "?var-flow=orders",
+    )
+
+
+def _gauge(alert: str, series: str, good: str, bad: str, lasting: int, summary: str, **rest: Any) -> Scene:
+    """Good for a minute, then bad for as long as the alert waits and a minute more, then good."""
+    steps = (lasting + 60) // STEP
+    return Scene(alert, {series: f"{good}x3 {bad}x{steps} {good}x200"}, 60 + lasting - STEP, 60 + lasting + STEP,
+                 60 + lasting + 120, summary, **rest)  # fmt: skip
+
+
+FLOW = {"labels": {"flow": "orders"}, "dashboard": "?var-flow=orders"}
+PLACE = {"flow": "orders", "hop": "billing", "stage": "ack"}
+T = {"instance": "t", "job": "tracker"}
+
+SCENES = (
+    _findings("MessagesLost", "lost", "3 of orders lost at billing", 30),
+    _findings("MessagesUnacknowledged", "unacknowledged", "3 of orders not acknowledged by billing", 30),
+    _findings("MessagesDivergent", "divergent", "3 of orders changed on the way to billing", 30),
+    _findings("MessagesUnderReplicated", "under_replicated", "3 of orders not copied to billing", 300),
+    _findings("MessagesDeadLettered", "dead_lettered", "3 of orders dead-lettered by billing", 300),
+    Scene(
+        "DeliveryObjectiveMissed",
+        {
+            'tracker_delivery_ratio{flow="orders",instance="t",job="tracker"}': "1x3 0.95x44 0.9995x40",
+            'tracker_delivery_target{flow="orders",instance="t",job="tracker"}': "0.999x100",
+        },
+        645,
+        675,
+        780,
+        "orders: 95% delivered in time, less than promised",
+        {"flow": "orders", **T},
+        "?var-flow=orders",
+    ),
+    Scene(
+        "CoverageStalled",  # reports until 60 s, then none until 240 s, then again
+        {
+            'tracker_watermark_timestamp_seconds{flow="orders",hop="billing",stage="ack",instance="t",job="tracker"}': (
+                "0+15x4 60x12 255+15x40"
+            ),
+            'tracker_watermark_timestamp_seconds{flow="old",hop="h",stage="ack",instance="t"}': "-4000x100",
+        },
+        165,
+        210,
+        300,
+        "orders: billing:ack not vouched for: 2m 30s",
+        {**PLACE, **T},
+        "?var-flow=orders",
+    ),
+    Scene(
+        "BlindSpot",
+        {
+            'tracker_blind_spots{flow="orders",hop="billing",stage="ack",cause="hole"}': "0x3 1x24 _x40",
+            'tracker_blind_spots{flow="orders",hop="billing",stage="ack",cause="behind"}': "1x100",
+            'tracker_blind_spots{flow="orders",hop="billing",stage="ack",cause="not_announced"}': "1x100",
+        },
+        345,
+        375,
+        800,
+        "orders: blind at billing:ack (hole)",
+        {**PLACE, "cause": "hole"},
+        "?var-flow=orders",
+    ),
+    _gauge("TrackerDown", 'up{job="tracker",instance="t"}', "1", "0", 60,
+           "the tracker does not answer Prometheus", labels=T),
+    _gauge("StoreDown", 'tracker_store_up{instance="t",job="tracker"}', "1", "0", 60,
+           "the tracker's store does not answer", labels=T),
+    _gauge("WorkerDown", 'tracker_thread_up{thread="reconcile",instance="t",job="tracker"}', "1", "0", 60,
+           "worker reconcile of the tracker has ended", labels={"thread": "reconcile", **T}),
+    Scene(
+        "ReconcilerStalled",  # passes until 60 s, then none until 390 s though events come in
+        {
+            'tracker_pass_finished_timestamp_seconds{instance="t",job="tracker"}': "0+15x4 60x22 405+15x40",
+            'tracker_ingest_events_total{flow="orders",instance="t",job="tracker"}': "0+10x100",
+            'tracker_ingest_reports_total{instance="t",job="tracker"}': "0x100",
+            'tracker_pass_finished_timestamp_seconds{instance="idle",job="tracker"}': "0x100",
+            'tracker_ingest_events_total{flow="orders",instance="idle",job="tracker"}': "7x100",
+            'tracker_ingest_reports_total{instance="idle",job="tracker"}': "7x100",
+        },
+        225,
+        270,
+        450,
+        "no pass has finished for 3m 30s though events come in",
+        T,
+    ),
+    _gauge("ConservationBroken", 'tracker_conservation_difference{flow="orders",instance="t",job="tracker"}', "0", "-4",
+           120, "orders: the books differ by -4 messages", labels={"flow": "orders", **T}),
+    Scene(
+        "IngestRefused",  # 503 from 60 s to 480 s; 413 all the time
+        {
+            'tracker_ingest_refused_total{status="503",instance="t",job="tracker"}': "0x4 3+3x28 87x60",
+            'tracker_ingest_refused_total{status="413",instance="t",job="tracker"}': "0+9x100",
+        },
+        345,
+        420,
+        840,
+        "the tracker turns batches away (503)",
+        {"instance": "t"},
+    ),
+    _gauge("IngestMemoryFilling", 'tracker_ingest_pending_bytes{instance="t",job="tracker"}', "1000", "536870912", 120,
+           "512MiB wait to be stored", labels=T),
+    Scene(
+        "QuarantineGrowing",
+        {'tracker_ingest_quarantined_total{instance="t",job="tracker"}': "0x4 5x100"},
+        60,
+        120,
+        1080,
+        "lines went to quarantine",
+        {"instance": "t"},
+    ),
+    _gauge("StorePartsMany", 'tracker_store_parts{table="events",instance="t",job="tracker"}', "12", "900", 600,
+           "900 active parts in table events", labels={"table": "events", **T}),
+    _gauge("ReplayWaiting", 'tracker_replays{status="awaiting_approval",instance="t",job="tracker"}', "0", "2", 900,
+           "2 replays are awaiting_approval", labels={"status": "awaiting_approval"}),
+    _gauge("ReplayInDoubt", 'tracker_replay_messages{state="in_doubt",instance="t",job="tracker"}', "0", "7", 900,
+           "7 messages of replays: sent or not is not known", labels={"state": "in_doubt"}),
+)  # fmt: skip
