@@ -13,7 +13,7 @@ from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.memory import Config, MemoryBroker, MemoryCollector, Tailed
 from collectors.runner import Bounds, Runner
 from collectors.sender import Pace
-from tests.unit.collectors.http_tracker import HttpTracker
+from tests.contract.http_tracker import HttpTracker
 from tracker.model.carry import MESSAGE_ID
 
 QUICK = Bounds(read=10, wait=0.005, in_flight=30, backoff=(0.0, 0.0), vouch_every=0.01)

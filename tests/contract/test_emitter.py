@@ -20,7 +20,7 @@ from collectors.emitter import CHUNK, Emitter
 from collectors.errors import Forked, SpoolHeld
 from collectors.sender import Pace
 from collectors.spool import REFUSED
-from tests.unit.collectors.http_tracker import HttpTracker
+from tests.contract.http_tracker import HttpTracker
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 
