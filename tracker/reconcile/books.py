@@ -53,9 +53,7 @@ def reconcile(
         raise Invalid("`to` must lie after `from`")
     if step is not None and (step <= 0 or -(-(end - start) // step) > MAX_WINDOWS):
         raise Invalid(f"at most {MAX_WINDOWS} windows: use a longer `step` or a shorter span")
-    last = control.passes.last_finished()
-    bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
-    rows = store.reconciliation(spec, bounds, number, start, end, step or max(end, 1))
+    as_of, rows = _as_one_pass_left_them(store, control, spec, start, end, step or max(end, 1))
     verdicts: dict[str, int] = {}
     for row in rows:
         for verdict, count in row.verdicts.items():
@@ -71,6 +69,18 @@ def reconcile(
         blind_spots=blind_spots(spec, store.coverage(spec), start, min(end, as_of), as_of),
         windows=rows if step else [],
     )
+
+
+def _as_one_pass_left_them(
+    store: Store, control: Control, spec: FlowSpec, start: int, end: int, step: int
+) -> tuple[int, list[Window]]:
+    """(`now` of the pass, windows). A state remembers one pass back; read again when two went by under the question."""
+    while True:
+        last = control.passes.last_finished()
+        bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
+        rows = store.reconciliation(spec, bounds, number, start, end, step)
+        if store.newest_pass(spec.flow) <= number + 1:
+            return as_of, rows
 
 
 def blind_spots(spec: FlowSpec, coverage: Coverage, start: int, end: int, now: int) -> list[BlindSpot]:

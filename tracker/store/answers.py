@@ -77,6 +77,11 @@ class Answers:
             for row in rows
         ]
 
+    def newest_pass(self, flow: str) -> int:
+        """The highest pass that wrote a state of this flow; 0 when none did."""
+        sql = f"SELECT max(pass) FROM {self._db}.states WHERE tenant = '' AND flow = {{flow:String}}"
+        return int(self._engine.command(sql, {"flow": flow}) or 0)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Messages per flow and verdict, now."""
         rows = self._engine.rows(

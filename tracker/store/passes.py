@@ -21,7 +21,7 @@ from tracker.store.writer import typed
 
 LANES = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_sequence"))
 WORK_TIMES = frozenset(
-    {"due_at", "opened_at", "known_at", "resolved_at", "deadline", "origin_at", "start_at", "end_at"}
+    {"due_at", "opened_at", "known_at", "resolved_at", "deadline", "origin_at", "origin_was", "start_at", "end_at"}
 )
 
 

@@ -94,6 +94,7 @@ CREATE TABLE IF NOT EXISTS {db}.states (
     origin_at      DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     verdict        LowCardinality(String),
     was            LowCardinality(String),
+    origin_was     DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     flags          Array(LowCardinality(String)),
     found          Bool,
     look_again     Int64 CODEC(Delta, ZSTD(1)),

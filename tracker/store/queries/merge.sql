@@ -6,7 +6,7 @@ SELECT
     arrayResize(received, {size:UInt8}, {never}) AS received,
     origin_carried, first_observed, first_received, produced_first, produced_last, deliveries, digests,
     multiIf(origin_carried < {never}, origin_carried, {time_in_id} > 0, {time_in_id}, first_observed) AS origin_at,
-    was, found, timer_at
+    was, origin_was, found, timer_at
 FROM (
     SELECT
         message_id,
@@ -24,17 +24,19 @@ FROM (
         groupUniqArrayArray(64)(deliveries) AS deliveries,
         groupUniqArrayArray(4)(digests) AS digests,
         toString(if(max(number) = {pass:UInt64}, argMax(before, number), argMax(verdict, number))) AS was,
+        if(max(number) = {pass:UInt64}, argMax(origin_before, number), argMax(origin, number)) AS origin_was,
         max(found) AS found,
         argMax(timer, number) AS timer_at
     FROM (
         SELECT message_id, seen, ranged, hops, marks, observed, received, origin_carried, first_observed,
             first_received, produced_first, produced_last, deliveries, digests,
-            toUInt64(0) AS number, '' AS verdict, '' AS before, false AS found, toInt64(0) AS timer
+            toUInt64(0) AS number, '' AS verdict, '' AS before, toInt64(0) AS origin,
+            toInt64(0) AS origin_before, false AS found, toInt64(0) AS timer
         FROM {db}.delta
         UNION ALL
         SELECT message_id, seen, ranged, hops, marks, observed, received, origin_carried, first_observed,
             first_received, produced_first, produced_last, deliveries, digests,
-            pass, verdict, was, found, timer_at
+            pass, verdict, was, toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_was), found, timer_at
         FROM {db}.states
         WHERE tenant = '' AND flow = {flow:String} AND message_id IN (SELECT message_id FROM {db}.delta)
     )

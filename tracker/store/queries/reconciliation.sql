@@ -22,12 +22,17 @@ FROM (
     WHERE origin >= {start:Int64} AND origin < {end:Int64}
     GROUP BY window
     UNION ALL
-    SELECT
-        intDiv(toUnixTimestamp64Micro(origin_at), {step:Int64}) * {step:Int64} AS window,
-        toUInt64(0), toUInt64(0), sumMap(map(toString(verdict), toUInt64(1)))
-    FROM {db}.states FINAL
-    WHERE tenant = '' AND flow = {flow:String} AND pass <= {pass:UInt64}
-        AND toUnixTimestamp64Micro(origin_at) >= {start:Int64} AND toUnixTimestamp64Micro(origin_at) < {end:Int64}
+    SELECT intDiv(origin, {step:Int64}) * {step:Int64} AS window, toUInt64(0), toUInt64(0),
+        sumMap(map(toString(state), toUInt64(1)))
+    FROM (
+        -- A pass that is under way has replaced some rows already; these remember what they said before it.
+        SELECT
+            if(pass <= {pass:UInt64}, verdict, was) AS state,
+            toUnixTimestamp64Micro(if(pass <= {pass:UInt64}, origin_at, origin_was)) AS origin
+        FROM {db}.states FINAL
+        WHERE tenant = '' AND flow = {flow:String}
+    )
+    WHERE state != '' AND origin >= {start:Int64} AND origin < {end:Int64}
     GROUP BY window
 )
 GROUP BY window
