@@ -177,7 +177,7 @@ class Sender:
             sequence=self._standing.sequence + 1,
             events=batch.events,
             dropped=batch.declared,
-            sources=listed,
+            sources=[source for source in listed if source not in ending],
             signed_off=ending,
         )
         pending = Pending(
