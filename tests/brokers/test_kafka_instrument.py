@@ -16,6 +16,7 @@ from collectors.base import Lag, Observation
 from collectors.carried import digest_of
 from collectors.emitter import Emitter
 from collectors.instrument import confluent_kafka as instrument
+from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tests.unit.collectors.http_tracker import HttpTracker
@@ -70,7 +71,7 @@ def observer(kept: Kept) -> Observer:
     return Observer(kept, "orders", "billing")
 
 
-def producing(topic: Topic, observer: Observer, **settings: Any) -> instrument.ObservedProducer:
+def producing(topic: Topic, observer: Observer, **settings: Any) -> ObservedProducer:
     """An instrumented producer."""
     return instrument.producer(Producer(topic.client(linger_ms=1, **settings)), observer)
 
