@@ -19,7 +19,7 @@ from collectors.instrument import confluent_kafka as instrument
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
-from tests.unit.collectors.http_tracker import HttpTracker
+from tests.contract.http_tracker import HttpTracker
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage

@@ -16,7 +16,7 @@ from collectors.emitter import Emitter
 from collectors.registry import factory
 from collectors.runner import Runner
 from tests.brokers.kafka_topic import own_topic, wait_for
-from tests.unit.collectors.http_tracker import HttpTracker
+from tests.contract.http_tracker import HttpTracker
 
 pytestmark = pytest.mark.brokers
 PAGE = Path(__file__).parents[2] / "docs" / "collectors" / "kafka.md"
