@@ -6,12 +6,12 @@ Plain ASGI, because it must see bytes as they come and must not hold a body back
 from __future__ import annotations
 
 import time
-from ipaddress import ip_address
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tracker.api.loopback import loopback
 from tracker.api.problem import answer
 from tracker.api.service import Service
 from tracker.slo.metrics import REQUEST_SECONDS, REQUESTS
@@ -86,11 +86,3 @@ def _local(headers: Headers) -> bool:
 def _name(host: str) -> str:
     """`[::1]:8000` -> `::1`, `localhost:8000` -> `localhost`."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def loopback(host: str) -> bool:
-    """True for a name or address of this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost")

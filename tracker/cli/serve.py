@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from tracker.api.loopback import loopback
 from tracker.cli.answers import Json, emit
-from tracker.cli.errors import server_side
+from tracker.cli.errors import CommandError, server_side
 from tracker.cli.settings import service_settings
 
 
@@ -17,10 +18,13 @@ def serve(
     insecure: Annotated[bool, typer.Option("--insecure", help="ask nobody for a token; loopback only")] = False,
 ) -> None:
     """Start the service. TRACKER_STORE says where the ledger is; docs/configuration.md has every setting."""
+    settings = service_settings()
+    if insecure and not loopback(host):
+        raise CommandError(f"--insecure with --host {host} would let everybody in: use 127.0.0.1, or tokens")
     with server_side():
         from tracker.cli.service import run
 
-        run(service_settings(), host, port, insecure)
+        run(settings, host, port, insecure)
 
 
 def migrate(as_json: Json = False) -> None:

@@ -82,7 +82,8 @@ def attribute_maps(texts: pl.Series) -> tuple[pa.Array, dict[int, str]]:
     """
     kind = pa.map_(pa.string(), pa.string())
     if texts.null_count() == len(texts):
-        return pa.MapArray.from_arrays(pl.zeros(len(texts) + 1, pl.Int32, eager=True).to_arrow(), _NO_TEXT, _NO_TEXT), {}
+        offsets = pl.zeros(len(texts) + 1, pl.Int32, eager=True).to_arrow()
+        return pa.MapArray.from_arrays(offsets, _NO_TEXT, _NO_TEXT), {}
     joined = b"[" + ",".join(texts.fill_null("{}").to_list()).encode() + b"]"
     try:
         return pa.array(msgspec.json.decode(joined, type=list[dict[str, str]]), kind), {}

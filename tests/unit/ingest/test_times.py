@@ -1,5 +1,5 @@
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.ingest.times import micros
@@ -30,6 +30,7 @@ def test_what_is_no_time_is_null():
     assert read("soon", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "-5", "", "1e") == [None] * 6
 
 
+@settings(deadline=None)  # the first column takes a while
 @given(st.integers(946_684_800_000_000, 4_000_000_000_000_000))
 def test_columns_and_the_model_read_times_alike(moment: int):
     """The same text gives the same time here and in `tracker.model.units.instant`."""
