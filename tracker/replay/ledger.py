@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from tracker.control import Control
 from tracker.control.messages import ReplayMessage
-from tracker.control.replays import ENDED
+from tracker.control.replays import ENDED, Replay
 from tracker.model.carry import Locator
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event
@@ -20,6 +20,8 @@ MOST_FINDINGS = 64
 """Of one message: a finding belongs to a checkpoint, and a flow has at most so many."""
 AT_IT = frozenset({"claimed", "in_doubt", "sent"})
 """States in which a message is being seen to, whatever became of its replay as a whole."""
+CLAIMING = ("running", "paused", "cancelled", "failed")
+"""Statuses of a replay that may have such messages; one that is done has none."""
 
 Item = TypeVar("Item")
 
@@ -109,6 +111,8 @@ def places(ledger: Ledger, flow: str, ids: Sequence[str], hops: Iterable[str]) -
 
 def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:
     """What replays did with these messages so far; those that none ever touched are left out."""
+    if not control.replays.page(flow=flow, limit=1).items:
+        return {}
     ended: dict[str, bool] = {}
     found: dict[str, Past] = {}
     for message_id in ids:
@@ -117,6 +121,19 @@ def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:
         if rows:
             found[message_id] = Past(max(row.attempt for row in rows), busy)
     return found
+
+
+def rivals(control: Control, replay: Replay) -> dict[str, int]:
+    """The other replays of the flow that may have messages under way: creation time by id. Ask after claiming: one
+    that is not here yet has claimed nothing, and will see our claim."""
+    found: dict[str, int] = {}
+    cursor = ""
+    while True:
+        page = control.replays.page(status=CLAIMING, flow=replay.flow, cursor=cursor)
+        found |= {other.id: other.created_at for other in page.items if other.id != replay.id}
+        cursor = page.cursor
+        if not cursor:
+            return found
 
 
 def _busy(control: Control, row: ReplayMessage, ended: dict[str, bool]) -> bool:

@@ -32,16 +32,14 @@ def by_findings(statuses: Sequence[tuple[Missing, str]]) -> Decision | None:
     return Decision("refused", f"not sent: its finding is {', '.join(sorted(states))}, somebody gave it up")
 
 
-def by_rivals(replay: tuple[int, str], history: Iterable[tuple[tuple[int, str], ReplayMessage]]) -> Decision | None:
-    """Two replays may hold one message; it is sent by one. `replay` is (created_at, id) of ours, `history` every row
-    of the message with the same of its replay.
+def by_rivals(replay: tuple[int, str], others: Iterable[tuple[tuple[int, str], ReplayMessage]]) -> Decision | None:
+    """Two replays may hold one message; it is sent by one. `replay` is (created_at, id) of ours, `others` the rows of
+    the message in other replays, with the same of each.
 
     Both have committed their claim before they look, so at least one sees the other. The younger one gives way for
     good; the older one only waits, because the younger may have looked before it and be sending.
     """
-    for other, row in history:
-        if other == replay:
-            continue
+    for other, row in others:
         if row.state in ("sent", "in_doubt"):
             return Decision("refused", f"replay {row.replay_id} sent it already, or may have: see there")
         if row.state == "claimed" and other < replay:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from tracker.control import Books, Control
+from tracker.control.leases import Lease
 from tracker.control.messages import Claimed, ReplayMessage
 from tracker.control.replays import Replay
 from tracker.model.carry import Copy, Locator, Sent
@@ -34,6 +35,8 @@ from tracker.replay.throttle import Bucket
 
 IDLE_S = 0.5
 """When to come back to a replay that has nothing to send at the moment."""
+PACE_S = 0.1
+"""At the shortest between two batches that are not full: a batch costs three commits, however small it is."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,7 @@ class Sender:
         self._clock, self._steady, self._uniform = clock, steady, uniform
         self.owner, self._limits = owner, limits
         self._buckets: dict[str, Bucket] = {}
+        self._leases: dict[str, Lease | None] = {}
         self.breakers: dict[str, Breaker] = {}
 
     def send(self, replay: Replay, rates: Mapping[str, float]) -> float:
@@ -87,7 +91,8 @@ class Sender:
             raise
         for target in sorted({one.target for one in ready}):
             self._publish(replay, target, [one for one in ready if one.target == target])
-        return self._room(terms.targets, rates)[1]
+        room, wait = self._room(terms.targets, rates)
+        return 0.0 if room == self._limits.batch else max(PACE_S, wait)
 
     # --- may we ---------------------------------------------------------------------------------------------------
 
@@ -104,9 +109,16 @@ class Sender:
     def _alone(self, targets: Iterable[str]) -> bool:
         """Whether this tracker is the one that sends to these targets now: a rate holds only for one sender. That no
         message is sent twice does not rest on this, but on claims."""
+        return all(self._leased(target) for target in targets)
+
+    def _leased(self, target: str) -> bool:
+        """Renewed when half of it has passed: a write per batch would cost as much as the batch."""
         now, ttl = self._clock(), self._limits.target_lease
-        leases = self._control.leases
-        return all(leases.acquire(f"replay.send/{target}", self.owner, now, ttl) for target in targets)
+        held = self._leases.get(target)
+        if held is None or not now <= held.expires_at - ttl // 2 <= now + ttl:
+            held = self._control.leases.acquire(f"replay.send/{target}", self.owner, now, ttl)
+            self._leases[target] = held
+        return held is not None
 
     def _bucket(self, target: str, rate: float) -> Bucket:
         bucket = self._buckets.setdefault(target, Bucket(rate, self._steady))
@@ -126,9 +138,11 @@ class Sender:
         routes = {claim.message_id: route_of(claim) for claim in claims}
         decided: dict[str, Decision] = {}
         known = ask.statuses(self._ledger, replay.flow, list(routes))
+        rivals = ask.rivals(self._control, replay)
         for message_id, route in routes.items():
             decision = by_findings(ask.of_message(known[message_id], route.missing))
-            decision = decision or by_rivals((replay.created_at, replay.id), self._history(replay, message_id))
+            if rivals and not decision:
+                decision = by_rivals((replay.created_at, replay.id), self._others(rivals, replay.flow, message_id))
             if decision:
                 decided[message_id] = decision
         left = [claim for claim in claims if claim.message_id not in decided]
@@ -148,9 +162,12 @@ class Sender:
                 ready.append(Ready(claim, copy, routes[claim.message_id].target))
         return ready, _grouped(claims, decided)
 
-    def _history(self, replay: Replay, message_id: str) -> list[tuple[tuple[int, str], ReplayMessage]]:
-        rows = [row for row in self._control.messages.history(replay.flow, message_id) if row.replay_id != replay.id]
-        return [((self._control.replays.get(row.replay_id).created_at, row.replay_id), row) for row in rows]
+    def _others(
+        self, rivals: Mapping[str, int], flow: str, message_id: str
+    ) -> list[tuple[tuple[int, str], ReplayMessage]]:
+        """The message in other replays, each with what orders it."""
+        rows = self._control.messages.history(flow, message_id)
+        return [((rivals[row.replay_id], row.replay_id), row) for row in rows if row.replay_id in rivals]
 
     def _copies(
         self, routes: Mapping[str, Route], claims: Sequence[Claimed], decided: dict[str, Decision]

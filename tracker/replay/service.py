@@ -81,10 +81,11 @@ class Replays:
         checked = self._sample(plan) if plan.items else None
         return with_sample(plan, checked) if checked else plan
 
-    def create(
-        self, selection: Selection, by: Principal, reason: str = "", rate: float | None = None
-    ) -> tuple[Shown, Plan]:
+    def create(self, selection: Selection, by: Principal, reason: str = "", rate: float | None = None) -> Shown:
         """A replay of what `plan` shows: approved at once where the flow's policy is `auto`, else waiting for it.
+
+        What was shown is kept with it (`replay.plan`), as are the messages: a later change of the spec or of the
+        findings adds none.
 
         Raises what `plan` raises, `Forbidden`, and `Conflict` when the policy is `off` or there is nothing to send.
         """
@@ -101,7 +102,7 @@ class Replays:
             rows = [planned(one, start + n) for n, one in enumerate(plan.items[start : start + LARGEST_BATCH])]
             self._control.messages.add(request.id, rows, self._clock())
         self._requested(request, plan, by)
-        return self.get(request.id), plan
+        return self.get(request.id)
 
     def _request(self, plan: Plan, selection: Selection, by: Principal, reason: str) -> Request:
         chosen: dict[str, Any] = msgspec.to_builtins(selection)

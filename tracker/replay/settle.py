@@ -46,14 +46,16 @@ def doubt(
     """Whether an attempt reached `target`. `span` is when it may have arrived there: from the claim to the last moment
     at which its owner, or the network, could still have delivered it.
 
-    An observation without attempt number may be this one, and counts as it: better asked once more than sent twice.
+    An observation without attempt number may be this one, and counts as it: better not sent again than sent twice. For
+    the same reason coverage that is only assumed proves no absence.
     """
     for event in events:
         same = event.hop == target and event.stage == Stage.persist and event.replay_id == replay_id
         if same and (not event.attempt or event.attempt == attempt):
             return Doubt.sent
     start, end = span
-    if now <= end or coverage.hole(target, Stage.persist, start, end, now):
+    vouched = coverage.vouches(target, Stage.persist) and not coverage.hole(target, Stage.persist, start, end, now)
+    if now <= end or not vouched:
         return Doubt.unknown
     return Doubt.not_sent
 

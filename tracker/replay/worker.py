@@ -53,6 +53,7 @@ class Worker:
         self._looked: float | None = None
         self._settled: set[str] = set()
         self._swept = False
+        self._round = 0
 
     def run(self, stop: threading.Event) -> None:
         """Rounds until `stop` is set; the batch under way is finished first."""
@@ -74,8 +75,11 @@ class Worker:
             self._look()
         running = [self._started(one) for one in self._every("approved", "running")]
         rates = _rates(running)
-        waits = [self.sender.send(replay, rates) for replay in reversed(running) if replay.status == "running"]
-        return min([IDLE_S, *waits])
+        # Another one goes first each time: those that share a target share its rate.
+        self._round += 1
+        first = self._round % len(running) if running else 0
+        turns = [replay for replay in running[first:] + running[:first] if replay.status == "running"]
+        return min([IDLE_S, *(self.sender.send(replay, rates) for replay in turns)])
 
     # --- sending --------------------------------------------------------------------------------------------------
 

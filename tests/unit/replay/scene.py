@@ -1,0 +1,274 @@
+"""A flow in a box: a broker in memory, a collector and consumers that lag, and the answers a store would give of it.
+
+The control database is a real one. `Scene` says what happened by having done it; nothing here asks `judge`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from collectors.carried import carried
+from collectors.memory import Config, MemoryBroker, MemoryCollector, MemoryPublisher, MemorySource, Stored, Tailed
+from tracker.control import Control
+from tracker.control.database import Database, engine_for
+from tracker.control.tokens import Principal
+from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator, Missing, Sent
+from tracker.model.coverage import Coverage, SourceCover
+from tracker.model.event import Event, Stage
+from tracker.model.spec import FlowSpec, load_spec
+from tracker.replay import Replays, Selection, Worker
+from tracker.replay.limits import Limits
+from tracker.store.findings import Finding
+
+T0 = 1_800_000_000_000_000
+SECOND = 1_000_000
+ANN = Principal("1", "ann", frozenset({"replay"}))
+BOB = Principal("2", "bob", frozenset({"replay"}))
+SPEC = """
+flow: orders
+checkpoints:
+  - {hop: checkout, stage: produce}
+  - {hop: kafka, stage: persist, after: checkout, within: 5s}
+  - {hop: billing, stage: ack, after: kafka, within: 10s}
+replay: {sources: [log: kafka], mode: MODE, rate: 1000/s, max_attempts: 3}
+"""
+
+
+class Killed(BaseException):
+    """The tracker is gone, as after SIGKILL: nothing of ours may catch it."""
+
+
+class Fused(Database):
+    """A control database whose process can be killed at any moment: `fuse` says how many moments from now.
+
+    The moments are: before a transaction, inside it before it commits, and after it.
+    """
+
+    fuse: int | None = None
+
+    def tick(self) -> None:
+        """A moment passes. Raises `Killed` at the one that was chosen."""
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse < 0:
+                self.fuse = None
+                raise Killed
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """As `Database.write`."""
+        self.tick()
+        with super().write() as session:
+            yield session
+            session.flush()
+            self.tick()
+        self.tick()
+
+
+class Port:
+    """A publisher and source on the memory broker that can be told to fail."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._source, self._publisher = MemorySource(broker), MemoryPublisher(broker)
+        self.before: Callable[[Sequence[Copy]], None] = lambda copies: None
+        self.after: Callable[[Sequence[Copy]], None] = lambda copies: None
+        self.reading: Callable[[], None] = lambda: None
+        self.refuses = False
+        self.lies = False
+        self.unreadable = False
+        self.batches: list[int] = []
+
+    def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
+        """As `MemorySource`, unless told otherwise."""
+        self.reading()
+        if self.unreadable:
+            raise ConnectionError("no route to the broker")
+        return self._source.fetch(locators)
+
+    def publish(self, copies: Sequence[Copy]) -> list[Sent]:
+        """As `MemoryPublisher`, unless told otherwise; `before` and `after` may wait, raise or kill."""
+        self.batches.append(len(copies))
+        self.before(copies)
+        if self.refuses:
+            return [Sent(copy.locator, "not enough replicas") for copy in copies]
+        answers = self._publisher.publish(copies)
+        if self.lies:
+            answers = [Sent(copy.locator, "not confirmed in time") for copy in copies]
+        self.after(copies)
+        return answers
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Scene:
+    """Time is `now` (µs) and moves only by `wait`. What was observed, vouched for and found is as a store would say."""
+
+    def __init__(self, folder: Path, mode: str = "auto", empty: Path = Path()) -> None:
+        self.now = T0
+        self.database = _control(folder, empty)
+        self.control = Control(self.database)
+        self.put(SPEC.replace("MODE", mode))
+        self.broker = MemoryBroker(clock=lambda: self.now)
+        config = Config(topics=[Tailed("orders", "orders", "kafka")])
+        self.collector = MemoryCollector("tail", config, self.broker, lambda: self.now)
+        self.port = Port(self.broker)
+        self.events: dict[str, list[Event]] = defaultdict(list)
+        self.found: dict[str, Finding] = {}
+        self.covered = T0
+        self.announced = True
+        self.replays = self.service()
+
+    # --- what happens ---------------------------------------------------------------------------------------------
+
+    def put(self, text: str) -> FlowSpec:
+        """Put a flow spec as the API does."""
+        spec = load_spec(text)
+        points = [(hop, c.stage.value) for c in spec.checkpoints for hop in c.hop]
+        self.control.flows.put(spec.flow, text, spec.model_dump_json(), self.now, "test", spec.hops, points)
+        return spec
+
+    def service(self, **options: Any) -> Replays:
+        """The service as a freshly started tracker has it."""
+        return Replays(self, self.control, {"kafka": self.port}, {"kafka": self.port}, lambda: self.now, **options)
+
+    def worker(self, owner: str = "w", limits: Limits | None = None) -> Worker:
+        """A worker as a freshly started tracker has it, without jitter."""
+        return Worker(
+            self, self.control, self.service().ports, lambda: self.now, lambda: self.now / SECOND, owner,
+            limits or Limits(), lambda low, high: high,
+        )  # fmt: skip
+
+    def rounds(self, worker: Worker, count: int = 2, pause: float = 1.0) -> None:
+        """So many rounds of a worker, with a pause after each."""
+        for _ in range(count):
+            worker.step()
+            self.wait(pause)
+
+    def lose(self, *message_ids: str) -> None:
+        """Messages reach the log, the collector sees them, billing does not, and a finding is opened for each."""
+        for message_id in message_ids:
+            self.broker.append("orders", message_id.encode() * 3, b"k", {MESSAGE_ID: message_id.encode()})
+        self.observe()
+        for message_id in message_ids:
+            self.find(message_id)
+
+    def find(self, message_id: str, status: str = "open", hop: str = "billing") -> None:
+        """A finding, or what became of it."""
+        self.found[message_id] = Finding(
+            finding_id=f"f-{message_id}", flow="orders", message_id=message_id, hop=hop, stage="ack",
+            kind="unacknowledged", status=status, incident="i-1", opened_at=self.now, known_at=self.now,
+        )  # fmt: skip
+
+    def observe(self) -> None:
+        """The collector catches up with the log, and vouches for all until now."""
+        raws = self.collector.read(10_000, 0)
+        for raw in raws:
+            for seen in self.collector.decode(raw):
+                assert isinstance(seen, Event)
+                self.events[seen.message_id].append(seen)
+        self.covered = self.now
+
+    def consume(self, *message_ids: str) -> None:
+        """Billing acknowledges; the reconciler sees it."""
+        for message_id in message_ids:
+            self.find(message_id, "recovered")
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += round(seconds * SECOND)
+
+    # --- what is asked of a store ---------------------------------------------------------------------------------
+
+    def findings(
+        self, flow=None, hop=None, kind=None, status=None, incident=None, *, message_ids=None, after=None, limit=100
+    ) -> list[Finding]:
+        """As `Store.findings`."""
+        wanted = {"flow": flow, "hop": hop, "kind": kind, "status": status, "incident": incident}
+        same = [
+            f for f in self.found.values()
+            if all(value is None or getattr(f, name) == value for name, value in wanted.items())
+            and (message_ids is None or f.message_id in message_ids)
+        ]  # fmt: skip
+        same.sort(key=lambda f: (f.opened_at, f.finding_id), reverse=True)
+        if after:
+            at, _, last = after.partition("-")
+            same = [f for f in same if (f.opened_at, f.finding_id) < (int(at), last)]
+        return same[:limit]
+
+    def events_of(self, flow: str, ids: Sequence[str], bounds: Any) -> dict[str, list[Event]]:
+        """As `Store.events_of`."""
+        return {one: list(self.events[one]) for one in ids if one in self.events}
+
+    def coverage(self, spec: FlowSpec) -> Coverage:
+        """As `Store.coverage`: one source per checkpoint, vouched for until the collector last caught up."""
+        if not self.announced:
+            return Coverage()
+        cover = [SourceCover("s", ((T0 - SECOND, self.covered),))]
+        return Coverage({("kafka", "persist"): cover, ("billing", "ack"): cover})
+
+    def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
+        """As `Store.locators`."""
+        newest = {}
+        for one in message_ids:
+            for seen in self.events.get(one, ()):
+                if seen.hop == hop and seen.stage == Stage.persist and seen.offset is not None:
+                    newest[one] = Locator(one, hop, seen.partition, seen.offset)
+        return list(newest.values())
+
+    # --- what is true ---------------------------------------------------------------------------------------------
+
+    def arrived(self) -> list[tuple[str, str, int]]:
+        """(message, replay, attempt) of every record that a replay put into the log, in order."""
+        return [
+            (said.message_id, said.replay_id, said.attempt or 0)
+            for said in map(_carried, self.records())
+            if said.replay_id
+        ]
+
+    def records(self) -> list[Stored]:
+        """Everything in the log."""
+        return [record for slot in self.broker.slots(["orders"]) for record in self.broker.fetch(slot, 0, 100_000)]
+
+    def states(self, replay_id: str) -> dict[str, str]:
+        """The state of every message of a replay."""
+        return {m.message_id: m.state for m in self.control.messages.page(replay_id, limit=1000).items}
+
+    def errors(self, replay_id: str) -> dict[str, str]:
+        """What is said of every message of a replay."""
+        return {m.message_id: m.error for m in self.control.messages.page(replay_id, limit=1000).items}
+
+    def start(self, *message_ids: str, by: Principal = ANN) -> str:
+        """Ask for a replay of these, or of all that is open; its id."""
+        return self.replays.create(Selection(flow="orders", message_ids=message_ids), by, "a test").replay.id
+
+    def audited(self, replay_id: str) -> list[tuple[str, str]]:
+        """(who, what) of the audit log, of one replay."""
+        return [(e.who, e.what) for e in self.control.audit.entries(subject=f"replay/{replay_id}").items]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.control.close()
+
+
+def _control(folder: Path, empty: Path) -> Fused:
+    """A copy of an empty database. It does not wait for the disk: here processes die, machines do not."""
+    shutil.copy(empty, folder / "control.db")
+    engine = engine_for(f"sqlite:///{folder}/control.db")
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    return Fused(engine)
+
+
+def _carried(record: Stored):
+    return carried(record.headers)
+
+
+__all__ = ["ANN", "BOB", "REPLAY_ATTEMPT", "REPLAY_ID", "SECOND", "T0", "Killed", "Port", "Scene"]
