@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import threading
 import time
 from dataclasses import dataclass
@@ -154,14 +156,16 @@ class Sender:
     def lag(self, reached: int | None) -> int:
         """Milliseconds for a report that vouches up to `reached`.
 
-        The tracker dates the report at its receipt minus this, and the receipt comes after this moment by however
-        long the request takes. So the worst recent round trip is added twice, and 20 ms: a coverage that is a little
-        late is safe, one that runs ahead of the events is not.
+        The tracker dates the report at its receipt minus this, and the receipt comes after this moment by the time of
+        the way there. That time is not known, only bounded by the round trip, so the usual round trip (the median of
+        the last ones, at least 20 ms) is added: a coverage that is a little late is safe, one that runs ahead of the
+        events is not. What remains: a request that is held up on its way for longer than a usual round trip claims
+        too much by as much, until the batch behind it arrives, which is sent at once.
         """
         if reached is None:
             return 0
-        slack = max(SLACK, 2 * max(self._trips, default=0.0))
-        return -(-max(0, self._clock() - reached) // 1000) + int(slack * 1000)
+        slack = max(SLACK, statistics.median(self._trips)) if self._trips else SLACK
+        return -(-max(0, self._clock() - reached) // 1000) + math.ceil(slack * 1000)
 
     def _prepared(self) -> Pending | None:
         """The next report, put on disk before it is sent; None when none is due."""
@@ -216,7 +220,7 @@ class Sender:
         )
         self.counts.sent += report.events
         answer = self._delivery.send(lines, report)
-        self._trips = [*self._trips[-15:], self._delivery.round_trip]
+        self._trips = [*self._trips[-8:], self._delivery.round_trip]
         return answer
 
     def _settle(self, pending: Pending, answer: Answer) -> None:
