@@ -14,10 +14,14 @@ from msgspec import structs
 
 from tracker.model.coverage import Coverage
 from tracker.model.spec import FlowSpec
+from tracker.model.units import SECOND
 from tracker.store.answers import Run, coverage_of
 
 Key = tuple[str, str, str, str, str, str, int]
 """flow, hop, stage, source, evidence, collector, epoch."""
+
+LEAP = 2 * SECOND
+"""A source that comes to vouch for this much at once was away, or caught up."""
 
 
 class Cover:
@@ -26,6 +30,7 @@ class Cover:
     def __init__(self, runs: Iterable[Run]) -> None:
         self._runs: dict[Key, list[Run]] = {}
         self.changed: dict[tuple[Key, int], Run] = {}
+        self._leapt: set[str] = set()
         for run in runs:
             self._runs.setdefault(_key(run), []).append(run)
         for key in self._runs:
@@ -61,9 +66,16 @@ class Cover:
         if any(r.first_sequence <= run.first_sequence <= r.last_sequence for r in runs):
             return
         self._runs[key] = _joined([*runs, run])
-        for other in self._runs[key]:
-            if other.first_sequence <= run.first_sequence <= other.last_sequence:
-                self.changed[key, other.first_sequence] = other
+        grown = next(r for r in self._runs[key] if r.first_sequence <= run.first_sequence <= r.last_sequence)
+        self.changed[key, grown.first_sequence] = grown
+        vouched = max((r.end for r in runs), default=0)
+        if len(self._runs[key]) < len(runs) or grown.end - vouched > LEAP:
+            self._leapt.add(run.flow)
+
+    def take_leapt(self) -> set[str]:
+        """Flows for which a source vouches for much more than at the last call: what was blind may be known now."""
+        leapt, self._leapt = self._leapt, set()
+        return leapt
 
     def coverage(self, spec: FlowSpec, heard: Mapping[tuple[str, str, str], int]) -> Coverage:
         """What is vouched for in one flow."""
@@ -81,7 +93,10 @@ def _key(run: Run) -> Key:
 
 
 def _joined(runs: Iterable[Run]) -> list[Run]:
-    """Neighbouring and overlapping runs as one; a broken one is never joined to what came before it."""
+    """Neighbouring and overlapping runs as one; a broken one is never joined to what came before it.
+
+    A run starts where its first report vouches; a later report with more lag moves neither its start nor its end back.
+    """
     joined: list[Run] = []
     for run in sorted(runs, key=lambda r: (r.first_sequence, r.last_sequence)):
         last = joined[-1] if joined else None
@@ -92,7 +107,6 @@ def _joined(runs: Iterable[Run]) -> list[Run]:
             joined[-1] = structs.replace(
                 last,
                 last_sequence=max(last.last_sequence, run.last_sequence),
-                start=min(last.start, run.start),
                 end=max(last.end, run.end),
                 signed_off=run.signed_off if newer else last.signed_off,
             )

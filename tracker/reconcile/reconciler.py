@@ -134,10 +134,11 @@ class Reconciler:
         cover.fold(self._store.new_reports(bounds))
         with_events = {h.flow for h in heard}
         ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
-        touched = with_events | ranged | set(self._store.due_flows(bounds, work.started_at))
+        leapt = cover.take_leapt()
+        touched = with_events | ranged | leapt | set(self._store.due_flows(bounds, work.started_at))
         total = PassResult(work.number)
         for flow in sorted(touched & set(self._flows)):
-            done = self._flow(work, bounds, self._flows[flow], flow in with_events, incidents)
+            done = self._flow(work, bounds, flow, flow in with_events, flow in leapt)
             total = msgspec.structs.replace(
                 total,
                 messages=total.messages + done.messages,
@@ -151,11 +152,12 @@ class Reconciler:
         self._store.keep("coverage", columns(runs, work.number))
         return total
 
-    def _flow(self, work: Pass, bounds: Bounds, known: Known, events: bool, incidents: Incidents) -> PassResult:
-        """Fold, judge and keep one flow's part of the pass."""
+    def _flow(self, work: Pass, bounds: Bounds, flow: str, events: bool, leapt: bool) -> PassResult:
+        """Fold, judge and keep one flow's part of the pass. `events`: it has new ones; `leapt`: its coverage grew."""
+        known = self._flows[flow]
         now, number = work.started_at, work.number
         spec = known.specs[known.newest.version]
-        cover, _ = self._load()
+        cover, incidents = self._load()
         coverage = cover.coverage(spec, self._heard)
         shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
         targets = [
@@ -163,7 +165,7 @@ class Reconciler:
             for hop, stage in self._store.range_targets(spec.flow)
             if (hop, stage) in known.checkpoint_bits and not coverage.vouches(hop, stage)
         ]
-        states = self._store.fold(shape, bounds, number, now, events, targets)
+        states = self._store.fold(shape, bounds, number, now, events, targets, leapt)
         if not states.num_rows:
             return PassResult(number)
         plain = judge_plain(Court(shape, now, _in_force(known), _watermarks(spec, coverage, now)), states)

@@ -100,12 +100,19 @@ class Passing:
     # --- fold -----------------------------------------------------------------------------------------------------
 
     def fold(
-        self, shape: Shape, bounds: Bounds, number: int, now: int, events: bool, ranges: Sequence[tuple[str, str]]
+        self,
+        shape: Shape,
+        bounds: Bounds,
+        number: int,
+        now: int,
+        events: bool,
+        ranges: Sequence[tuple[str, str]],
+        blind: bool,
     ) -> pa.Table:
         """The merged states of every message of one flow that this pass touches, by message id.
 
-        `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for. The columns
-        are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood before.
+        `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for; `blind`: take
+        the blind ones, too. The columns are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood before.
         """
         base = {"flow": shape.spec.flow, "now": now, "pass": number, "due_after": bounds.due_after}
         base |= bounds.parameters | shape.parameters | {"size": shape.size}
@@ -118,6 +125,8 @@ class Passing:
             values = {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit}
             self._run("fold_ranges", pieces, base | values)
         self._run("due", pieces, base)
+        if blind:
+            self._run("blind", pieces, base)
         return self._engine.table(ask("merge", self._db, never=str(NEVER)), base)
 
     def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any]) -> None:
