@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/add-a-collector.md").read_text("utf-8")
+BLOCKS = {name: body for _, name, body in re.findall(r'^(`{3,4})\w+ title="([^"]+)"\n(.*?)^\1$', PAGE, re.M | re.S)}
+JOIN = """
+import collectors
+collectors.__path__.append({extra!r})
+"""
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """The page's own code as a reader would lay it out, beside the collectors that there are."""
+    for name in ("collectors/file_tail.py", "tests/contract/test_file_tail.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text(BLOCKS[name], "utf-8")
+    (tmp_path / "conftest.py").write_text(JOIN.format(extra=str(tmp_path / "collectors")))
+    return tmp_path
+
+
+def _python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=240
+    )
+
+
+def test_the_page_names_five_things() -> None:
+    """File, contract class, docs page, extra and registry line each have their block."""
+    assert set(BLOCKS) == {
+        "collectors/file_tail.py",
+        "tests/contract/test_file_tail.py",
+        "collectors/registry.py",
+        "pyproject.toml",
+        "docs/collectors/file.md",
+    }
+
+
+def test_the_file_stays_small() -> None:
+    """A collector is one file of about 150 lines, its contract class about 20 beside imports."""
+    assert BLOCKS["collectors/file_tail.py"].count("\n") <= 165
+    assert BLOCKS["tests/contract/test_file_tail.py"].count("\n") <= 45
+
+
+def test_the_collector_of_the_page_keeps_the_contract(built: Path) -> None:
+    """The code blocks, put where the page says, pass every test of the contract suite."""
+    ran = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "tests/contract", folder=built)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    suite = (ROOT / "tests/contract/suite.py").read_text("utf-8")
+    assert f"{suite.count('    def test_')} passed" in ran.stdout
+
+
+def test_the_collector_of_the_page_is_strictly_typed(built: Path) -> None:
+    """mypy --strict finds nothing in the page's file, so a reader starts clean."""
+    path = "collectors/file_tail.py"
+    options = ["--strict", "--no-incremental", "--follow-imports=silent", "--config-file", os.devnull]
+    env = {**os.environ, "MYPYPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mypy", *options, "--scripts-are-modules", path]
+    ran = subprocess.run(command, cwd=built, env=env, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_registry_line_leads_to_it(built: Path) -> None:
+    """With the page's line in `KINDS`, the page's own configuration makes the collector, and a wrong key is named."""
+    line = BLOCKS["collectors/registry.py"].strip()
+    ast.parse("{" + line + "}")
+    config = re.findall(r"```yaml\n(.*?)```", BLOCKS["docs/collectors/file.md"], re.S)[0]
+    (built / "file.yaml").write_text(config)
+    script = f"""
+import conftest
+from collectors import registry
+from collectors.registry import Kind
+from collectors.config import read_config
+from collectors.errors import ConfigInvalid
+from pathlib import Path
+registry.KINDS = {{**registry.KINDS, {line}}}
+[described] = read_config(Path("file.yaml"), {{}}).config.collectors
+made = registry.factory(described.kind)(described.name, described.settings)
+assert made.sources() == []
+try:
+    registry.factory(described.kind)(described.name, {{**described.settings, "pth": "x"}})
+except ConfigInvalid as error:
+    assert "billing-journal" in str(error) and "pth" in str(error), error
+else:
+    raise AssertionError("an unknown key was taken")
+"""
+    ran = _python("-c", script, folder=built)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_it_vouches_for_nothing_it_has_not_read(built: Path) -> None:
+    """Until the end of the file was reached it names no source; lag counts from the last look that found the end; a
+    restart goes on where it was committed; a file that vanished or shrank is `Unavailable`."""
+    script = """
+import conftest
+from pathlib import Path
+from collectors.file_tail import Config, FileTail
+from collectors.base import Unavailable
+now = [1_800_000_000_000_000]
+journal = Path("journal")
+journal.write_text('{"id": "a"}\\n{"id": "b"}\\n{"id": "half')
+def make(): return FileTail(Config("journal", "cursor", "orders", "billing"), lambda: now[0])
+one = make()
+first = one.read(1, 0)
+assert one.sources() == [] and len(first) == 1
+second = one.read(10, 0)
+assert [s.source for s in one.sources()] == ["journal"] and len(second) == 1
+assert one.lag().ms == 0 and one.lag().backlog == len('{"id": "half')
+now[0] += 5_000_000
+assert one.lag().ms == 5000
+one.commit(first)
+again = make()
+assert again.sources() == [] and [again.decode(r)[0].message_id for r in again.read(10, 0)] == ["b"]
+one.commit(second)
+later = make()
+assert later.sources() and later.lag().ms == 5000 and later.read(10, 0) == []
+for spoil in (lambda: journal.write_text("x"), journal.unlink):
+    spoil()
+    try:
+        later.read(1, 0)
+    except Unavailable as error:
+        assert "journal" in str(error)
+    else:
+        raise AssertionError("not said")
+"""
+    ran = _python("-c", script, folder=built)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_extra_is_one_line_of_toml() -> None:
+    """The extra's line can be pasted under `[project.optional-dependencies]`."""
+    [(name, packages)] = tomllib.loads(BLOCKS["pyproject.toml"]).items()
+    assert name == "mqtt"
+    assert packages
+
+
+def test_the_docs_page_shows_a_configuration() -> None:
+    """The least page has a table of what cannot be seen and a configuration of the kind."""
+    page = BLOCKS["docs/collectors/file.md"]
+    [config] = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert yaml.safe_load(config)["collectors"][0]["kind"] == "file"
+    assert "not observable" in page
