@@ -31,7 +31,7 @@ ABOUT = "Every message accounted for, by name, at every hop. Errors are problem 
 
 def create_app(service: Service) -> FastAPI:
     """The app. It owns nothing: whoever made `service` closes it after the app has ended."""
-    app = FastAPI(title=TITLE, version=tracker.__version__, description=ABOUT, redoc_url=None)
+    app = FastAPI(title=TITLE, version=tracker.__version__, description=ABOUT, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.snapshot = Snapshot(service)
     service.metrics.set(BUILD, 1, tracker.__version__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tracker.api.routes.incidents import runbook_of
+from tracker.api.runbooks import link
 from tracker.api.service import Service
 from tracker.console.looks import TONES
 from tracker.control.incidents import Incident
@@ -65,8 +65,8 @@ def overview(service: Service) -> dict[str, Any]:
         "total": sum(row.total for row in flows),
         "wrong": sum(row.wrong for row in flows),
         "tally": tally,
-        "incidents": [IncidentRow(one, runbook_of(service, one)) for one in open_.items],
-        "solved": [IncidentRow(one, runbook_of(service, one)) for one in solved.items],
+        "incidents": [IncidentRow(one, link(service, one)) for one in open_.items],
+        "solved": [IncidentRow(one, link(service, one)) for one in solved.items],
         "findings": findings,
         "replays": service.replays.list(limit=5).items if service.replays else [],
         "as_of": last.finished_at if last else None,

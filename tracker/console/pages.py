@@ -16,6 +16,7 @@ from tracker.api.auth import COOKIE, allowed, service_of
 from tracker.api.reading import body_of
 from tracker.api.timeline import timeline
 from tracker.console import looks
+from tracker.console.described import operations
 from tracker.console.overview import overview
 from tracker.control.errors import Denied, NotFound, Unauthenticated
 from tracker.control.tokens import Principal
@@ -87,6 +88,12 @@ def message(request: Request, by: Viewer, flow: str, message_id: str) -> Respons
         return render(request, "nothing.html", 404, reason=str(error))
     spec = service.specs.of(flow).spec_at(found.origin_at or 0)
     return render(request, "message.html", message=found, spec=spec, way=looks.way(spec, found))
+
+
+@routes.get("/docs")
+def docs(request: Request) -> Response:
+    """The API's description, made from its OpenAPI document; nothing is fetched from elsewhere."""
+    return render(request, "docs.html", groups=operations(request.app.openapi()))
 
 
 @routes.get("/static/{name}")

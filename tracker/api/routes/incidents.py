@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.reading import Cursor, Limit, once
+from tracker.api.runbooks import link
 from tracker.api.service import Service
 from tracker.control import Books
-from tracker.control.errors import NotFound
 from tracker.control.idempotency import Answer
 from tracker.control.incidents import Incident
 from tracker.control.tokens import Principal
@@ -77,15 +77,4 @@ def _fields(service: Service, one: Incident) -> dict[str, object]:
     for name in _SPANS:
         value = fields.pop(name)
         fields[f"{name}_s"] = None if value is None else value / SECOND
-    return fields | {"runbook": runbook_of(service, one)}
-
-
-def runbook_of(service: Service, one: Incident) -> str:
-    """The path of the runbook: the flow's own, else the one for this kind of finding."""
-    try:
-        named = service.specs.of(one.flow).spec.runbook
-    except NotFound:
-        named = ""
-    if named.startswith(("http://", "https://")):
-        return named
-    return f"/runbooks/{named.removeprefix('runbooks/') or one.kind}"
+    return fields | {"runbook": link(service, one)}
