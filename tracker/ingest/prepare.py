@@ -40,7 +40,7 @@ def prepare(body: bytes, header: str, context: Context) -> Batch:
     """
     decoded = decode(body)
     frame = check.typed(decoded.frame)
-    bad = check.problems(frame, check.rules(context.flows, context.now))
+    bad = check.problems(frame, check.rules(frame, context.flows, context.now))
     good = _without(frame, bad)
     nested = _nested(good, decoded.lines)
     good = _without(good, nested)
@@ -76,7 +76,10 @@ def _without(frame: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
 def _nested(frame: pl.DataFrame, lines: Lines) -> pl.DataFrame:
     """Objects and arrays where a text belongs. Columns show them as their JSON, like a text that looks the same, so
     the few lines that look so are read again, one by one."""
-    suspects = frame.filter(pl.any_horizontal(pl.col(name).str.contains(r"^[\[{]") for name in TEXTS))
+    texts = sorted(check.present(frame) & TEXTS.keys())
+    if not texts:
+        return pl.DataFrame(schema=_BAD)
+    suspects = frame.filter(pl.any_horizontal(pl.col(name).str.contains(r"^[\[{]") for name in texts))
     found = []
     for line, flow in suspects.select("line", "flow").iter_rows():
         said = msgspec.json.decode(lines.raw(line))

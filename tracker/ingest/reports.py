@@ -61,5 +61,7 @@ def _check(source: SourceRef) -> None:
 
 def rows(reports: Sequence[Report], now: int) -> pa.Table:
     """Rows of REPORTS, received at `now` (µs)."""
+    if not reports:
+        return REPORTS.empty_table()
     every = [{"tenant": "", "received_at": now, **msgspec.to_builtins(report)} for report in reports]
     return pl.DataFrame(every, schema=_SCHEMA).to_arrow().select(REPORTS.names).cast(REPORTS)

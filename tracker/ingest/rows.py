@@ -21,6 +21,8 @@ _TEXTS = ("flow", "message_id", "hop", "stage", "reason", "delivery", "node", "r
 def events(frame: pl.DataFrame, attributes: pa.Array, plain: Collection[str], salt: int, now: int) -> pa.Table:
     """Rows of EVENTS out of checked lines; `attributes` beside them. `plain` are the flows whose keys stay readable,
     all others keep a hash keyed by `salt`. `now` becomes `received_at`."""
+    if not frame.height:
+        return EVENTS.empty_table()
     said_plain = pl.col("flow").is_in(sorted(plain))
     ready = frame.select(
         pl.lit("").alias("tenant"),
@@ -44,6 +46,8 @@ def events(frame: pl.DataFrame, attributes: pa.Array, plain: Collection[str], sa
 
 def ranges(frame: pl.DataFrame, now: int) -> pa.Table:
     """Rows of RANGES out of checked lines with `evidence: range`."""
+    if not frame.height:
+        return RANGES.empty_table()
     ready = frame.select(
         pl.lit("").alias("tenant"),
         *(pl.col(name) for name in ("flow", "hop", "stage", "log", "partition")),
@@ -61,6 +65,8 @@ def ranges(frame: pl.DataFrame, now: int) -> pa.Table:
 def quarantine(bad: pl.DataFrame, raws: list[bytes], source: str, now: int) -> pa.Table:
     """Rows of QUARANTINE: `bad` has line, field, reason and flow; `raws` the lines themselves. Bytes that are no UTF-8
     are kept readable, with backslashes."""
+    if not bad.height:
+        return QUARANTINE.empty_table()
     texts = [raw[:RAW].decode("utf-8", "backslashreplace") for raw in raws]
     ready = bad.select(
         pl.lit("").alias("tenant"),

@@ -38,7 +38,7 @@ def test_a_bad_line_goes_to_quarantine_and_the_good_ones_are_taken():
         (event(observed_at="2026-01-01T00:00:00"), "observed_at", "no time"),
         (event(observed_at=12), "observed_at", "before 2000"),
         (event(observed_at=NOW + 2 * 86_400_000_000), "observed_at", "ahead of the tracker's clock"),
-        (event(observed_from=NOW + 1), "observed_from", "after observed_at"),
+        (event(observed_from=NOW + 1), "observed_from", "not lie after observed_at"),
         (event(origin_at="x"), "origin_at", "no time"),
         (event(digest="cafe"), "digest", "16 hex digits"),
         (event(size=-1), "size", "whole number"),
