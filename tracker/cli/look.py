@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tracker.cli.answers import COLOURS, Json, console, emit, table
 from tracker.cli.client import api, segment
-from tracker.cli.errors import FINDINGS
+from tracker.cli.errors import FINDINGS, CommandError
 
 messages = typer.Typer(no_args_is_help=True, help="One message, or those with a verdict.")
 incidents = typer.Typer(no_args_is_help=True, help="Findings that belong together, and who has them.")
@@ -86,7 +86,8 @@ def hops(
 
 
 def reconcile(
-    flow: str,
+    name: Annotated[str | None, typer.Argument(metavar="FLOW", help="name of the flow")] = None,
+    flow: Annotated[str | None, typer.Option(help="the same as an option, as with other commands")] = None,
     start: Annotated[str, typer.Option("--from", help="RFC 3339, epoch, or -1h")] = "-1h",
     end: Annotated[str, typer.Option("--to", help="RFC 3339, epoch, or now")] = "now",
     step: Annotated[str | None, typer.Option(help="width of a window, as 10s or 1m")] = None,
@@ -94,7 +95,11 @@ def reconcile(
 ) -> None:
     """Hold the books of a flow against each other. Ends with 1 when messages are missing, wrong or not known, or when
     the books do not agree; 0 otherwise."""
-    got = api().get(f"/v1/flows/{segment(flow)}/reconciliation", **{"from": start, "to": end, "step": step})
+    chosen = {given for given in (name, flow) if given}
+    if len(chosen) != 1:
+        raise CommandError("name one flow: tracker reconcile FLOW")
+    path = f"/v1/flows/{segment(chosen.pop())}/reconciliation"
+    got = api().get(path, **{"from": start, "to": end, "step": step})
     wrong = sum(got["verdicts"].get(verdict, 0) for verdict in WRONG)
     if as_json:
         emit(True, got, "")

@@ -131,9 +131,11 @@ def test_reconcile_ends_with_1_when_somebody_should_look(run, answers, verdicts,
     books = {"flow": "orders", "produced": 10, "orphans": 0, "verdicts": verdicts, "conserved": conserved,
              "as_of": "2026-01-01T00:00:00.000000Z", "blind_spots": [], "windows": []}  # fmt: skip
     answers.body = json.dumps(books)
-    ended, out, _ = run("reconcile", "orders", "--from", "-2h", "--json")
+    ended, out, _ = run("reconcile", "--flow", "orders", "--from", "-2h", "--json")
     assert (ended, json.loads(out)) == (code, books)
     assert answers.asked[0][1].startswith("/v1/flows/orders/reconciliation?from=-2h&to=now")
+    assert run("reconcile", "--flow", "orders")[0] == code
+    assert run("reconcile")[0] == 2
 
 
 def test_pages_are_followed_to_the_limit(run, answers):
