@@ -226,7 +226,7 @@ def test_the_command_line_is_a_client(service, flow, tmp_path):
     sent = service.cli("events", "send", str(events), "--json")
     assert (sent.returncode, json.loads(sent.stdout)["accepted"]) == (0, 14)
     service.until(lambda: service.get("/v1/findings", flow=flow)["items"], bool)
-    found = service.cli("reconcile", flow, "--json")
+    found = service.cli("reconcile", "--flow", flow, "--json")
     assert (found.returncode, json.loads(found.stdout)["verdicts"]["unacknowledged"]) == (1, 1)
     assert "m-2" in service.cli("findings", "--flow", flow).stdout
     shown = service.cli("messages", "show", flow, "m-2")
@@ -234,7 +234,7 @@ def test_the_command_line_is_a_client(service, flow, tmp_path):
     assert service.cli("messages", "show", flow, "nobody").returncode == 2
     service.send([ack(flow, "m-2", now_us())])
     service.until(lambda: service.get("/v1/findings", flow=flow, status="open")["items"], lambda items: not items)
-    assert service.cli("reconcile", flow).returncode == 0
+    assert service.cli("reconcile", "--flow", flow).returncode == 0
     gone = tracker("flows", "list", TRACKER_URL="http://127.0.0.1:1")
     assert (gone.returncode, "Traceback" in gone.stderr) == (3, False)
 
