@@ -20,7 +20,7 @@ setup: .venv/.complete ## .venv with the locked packages and the project
 	@$(PYTHON) scripts/setup
 
 run: setup ## the service with demo traffic on http://127.0.0.1:8000 (HOST=, PORT=)
-	@$(BIN)/tracker serve --demo --host $(HOST) --port $(PORT) --insecure
+	@$(BIN)/tracker demo --host $(HOST) --port $(PORT)
 
 servers: ## the real servers that tests use: installs them as root on Debian, else lists what is missing
 	@scripts/servers

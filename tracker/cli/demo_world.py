@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,6 +81,10 @@ class Broker(Protocol):
         """Where a replay sends them."""
         ...
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+        ...
+
 
 class InMemory:
     """The broker that ships with the collectors."""
@@ -108,6 +112,9 @@ class InMemory:
     def publisher(self) -> MemoryPublisher:
         """Back to the topic."""
         return MemoryPublisher(self._broker, TOPIC)
+
+    def close(self) -> None:
+        """It goes with the process."""
 
 
 class _InMemoryConsumer:
@@ -191,6 +198,7 @@ class World:
             thread.join(15)
         for emitter in self._emitters:
             emitter.close(2.0)
+        self._broker.close()
 
     def _emitter(self, name: str, reader: bool = False) -> Emitter:
         spool = self._folder / "spool" / name
@@ -221,8 +229,3 @@ class World:
 def ports(broker: Broker) -> tuple[Mapping[str, Source], Mapping[str, Publisher]]:
     """Sources and publishers by hop, for the replay engine."""
     return {LOG: broker.source()}, {LOG: broker.publisher()}
-
-
-def ids(items: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The message ids of findings as the API lists them."""
-    return {item["message_id"] for item in items}

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import tracker
-from tracker.cli import events, flows, look, replay, serve, token
+from tracker.cli import demo, events, flows, look, replay, serve, token
 from tracker.cli.errors import CommandError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Every message accounted for, by name, at every hop. TRACKER_URL says where the service is.",
 )
 app.command()(serve.serve)
+app.command()(demo.demo)
 app.command()(serve.migrate)
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")

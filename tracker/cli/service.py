@@ -12,7 +12,7 @@ from rich.console import Console
 
 import tracker
 from tracker.api.app import create_app
-from tracker.api.guard import loopback
+from tracker.api.loopback import loopback
 from tracker.api.service import Service
 from tracker.cli import hops, logs
 from tracker.cli.compose import Ports, composed
@@ -28,9 +28,15 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 def run(
-    settings: ServiceSettings, host: str, port: int, insecure: bool, ready: Callable[[Service, str], None] | None = None
+    settings: ServiceSettings,
+    host: str,
+    port: int,
+    insecure: bool,
+    ready: Callable[[Service, str], None] | None = None,
+    ends: hops.Ends | None = None,
 ) -> None:
-    """Serve until a signal. `ready` is called once requests are answered, with the service and its address.
+    """Serve until a signal. `ready` is called once requests are answered, with the service and its address. `ends` are
+    where replays read and send, instead of what TRACKER_HOPS names.
 
     Raises CommandError, TrackerError, ControlError before anything is answered.
     """
@@ -38,7 +44,8 @@ def run(
         raise CommandError(f"--insecure with --host {host} would let everybody in: use 127.0.0.1, or tokens")
     logs.configure(settings.log_format, settings.log_level)
     listener = _listener(host, port)
-    ends = hops.build(hops.read(settings.hops)) if settings.hops else hops.Ends()
+    if ends is None:
+        ends = hops.build(hops.read(settings.hops)) if settings.hops else hops.Ends()
     url = _url(listener)
     # The server hands a signal on when it is done; the default would end the process before the ledger is closed.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,7 +57,8 @@ def run(
     finally:
         ends.close()
         listener.close()
-    out.print("stopped; everything that was answered is stored")
+    if ready is None:
+        out.print("stopped; everything that was answered is stored")
 
 
 class _Server(uvicorn.Server):

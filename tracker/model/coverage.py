@@ -60,7 +60,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SourceCover:
-    """What is vouched for on one source: disjoint intervals in order; `closed` when it signed off (or its ttl ended)."""
+    """What is vouched for on one source: disjoint intervals in order; `closed`: it signed off, or its ttl ended."""
 
     source: str
     intervals: tuple[Interval, ...]

@@ -172,12 +172,15 @@ class Reconciler:
         self._keep(rows.of_plain(states, plain, now), now)
         result = PassResult(number, states.num_rows)
         rest = states.filter(pa.array(plain.codes == 0))
+
+        def incident_for(hop: str, stage: str, kind: str) -> str:
+            return incidents.belongs_to(spec.flow, hop, stage, kind, number, now)
+
         for start in range(0, rest.num_rows, BATCH):
             batch = rest.slice(start, BATCH)
             ids = batch["message_id"].to_pylist()
             observed = self._store.events_of(spec.flow, ids, bounds)
-            bench = Bench(now, known.spec_at, coverage, self._ranges(spec.flow, observed),
-                          lambda hop, stage, kind: incidents.belongs_to(spec.flow, hop, stage, kind, number, now))  # fmt: skip
+            bench = Bench(now, known.spec_at, coverage, self._ranges(spec.flow, observed), incident_for)
             judged = judge_batch(bench, batch.to_pylist(), observed, self._store.findings_of(spec.flow, ids, number))
             self._keep(rows.of_judged(batch, judged.rows), now)
             self._store.keep_findings(judged.findings, number)

@@ -1,4 +1,4 @@
-"""The columns that the store takes, as Arrow schemas. Times are int64 microseconds; the writer types them for the engine."""
+"""The columns that the store takes, as Arrow schemas. Times are int64 µs; the writer types them for the engine."""
 
 from __future__ import annotations
 

@@ -127,8 +127,14 @@ def _parse(url: str) -> tuple[dict[str, Any], str, str]:
     if parts.scheme in ("clickhouse", "clickhouses") and parts.hostname:
         secure = parts.scheme == "clickhouses"
         port = parts.port or (8443 if secure else 8123)
-        arguments = {"host": parts.hostname, "port": port, "secure": secure, "username": unquote(parts.username or "default"),
-                     "password": unquote(parts.password or ""), "autogenerate_session_id": False}  # fmt: skip
+        arguments = {
+            "host": parts.hostname,
+            "port": port,
+            "secure": secure,
+            "username": unquote(parts.username or "default"),
+            "password": unquote(parts.password or ""),
+            "autogenerate_session_id": False,
+        }
         return arguments, database, f"{parts.scheme}://{parts.hostname}:{port}/{database}"
     raise Invalid(f"store URL scheme {parts.scheme!r} is unknown; use chdb:///folder or clickhouse://user@host:8123/db")
 

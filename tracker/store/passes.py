@@ -112,7 +112,8 @@ class Passing:
         """The merged states of every message of one flow that this pass touches, by message id.
 
         `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for; `blind`: take
-        the blind ones, too. The columns are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood before.
+        the blind ones, too. The columns are those of the states table up to the verdict's, with `was`, `found` and
+        `timer_at` as they stood before.
         """
         base = {"flow": shape.spec.flow, "now": now, "pass": number, "due_after": bounds.due_after}
         base |= bounds.parameters | shape.parameters | {"size": shape.size}
