@@ -134,8 +134,8 @@ def test_alertmanager_knows_every_alert_that_it_names(amtool: str) -> None:
 
 
 def test_grafana_gets_both_data_sources_and_the_dashboards() -> None:
-    """Provisioned data sources are of the plugins that panels ask; their hosts are services; the provider looks where the
-    dashboards are mounted; the plugin is installed."""
+    """Data sources are of the plugins that panels ask, their hosts are services; the provider looks where they are
+    mounted; the plugin is installed."""
     sources = yaml.safe_load((DEPLOY / "grafana/datasources.yaml").read_text("utf-8"))["datasources"]
     assert {source["type"] for source in sources} == {CLICKHOUSE["type"], PROMETHEUS["type"]}
     clickhouse = next(s for s in sources if s["type"] == CLICKHOUSE["type"])
@@ -154,7 +154,7 @@ def test_grafana_gets_both_data_sources_and_the_dashboards() -> None:
 def test_grafana_may_only_read() -> None:
     """ClickHouse's user for Grafana is the one that the data source names, and is granted SELECT on one database."""
     users = ElementTree.parse(DEPLOY / "clickhouse/grafana.xml").getroot()
-    [user] = list(users.find("users"))
+    [user] = users.findall("users/*")
     source = yaml.safe_load((DEPLOY / "grafana/datasources.yaml").read_text("utf-8"))["datasources"][1]
     assert user.tag == source["jsonData"]["username"]
     assert [query.text for query in user.iter("query")] == ["GRANT SELECT ON tracker.*"]

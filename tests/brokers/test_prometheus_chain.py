@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from alerts.generate import FILE, alerts
+from dashboards import overview
+from tests.e2e.service import Service, now_us
+from tests.servers.prometheus import Prometheus
+from tests.unit.faces import grafana
+
+pytestmark = pytest.mark.brokers
+
+SPEC = """flow: orders
+owner: team-payments
+checkpoints:
+  - {hop: checkout, stage: produce}
+  - {hop: kafka-eu, stage: persist, after: checkout, within: 1s}
+  - {hop: billing,  stage: ack,     after: kafka-eu, within: 1s}
+objectives:
+  delivery: {target: 99%, window: 1d}
+"""
+QUERIES = grafana.queries(overview.dashboard(), "expr")
+EMPTY_WHEN_WELL = {"Blind spots by cause", "Not stored", "Replays that have not ended"}
+"""Panels in which nothing is drawn while nothing of the kind happened."""
+
+
+@dataclass
+class Chain:
+    """A tracker in which something is wrong, and a Prometheus that scrapes it and has our rules."""
+
+    tracker: Service
+    prometheus: Prometheus
+
+    def alert(self, name: str) -> dict[str, Any] | None:
+        """The alert as Prometheus has it: pending or firing; None while it is quiet."""
+        found = httpx.get(f"{self.prometheus.url}/api/v1/alerts").json()["data"]["alerts"]
+        return next((one for one in found if one["labels"]["alertname"] == name), None)
+
+
+@pytest.fixture
+def chain(tmp_path_factory: pytest.TempPathFactory, prometheus_server: Callable[[str], Prometheus]) -> Iterator[Chain]:
+    """Two messages: m-1 passes, m-2 stops before billing. Its collector reports, so absence is known."""
+    tracker = Service(tmp_path_factory.mktemp("tracker"), "--insecure").start()
+    tracker.http.put("/v1/flows/orders", content=SPEC).raise_for_status()
+    _report(tracker, 1)
+    tracker.send(_way("m-1", "checkout", "kafka-eu", "billing") + _way("m-2", "checkout", "kafka-eu"))
+    address = urlsplit(tracker.url).netloc
+    config = f"""
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [{FILE}]
+scrape_configs: [{{job_name: tracker, static_configs: [{{targets: ["{address}"]}}]}}]
+"""
+    yield Chain(tracker, prometheus_server(config))
+    tracker.close()
+
+
+def _way(name: str, *hops: str) -> list[dict[str, Any]]:
+    stages = {"checkout": "produce", "kafka-eu": "persist", "billing": "ack"}
+    return [
+        {"flow": "orders", "message_id": name, "hop": hop, "stage": stages[hop], "observed_at": now_us()}
+        for hop in hops
+    ]
+
+
+def _report(tracker: Service, sequence: int) -> None:
+    places = (("checkout", "produce"), ("kafka-eu", "persist"), ("billing", "ack"))
+    sources = [{"flow": "orders", "hop": hop, "stage": stage, "source": "s"} for hop, stage in places]
+    report = {"collector": "c", "epoch": 1, "sequence": sequence, "sources": sources}
+    tracker.http.post("/v1/coverage", content=json.dumps(report)).raise_for_status()
+
+
+def test_a_real_prometheus_sees_it_all(chain: Chain) -> None:
+    """Prometheus scrapes the tracker, evaluates every rule without error, and the incident's alert is on its way with
+    flow, hop, severity and a runbook that the tracker serves; once m-2 is processed the alert goes. Meanwhile every
+    PromQL query of the dashboard runs there and gives data."""
+    sequence = iter(range(2, 10_000))
+
+    def seen() -> dict[str, Any] | None:
+        _report(chain.tracker, next(sequence))
+        return chain.alert("MessagesUnacknowledged")
+
+    alert = chain.tracker.until(seen, bool)
+    assert (alert["labels"]["flow"], alert["labels"]["hop"]) == ("orders", "billing")
+    assert alert["labels"]["severity"] == "page"
+    assert alert["annotations"]["summary"] == "1 of orders not acknowledged by billing"
+    page = chain.tracker.http.get(urlsplit(alert["annotations"]["runbook_url"]).path)
+    assert page.status_code == 200
+    assert "past its deadline, and not processed" in page.text
+    _rules_are_well(chain.prometheus)
+    _panels_have_data(chain.prometheus)
+    chain.tracker.send(_way("m-2", "billing"))
+    chain.tracker.until(seen, lambda found: found is None)
+
+
+def _rules_are_well(prometheus: Prometheus) -> None:
+    groups = httpx.get(f"{prometheus.url}/api/v1/rules").json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert {rule["name"] for rule in rules} == {alert.name for alert in alerts()}
+    assert [(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")] == []
+    quiet = {"MessagesUnacknowledged", "QuarantineGrowing", "DeliveryObjectiveMissed", "BlindSpot"}
+    loud = {rule["name"] for rule in rules if rule["state"] == "firing"}
+    assert loud <= quiet, "an alert about the tracker itself fires though it is well"
+
+
+def _panels_have_data(prometheus: Prometheus) -> None:
+    for title, query in QUERIES:
+        found = prometheus.query(grafana.promql(query))
+        assert found or title in EMPTY_WHEN_WELL, f"{title}: {query}"
