@@ -9,9 +9,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -27,6 +29,8 @@ FOLLOW_UP = 45 * SECOND
 RESOLVED = {"recovered", "parked", "refused"}
 IDS = [f"m-{n}" for n in range(5)]
 
+FAILS = ["refuses", "lies", "unreadable"]
+"""What a broker may do: confirm nothing and take nothing, confirm nothing and take all, give no copies."""
 KILLS = st.sampled_from(["before", "after"]) | st.integers(0, 20)
 """At the broker's door, behind it, or at the n-th moment of a round."""
 
@@ -50,6 +54,7 @@ class Replaying(RuleBasedStateMachine):
         self.scene.port.after = self._sent
         self.starts = 0
         self.dies: str | int | None = None
+        self.wrong: list[str] = []
         self.workers = [self._started(), self._started()]
 
     def _started(self) -> Worker:
@@ -61,13 +66,17 @@ class Replaying(RuleBasedStateMachine):
         was covered for the whole follow-up of it: then it is known, and known not to have helped."""
         for copy in copies:
             one = copy.locator.message_id
-            assert self.scene.found[one].status == "open"
+            if self.scene.found[one].status != "open":
+                self.wrong.append(f"{one} is not missing")
             observed = {(event.replay_id, event.attempt) for event in self.scene.events[one]}
             for record in self.scene.records():
                 said = carried(record.headers)
-                if said.message_id == one and said.replay_id:
-                    assert (said.replay_id, said.attempt) in observed
-                    assert self.scene.covered >= record.appended_at + FOLLOW_UP
+                if said.message_id != one or not said.replay_id:
+                    continue
+                if (said.replay_id, said.attempt) not in observed:
+                    self.wrong.append(f"{one} was sent before, which nobody knows yet")
+                if self.scene.covered < record.appended_at + FOLLOW_UP:
+                    self.wrong.append(f"{one} was sent before, and may still help")
         self._die("before")
 
     def _sent(self, copies) -> None:
@@ -92,7 +101,7 @@ class Replaying(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 1),
         kill=st.none() | KILLS,
-        fails=st.sampled_from(["", "", "", "refuses", "lies", "unreadable"]),
+        fails=st.just("") | st.sampled_from(FAILS),
     )
     def work(self, which: int, kill: str | int | None, fails: str) -> None:
         """A round of one tracker, which may be killed at any moment of it and is then started anew."""
@@ -111,14 +120,16 @@ class Replaying(RuleBasedStateMachine):
 
     @rule(
         which=st.integers(0, 1),
-        kill=KILLS,
-        seconds=st.sampled_from([12, 51, 60, 120]),
+        trouble=KILLS | st.sampled_from(FAILS),
+        seconds=st.sampled_from([1, 12, 51, 60, 120]),
         observes=st.booleans(),
         rounds=st.integers(1, 4),
     )
-    def be_killed_and_come_back(self, which: int, kill: str | int, seconds: float, observes: bool, rounds: int) -> None:
-        """A kill, some time, perhaps a look of the collector, and the next tracker's first rounds."""
-        self.work(which, kill, "")
+    def have_trouble_and_go_on(
+        self, which: int, trouble: str | int, seconds: float, observes: bool, rounds: int
+    ) -> None:
+        """A kill or a failing broker, some time, perhaps a look of the collector, and some rounds more."""
+        self.work(which, None if trouble in FAILS else trouble, str(trouble) if trouble in FAILS else "")
         self.scene.wait(seconds)
         if observes:
             self.scene.observe()
@@ -142,27 +153,31 @@ class Replaying(RuleBasedStateMachine):
         if one in self.scene.found:
             self.scene.consume(one)
 
-    @rule(ids=st.sets(st.sampled_from(IDS), min_size=1))
-    def ask(self, ids: set[str]) -> None:
-        """Somebody asks for some again, whatever is under way."""
+    @rule(ids=st.sets(st.sampled_from(IDS), min_size=1), races=st.booleans())
+    def ask(self, ids: set[str], races: bool) -> None:
+        """Somebody asks for some again, whatever is under way; perhaps at the very moment in which somebody else does,
+        so that neither plan sees the other replay."""
         known = tuple(sorted(ids & set(self.scene.found)))
-        try:
+        with pytest.MonkeyPatch.context() as patch, suppress(Conflict):
+            if races:
+                patch.setattr("tracker.replay.service.ask.pasts", lambda *_: {})
             if known:
                 self.scene.replays.create(Selection(flow="orders", message_ids=known), ANN)
-        except Conflict:
-            pass
 
     @rule(what=st.sampled_from(["pause", "resume", "cancel"]), number=st.integers(0, 3))
     def decide(self, what: str, number: int) -> None:
         """Somebody pauses, resumes or cancels one."""
         replays = self.scene.replays.list().items
-        try:
+        with suppress(Conflict):
             if number < len(replays) and (what != "cancel" or number == 0):
                 getattr(self.scene.replays, what)(replays[number].id, BOB)
-        except Conflict:
-            pass
 
     # --- what must hold -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_sent_in_vain(self) -> None:
+        """See `_about_to_send`; whatever a publisher raises is caught, so it is noted there and told here."""
+        assert not self.wrong
 
     @invariant()
     def no_attempt_arrives_twice(self) -> None:
@@ -209,6 +224,7 @@ class Replaying(RuleBasedStateMachine):
                 for one, state in states.items():
                     assert state != "recovered" or self.scene.found[one].status == "recovered"
             self.no_attempt_arrives_twice()
+            self.nothing_is_sent_in_vain()
         finally:
             self.scene.close()
             shutil.rmtree(self.folder)
@@ -220,7 +236,7 @@ class Replaying(RuleBasedStateMachine):
                 self.scene.replays.resume(replay.id, BOB)
             self.scene.observe()
             worker.step()
-            self.scene.wait(10)
+            self.scene.wait(20)
             counts = [self.scene.replays.get(replay.id).messages for replay in self.scene.replays.list().items]
             busy = any(count[state] for count in counts for state in ("claimed", "in_doubt", "sent"))
             if not busy and not self.scene.replays.list(status=["approved", "running", "planned"]).items:
@@ -228,8 +244,8 @@ class Replaying(RuleBasedStateMachine):
 
 
 Replaying.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
+    max_examples=15,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

@@ -94,6 +94,13 @@ class Sender:
         room, wait = self._room(terms.targets, rates)
         return 0.0 if room == self._limits.batch else max(PACE_S, wait)
 
+    def rest(self) -> None:
+        """Another tracker may send to our targets from now on; also we, again."""
+        for target, held in self._leases.items():
+            if held is not None:
+                self._control.leases.release(held)
+                self._leases[target] = None
+
     # --- may we ---------------------------------------------------------------------------------------------------
 
     def _room(self, targets: Iterable[str], rates: Mapping[str, float]) -> tuple[int, float]:

@@ -6,6 +6,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -67,6 +68,8 @@ class Worker:
                 log.exception("replay_round_failed")
                 wait = TROUBLE_WAIT_S
             stop.wait(max(LEAST_WAIT_S, wait))
+        with suppress(ControlError):  # they run out by themselves
+            self.sender.rest()
 
     def step(self) -> float:
         """One round: a batch of every running replay and, when it is time, a look at what was sent. Gives the seconds
