@@ -26,7 +26,7 @@ class Bounds(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, kw_only=True):
     """What one report holds. `reached`: all that happened until then (epoch µs) is in it or before it, except the
     `declared` lines and earlier ones that were refused until `blind_until`. `settles` of the declared lines are known
-    by the spool's counter only."""
+    by the spool's counter only. Sources `let_go` in its span must not be listed in it, whatever became of them."""
 
     end: int
     reached: int | None
@@ -36,6 +36,7 @@ class Batch(msgspec.Struct, kw_only=True):
     declared: int = 0
     settles: int = 0
     signed_off: list[SourceRef] = msgspec.field(default_factory=list)
+    let_go: list[SourceRef] = msgspec.field(default_factory=list)
     following: Record | None = None
 
 
@@ -69,6 +70,8 @@ def _take(record: Record, batch: Batch) -> None:
         _declare(batch, record.at, record.lines)
     elif record.kind is Kind.signed_off:
         batch.signed_off += msgspec.json.decode(record.payload, type=list[SourceRef])
+    elif record.kind is Kind.let_go:
+        batch.let_go += msgspec.json.decode(record.payload, type=list[SourceRef])
     else:
         batch.reached = record.at
 

@@ -107,15 +107,21 @@ class Emitter:
         """Announce sources. A client: from now on everything that happens there is emitted; adds to those it has.
 
         A reader gives its `lag` each time: exactly these sources, and all that happened until `at` - lag was emitted.
-        `at` is when the lag was taken, by `clock`; default now.
+        `at` is when the lag was taken, by `clock`; default now. A source left out once is not vouched for from its
+        last report on until it is given again: what happened between is a blind spot.
+
+        Raises `ConfigInvalid` for sources that no tracker would take.
         """
         if not self._reader:
             self._sources.add(sources)
             return
         lag = lag or Lag()
-        self._sources.replace(sources)
+        reached = (self.clock() if at is None else at) - lag.ms * 1000
+        gone = self._sources.replace(sources, reached)
+        if gone and self._spool.append(Kind.let_go, msgspec.json.encode(gone)) != REFUSED:
+            self._sources.told()
         self._sender.behind = lag.backlog
-        self._spool.append(Kind.mark, b"", at=(self.clock() if at is None else at) - lag.ms * 1000)
+        self._spool.append(Kind.mark, b"", at=reached)
 
     def sign_off(self, sources: Sequence[SourceRef]) -> None:
         """Nothing can happen on these any more (the process ends, the queue is deleted). Told to the tracker after

@@ -36,6 +36,8 @@ class Kind(IntEnum):
     """A reader had seen everything that happened until `at`."""
     signed_off = 4
     """Sources that end here: a JSON list of `SourceRef`."""
+    let_go = 5
+    """Sources that a reader stops vouching for here, though they go on: a JSON list of `SourceRef`."""
 
 
 _KINDS = frozenset(Kind)

@@ -173,22 +173,25 @@ class Sender:
         ending = self._sources.still_ending(batch.signed_off) + self._orphaned(batch)
         listed = self._sources.listed()
         due = time.monotonic() >= self._reported_at + self._pace.heartbeat
-        if not (batch.events or batch.declared or ending or (due and (listed or batch.settles))):
+        news = batch.events or batch.declared or ending or batch.let_go
+        if not (news or (due and listed)):
             return None
+        silent = {*ending, *batch.let_go}
         report = Report(
             collector=self._standing.collector,
             epoch=self._standing.epoch,
             sequence=self._standing.sequence + 1,
             events=batch.events,
             dropped=batch.declared,
-            sources=[source for source in listed if source not in ending],
+            sources=[source for source in listed if source not in silent],
             signed_off=ending,
         )
         pending = Pending(
             report=report, start=self._standing.acknowledged, end=batch.end,
-            reached=batch.reached, blind_until=batch.blind_until, settles=batch.settles,
+            reached=batch.reached, blind_until=batch.blind_until, settles=batch.settles, let_go=batch.let_go,
         )  # fmt: skip
         self._keep(pending, listed)
+        self._spool.settle(batch.settles)
         return pending
 
     def _orphaned(self, batch: Batch) -> list[SourceRef]:
@@ -215,7 +218,7 @@ class Sender:
             pending.report,
             lag_ms=lag,
             backlog=max(0, self._spool.backlog - pending.report.events) + self.behind,
-            sources=[] if blind else pending.report.sources,
+            sources=[] if blind else self._sources.begun(pending.report.sources, dated),
             signed_off=[] if blind else pending.report.signed_off,  # a source that ends in the dark just vanishes
         )
         self.counts.sent += report.events
@@ -226,10 +229,10 @@ class Sender:
     def _settle(self, pending: Pending, answer: Answer) -> None:
         report, standing = pending.report, self._standing
         self._sources.forget(report.signed_off)
+        self._sources.let_go(pending.let_go, self._clock())
         standing.sequence, standing.acknowledged = report.sequence, pending.end
         standing.reached, standing.blind_until = pending.reached, pending.blind_until
         self._keep(None, self._sources.listed())
-        self._spool.settle(pending.settles)
         self._spool.release(pending.end, report.events)
         self._reported_at = time.monotonic()
         self._count(report, answer)
@@ -257,6 +260,7 @@ class Sender:
             self._bounds = Bounds(max(1, pending.report.events // 2), max(SMALLEST, len(lines) // 2))
             self._log.warning("batch too large for the tracker: halved", bytes=len(lines), reason=answer.reason)
             self._keep(None, self._standing.sources)
+            self._spool.settle(-pending.settles)
             return
         self._log.error("lines too large for the tracker: given up, see rejected.ndjson", reason=answer.reason)
         Rejects(self._spool.folder / "rejected.ndjson").keep_lines(lines)

@@ -6,7 +6,27 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
+from collectors.errors import ConfigInvalid
 from tracker.model.coverage import SourceRef
+from tracker.model.event import Stage
+from tracker.model.spec import NAME
+
+MOST = 10_000
+"""How many sources a report may list."""
+
+
+def checked(sources: Iterable[SourceRef], count: int) -> None:
+    """Raise `ConfigInvalid` for what no tracker takes, here where it can be said, not in the background."""
+    if count > MOST:
+        raise ConfigInvalid(f"{count} sources are more than the {MOST} of one collector: share them out to several")
+    for source in sources:
+        wrong = [name for name in (source.flow, source.hop) if not NAME.fullmatch(name)]
+        if wrong:
+            raise ConfigInvalid(f"source {source}: {wrong[0]!r} is no name; use letters, digits, '.', '_' and '-'")
+        if source.stage not in Stage.__members__:
+            raise ConfigInvalid(f"source {source}: there is no stage {source.stage!r}")
+        if not 0 < len(source.source.encode()) <= 512:
+            raise ConfigInvalid(f"source {source}: its name must have 1 to 512 bytes")
 
 
 class Sources:
@@ -21,22 +41,37 @@ class Sources:
         self._announced: Counter[SourceRef] = Counter()
         self._ending: set[SourceRef] = set()
         self._inherited = set(inherited)
+        self._untold: set[SourceRef] = set()
+        self._begin: dict[SourceRef, int] = {}
 
     def add(self, sources: Iterable[SourceRef]) -> None:
         """Announce sources, on top of what there is."""
+        checked(sources := list(sources), len(sources))
         with self._mutex:
             for source in sources:
                 self._announced[source] += 1
                 self._ending.discard(source)
                 self._inherited.discard(source)
 
-    def replace(self, sources: Iterable[SourceRef]) -> None:
-        """Announce exactly these. Those left out are let go, not signed off: somebody else may watch them now, or
-        nobody, and then they are a blind spot."""
+    def replace(self, sources: Iterable[SourceRef], reached: int) -> list[SourceRef]:
+        """Announce exactly these, the new ones as vouched for from `reached` on. The answer lists those left out since
+        the last `told`: they are let go, not signed off, for somebody else may watch them now, or nobody, and then
+        they are a blind spot."""
+        announced = Counter(dict.fromkeys(sources, 1))
         with self._mutex:
-            self._announced = Counter(dict.fromkeys(sources, 1))
-            self._ending -= self._announced.keys()
-            self._inherited = set()
+            fresh = announced.keys() - self._announced.keys() - self._inherited
+            checked(fresh, len(announced))
+            gone = (self._announced.keys() | self._inherited) - announced.keys()
+            self._announced, self._inherited = announced, set()
+            self._ending -= announced.keys()
+            self._untold = (self._untold | gone) - announced.keys() - self._ending
+            self._begin.update(dict.fromkeys(fresh, reached))
+            return sorted(self._untold)
+
+    def told(self) -> None:
+        """What `replace` answered has its place in the log."""
+        with self._mutex:
+            self._untold = set()
 
     def end(self, sources: Iterable[SourceRef]) -> list[SourceRef]:
         """Sign off; the answer lists those that nobody in this process announces any more. They stay listed until
@@ -72,7 +107,18 @@ class Sources:
         with self._mutex:
             return sorted(self._inherited)
 
+    def let_go(self, sources: Iterable[SourceRef], now: int) -> None:
+        """A stored report left these out: those announced again since begin anew, not before `now`."""
+        with self._mutex:
+            self._inherited.difference_update(sources)
+            self._begin.update(dict.fromkeys(sources, now))
+
     def listed(self) -> list[SourceRef]:
-        """What a report made now has to list."""
+        """What is announced, signed off and not reported as such, or inherited."""
         with self._mutex:
             return sorted(self._announced.keys() | self._ending | self._inherited)
+
+    def begun(self, sources: Iterable[SourceRef], dated: int) -> list[SourceRef]:
+        """Of these, the ones that a report dated `dated` may list: it must not reach back before their beginning."""
+        with self._mutex:
+            return [source for source in sources if self._begin.get(source, 0) <= dated]

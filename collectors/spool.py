@@ -45,7 +45,8 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(folder)
         self._counters = _counter_page(folder / "counters")
-        self._unsettled = 0  # refused lines that neither the log nor a stored report has declared yet
+        self._claimed = 0  # refused lines that a report is about to declare
+        self._unsettled = 0  # refused lines that neither the log nor a report declares yet
         self._count()
         self._segments = [Segment.open(path) for path in sorted(folder.glob("*.seg"))]
         self._end = self._segments[-1].end if self._segments else 0
@@ -142,14 +143,21 @@ class Spool:
 
     def drained(self, position: int) -> tuple[int, int] | None:
         """(now, lines refused and not declared) when nothing lies behind `position`, else None; in one step, so that
-        whatever was appended before `now` lies before `position`."""
+        whatever was appended before `now` lies before `position`. The caller declares these lines and then calls
+        `settle`; should it die between the two, the next process declares them again."""
         with self._mutex:
-            return (self._clock(), self._unsettled) if position >= self._end else None
+            if position < self._end:
+                return None
+            refused = self._unsettled
+            self._claimed += refused
+            self._count()
+            return self._clock(), refused
 
     def settle(self, lines: int) -> None:
-        """A report that is safely on disk declares `lines` refused lines."""
+        """A report that is safely on disk declares `lines` refused lines (less than 0: it was taken back)."""
         with self._mutex:
-            self._count(settled=min(lines, self._unsettled))
+            self._claimed -= max(0, lines)
+            self._count(settled=lines)
 
     def lacks(self, acknowledged: int) -> bool:
         """True when records behind `acknowledged` that had been appended are not there any more: a disk fault, power
@@ -193,7 +201,7 @@ class Spool:
     def _count(self, refused: int = 0, settled: int = 0) -> None:
         total, done = _COUNTERS.unpack_from(self._counters)
         _COUNTERS.pack_into(self._counters, 0, total + refused, done + settled)
-        self._unsettled = total + refused - done - settled
+        self._unsettled = total + refused - done - settled - self._claimed
 
 
 def _locked(folder: Path) -> int:

@@ -27,6 +27,7 @@ class Pending(msgspec.Struct, kw_only=True):
     reached: int | None
     blind_until: int = 0
     settles: int = 0
+    let_go: list[SourceRef] = msgspec.field(default_factory=list)
 
 
 class Standing(msgspec.Struct, kw_only=True):

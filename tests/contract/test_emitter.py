@@ -17,7 +17,7 @@ import pytest
 from collectors.base import Lag
 from collectors.batch import Bounds
 from collectors.emitter import CHUNK, Emitter
-from collectors.errors import Forked, SpoolHeld
+from collectors.errors import ConfigInvalid, Forked, SpoolHeld
 from collectors.sender import Pace
 from collectors.spool import REFUSED
 from tests.contract.http_tracker import HttpTracker
@@ -323,27 +323,67 @@ def test_a_source_announced_twice_ends_with_the_second(tracker, emitter):
     assert tracker.until(lambda: any(request.report["signed_off"] for request in tracker.stored))
 
 
+def listed(tracker):
+    """The sources of the last report."""
+    return [source["source"] for source in tracker.stored[-1].report["sources"]] if tracker.stored else None
+
+
+def vouch_until(tracker, found, sources, lag, expected):
+    """As a runner does, again and again, until the last report lists just these."""
+    for _ in range(200):
+        found.vouch(sources, lag)
+        if tracker.until(lambda: listed(tracker) == expected, timeout=0.05):
+            return
+    raise AssertionError(f"{listed(tracker)} is not {expected}")
+
+
 def test_a_reader_vouches_only_as_far_as_it_says(tracker, emitter):
     """A reader's coverage stands still without a word of it, and its lag is the reader's lag."""
     found = emitter(reader=True)
-    found.vouch([SOURCE], Lag(ms=60_000, backlog=7))
-    assert tracker.until(lambda: len(tracker.requests) >= 3)
-    reports = [request.report for request in tracker.requests]
+    vouch_until(tracker, found, [SOURCE], Lag(ms=60_000, backlog=7), ["pod-7"])
+    count = len(tracker.requests)
+    assert tracker.until(lambda: len(tracker.requests) >= count + 3)
+    reports = [request.report for request in tracker.requests[count - 1 :]]
     assert all(report["lag_ms"] >= 60_000 for report in reports)
     assert reports[-1]["lag_ms"] > reports[0]["lag_ms"]
     assert {report["backlog"] for report in reports} == {7}
+
+
+def test_a_new_source_of_a_reader_is_not_vouched_for_before_its_time(tracker, emitter):
+    """The first report that lists a source does not reach back before the moment from which it was vouched for."""
+    found = emitter(reader=True)
+    began = time.time_ns() // 1000
+    vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
+    first = next(request for request in tracker.stored if request.report["sources"])
+    assert first.reached >= began
 
 
 def test_a_reader_lets_go_and_does_not_sign_off(tracker, emitter):
     """A partition goes on without its reader: closing ends no source, and one left out is just not listed."""
     other = SourceRef("orders", "log", "persist", "t/1")
     found = emitter(reader=True)
-    found.vouch([SOURCE, other], Lag())
-    assert tracker.until(lambda: tracker.stored and len(tracker.stored[-1].report["sources"]) == 2)
-    found.vouch([SOURCE], Lag())
-    assert tracker.until(lambda: len(tracker.stored[-1].report["sources"]) == 1)
+    vouch_until(tracker, found, [SOURCE, other], Lag(), ["pod-7", "t/1"])
+    vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
     found.close()
     assert not any(request.report["signed_off"] for request in tracker.stored)
+
+
+def test_a_source_left_out_for_a_moment_has_a_hole(tracker, emitter):
+    """However short it was: a report without it comes in between, so the span is not vouched for."""
+    found = emitter(reader=True)
+    vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
+    found.vouch([], Lag())
+    vouch_until(tracker, found, [SOURCE], Lag(), [])
+    vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
+
+
+@pytest.mark.parametrize("changed", [{"hop": "a b"}, {"flow": ""}, {"stage": "sent"}, {"source": ""}])
+def test_a_source_that_no_tracker_takes_is_refused_at_once(emitter, changed):
+    """The error names it; nothing of it gets into a report, which would be refused for ever."""
+    found = emitter()
+    wrong = msgspec.structs.replace(SOURCE, **changed)
+    with pytest.raises(ConfigInvalid, match="source SourceRef"):
+        found.vouch([wrong])
 
 
 def test_a_long_report_goes_alone_behind_its_lines(tracker, emitter):

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -189,6 +190,8 @@ class ReaderMachine(EmitterMachine):
     def __init__(self) -> None:
         self.read = 0
         self.committed: list[tuple[int, int]] = []
+        self.unseen: set[bytes] = set()
+        self.resumed = 0
         super().__init__()
 
     def start(self) -> None:
@@ -207,6 +210,9 @@ class ReaderMachine(EmitterMachine):
     def read_some(self, count, lose):
         """Some are read and emitted; a runner waits when the spool is full, somebody careless refuses."""
         for _, line in self.happened[self.read : self.read + count]:
+            if line in self.unseen:
+                self.read += 1
+                continue
             put = self.spool.append if lose else self.spool.offer
             position = put(Kind.lines, line + b"\n", 1)
             if position == REFUSED and not lose:
@@ -219,14 +225,32 @@ class ReaderMachine(EmitterMachine):
     @rule()
     def vouch(self):
         """The runner says how far reading came."""
+        while self.read < len(self.happened) and self.happened[self.read][1] in self.unseen:
+            self.read += 1
         unread = self.happened[self.read :]
-        reached = unread[0][0] - 1 if unread else self.now
-        self.sources.replace([SOURCE])
+        reached = max(self.resumed, unread[0][0] - 1) if unread else self.now
+        self.replace([SOURCE], reached)
         self.spool.append(Kind.mark, b"", at=reached)
+
+    @rule(count=st.integers(1, 3), gap=st.integers(1, 30))
+    def blackout(self, count, gap):
+        """For a while the collector sees nothing of what happens, says so, and will never see it."""
+        self.replace([], self.now)
+        for _ in range(count):
+            self.now += gap * MS
+            self.unseen.add(self.happen(20))
+        self.now += MS
+        self.resumed = self.now
+
+    def replace(self, sources: list[SourceRef], reached: int) -> None:
+        """As the emitter does."""
+        gone = self.sources.replace(sources, reached)
+        if gone and self.spool.append(Kind.let_go, msgspec.json.encode(gone)) != REFUSED:
+            self.sources.told()
 
     def emitted(self) -> list[tuple[int, bytes]]:
         """What was read."""
-        return self.happened[: self.read]
+        return [(at, line) for at, line in self.happened[: self.read] if line not in self.unseen]
 
 
 TestClient = EmitterMachine.TestCase
