@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,10 +20,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from collectors.carried import carried
+from collectors.memory import (
+    Config,
+    MemoryBroker,
+    MemoryCollector,
+    MemoryPublisher,
+    MemorySource,
+    Slot,
+    Tailed,
+)
 from tests.unit.replay.scene import ANN, BOB, SECOND, Killed, Scene
+from tests.world.installation import Installation
 from tracker.control import Control
 from tracker.control.errors import Conflict
-from tracker.replay import Selection, Worker
+from tracker.model.carry import MESSAGE_ID
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Stage
+from tracker.replay import Replays, Selection, Worker
 
 FOLLOW_UP = 45 * SECOND
 """The flow's longest deadline (15 s) and 30 s of patience."""
@@ -250,3 +264,111 @@ Replaying.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 TestReplaying = Replaying.TestCase
+
+
+# --- the same way once, with the real store and the real reconciler ---------------------------------------------------
+
+REAL = """
+flow: replayed
+checkpoints:
+  - {hop: shop, stage: produce}
+  - {hop: kafka, stage: persist, after: shop, within: 5s}
+  - {hop: billing, stage: ack, after: kafka, within: 10s, at_most: 1}
+replay: {sources: [log: kafka], mode: approve, rate: 1000/s, max_attempts: 3}
+"""
+SOURCES = [
+    SourceRef("replayed", hop, stage, "s")
+    for hop, stage in (("shop", "produce"), ("kafka", "persist"), ("billing", "ack"))
+]
+
+
+class Real:
+    """A broker in memory whose log, producers and consumers are observed by an installation."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.at = installation
+        installation.put(REAL)
+        self.broker = MemoryBroker(clock=lambda: installation.now)
+        tailed = Config(topics=[Tailed("t", "replayed", "kafka")])
+        self.collector = MemoryCollector("tail", tailed, self.broker, lambda: installation.now)
+        self.source, self.publisher = MemorySource(self.broker), MemoryPublisher(self.broker)
+        self.replays = Replays(
+            installation.store, installation.control, {"kafka": self.source}, {"kafka": self.publisher},
+            lambda: installation.now,
+        )  # fmt: skip
+
+    def worker(self, owner: str) -> Worker:
+        """A tracker's worker on the installation's clock."""
+        return self.replays.worker(lambda: self.at.now / SECOND, owner)
+
+    def pass_time(self, seconds: float) -> None:
+        """Time passes, collectors catch up and vouch, the reconciler makes a pass."""
+        self.at.now += round(seconds * SECOND)
+        raws = self.collector.read(1000, 0)
+        self.at.observe(event for raw in raws for event in self.collector.decode(raw) if isinstance(event, Event))
+        self.at.vouch(SOURCES)
+        self.at.run_pass()
+
+    def event(self, one: str, hop: str, stage: Stage, **more: Any) -> Event:
+        """An observation of now."""
+        return Event(flow="replayed", message_id=one, hop=hop, stage=stage, observed_at=self.at.now, **more)
+
+    def produce(self, *ids: str) -> None:
+        """Messages go out and reach the log."""
+        self.at.observe(self.event(one, "shop", Stage.produce, origin_at=self.at.now) for one in ids)
+        for one in ids:
+            self.broker.append("t", one.encode(), None, {MESSAGE_ID: one.encode()})
+
+    def consume(self, *ids: str, replay_id: str = "") -> None:
+        """Billing acknowledges."""
+        acks = [self.event(one, "billing", Stage.ack, delivery=f"{one}{replay_id}", replay_id=replay_id) for one in ids]
+        self.at.observe(acks)
+
+
+def test_found_replayed_and_recovered(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Billing skips two of four. They are found, planned with copies checked, approved by somebody else, sent by a
+    tracker that is killed behind the broker's door, settled by the ledger, processed, and recovered: by replay."""
+    real = Real(installation)
+    real.pass_time(0)
+    real.produce("a", "b", "c", "d")
+    real.pass_time(1)
+    real.consume("a", "b")
+    real.pass_time(30)
+    plan = real.replays.plan(Selection(flow="replayed", hop="billing"))
+    assert [item.message_id for item in plan.items] == ["c", "d"]
+    assert plan.checked is not None
+    assert plan.checked.sizes == (1, 1)
+
+    replay_id = real.replays.create(Selection(flow="replayed"), ANN, "skipped").replay.id
+    real.replays.approve(replay_id, BOB)
+    first = real.worker("first")
+    first.step()
+    send = real.publisher.publish
+
+    def dies(copies):
+        send(copies)
+        raise Killed
+
+    monkeypatch.setattr(real.publisher, "publish", dies)
+    installation.now += SECOND
+    with pytest.raises(Killed):
+        first.step()
+    monkeypatch.setattr(real.publisher, "publish", send)
+    assert real.replays.get(replay_id).messages["claimed"] == 1
+
+    real.pass_time(1)
+    second = real.worker("second")
+    second.step()
+    assert real.replays.get(replay_id).messages["sent"] == 2
+    real.consume("c", "d", replay_id=replay_id)
+    real.pass_time(1)
+    second.step()
+
+    shown = real.replays.get(replay_id)
+    assert (shown.replay.status, shown.messages["recovered"]) == ("done", 2)
+    assert len(real.broker.fetch(Slot("t", 0), 0, 100)) == 6
+    found = installation.store.findings("replayed")
+    assert [(one.message_id, one.status, one.by) for one in sorted(found, key=lambda f: f.message_id)] == [
+        ("c", "recovered", "replay"),
+        ("d", "recovered", "replay"),
+    ]
