@@ -56,11 +56,12 @@ class ObservedProducer:
         headers: Any = None,
     ) -> None:
         """As the producer, with message id and origin time set where absent. Records `produce` when the delivery
-        report says that the brokers have it (in a transaction: when that was committed), then calls `on_delivery`."""
+        report says that the brokers have it (in a transaction: when that was committed), then calls `on_delivery`.
+        Its time is that of this call: the report may come long after somebody else has consumed the message."""
         settled = on_delivery or callback
         if self._topics is None or topic in self._topics:
             headers = _stamped(headers, self._observer.identity_header)
-            settled = partial(self._settled, headers, settled)
+            settled = partial(self._settled, headers, now_micros(), settled)
         self._producer.produce(
             topic, value=value, key=key, partition=partition, on_delivery=settled, timestamp=timestamp, headers=headers
         )
@@ -106,11 +107,13 @@ class ObservedProducer:
         self._producer.abort_transaction(timeout)
         self._transaction = None
 
-    def _settled(self, headers: Any, settled: Settled | None, error: KafkaError | None, message: Message) -> None:
+    def _settled(
+        self, headers: Any, at: int, settled: Settled | None, error: KafkaError | None, message: Message
+    ) -> None:
         if error is None:
             record = partial(
                 self._observer.produce, headers, message.value(), partition=f"{message.topic()}/{message.partition()}",
-                offset=message.offset(), key=message.key() if self._keys else None,
+                offset=message.offset(), key=message.key() if self._keys else None, observed_at=at,
             )  # fmt: skip
             if self._transaction is None:
                 record()
