@@ -15,6 +15,7 @@ import pyarrow as pa
 import structlog
 
 from tracker.control import Control
+from tracker.control.errors import ControlError
 from tracker.control.flows import FlowVersion, in_force
 from tracker.control.passes import Pass
 from tracker.model.coverage import Coverage
@@ -92,9 +93,9 @@ class Reconciler:
         while not stop.is_set():
             try:
                 result = self.run_pass()
-            except TrackerError as error:
+            except (TrackerError, ControlError) as error:
                 log.error("reconciler.pass_failed", error=str(error), again_in_s=patience)
-                self._cover = None
+                self._cover = self._incidents = None
                 stop.wait(patience)
                 patience = min(patience * 2, 30.0)
                 continue
