@@ -132,8 +132,8 @@ class Coverage:
         if not holes:
             return None
         (low, high), source = min(holes, key=lambda pair: (pair[0], pair[1].source))
-        tail = low >= source.intervals[-1][1]
-        return Hole(hop, stage, low, high, "behind" if tail else "hole", source.source)
+        behind = low >= source.intervals[-1][1] and source.closed is None  # a source that has ended never catches up
+        return Hole(hop, stage, low, high, "behind" if behind else "hole", source.source)
 
     def _assumed_hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
         heard = self.last_heard.get((hop, stage))

@@ -171,14 +171,16 @@ class _Case:
     # --- range evidence -------------------------------------------------------------------------------------------
 
     def _by_range(self, i: int, ranges: Sequence[Range]) -> Passage | None:
-        """The passage that a range proves, where nothing that sees single messages vouches for the checkpoint."""
+        """The passage that a range proves, where nothing that sees single messages vouches for the checkpoint, nor will
+        once it has caught up: what is behind today may tell tomorrow that a message was passed over."""
         hit = range_over(self.facts.events, self.paths.hops[i], self.paths.stages[i], ranges)
         if hit is None:
             return None
         deadline = self.deadline[i]
         if any(self.coverage.vouches(hop, self.paths.stages[i]) for hop in self.paths.hops[i]):
             waiting = deadline is None or self.now < deadline
-            if waiting or self._hole(i, deadline or self.now) is None:
+            hole = None if waiting else self._hole(i, deadline or self.now)
+            if hole is None or hole.cause == "behind":
                 return None
         receipt = hit.observed_at if hit.received_at is None else hit.received_at
         return Passage(hit.observed_at, hit.observed_from, receipt, by_range=True)
