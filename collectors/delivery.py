@@ -84,10 +84,11 @@ class Delivery:
         began = time.monotonic()
         try:
             response = self._http.post(self.url + path, content=body, headers=sent)
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            return Answer(Outcome.again, f"tracker at {self.url} does not answer: {str(error) or type(error).__name__}")
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             return Answer(Outcome.refused, f"tracker URL {self.url!r} cannot be used: {error}")
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            reason = str(error) or type(error).__name__
+            return Answer(Outcome.again, f"tracker at {self.url} does not answer: {reason}")
         finally:
             self.round_trip = time.monotonic() - began
         return answer_of(response)
