@@ -62,8 +62,8 @@ def router(gate: Gate) -> APIRouter:
         service = service_of(request)
         try:
             async with gate:
+                now = service.clock()  # before the body: a report is dated by it, and a slow upload must not move that
                 body = await body_of(request)
-                now = service.clock()
                 header = tracker_coverage.encode("latin-1").decode("utf-8", "replace")
                 arguments = (body, content_type, content_encoding, header, by.name, now)
                 batch = await anyio.to_thread.run_sync(service.intake.prepare, *arguments, limiter=gate.decoders)
@@ -84,7 +84,8 @@ def router(gate: Gate) -> APIRouter:
     ) -> shapes.Taken:
         """Store a coverage report alone, which is a collector's heartbeat too."""
         service = service_of(request)
-        batch = service.intake.report(await body_of(request), content_encoding, service.clock())
+        now = service.clock()
+        batch = service.intake.report(await body_of(request), content_encoding, now)
         answer = await _durable(service, batch)
         service.metrics.count(REPORTS)
         return shapes.Taken.model_validate(answer)
