@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-BURST_S = 0.5
+BURST_S = 1.0
 """How much unused rate is kept: what a bucket holds at most, in seconds of its rate."""
 
 

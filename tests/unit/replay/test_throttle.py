@@ -22,7 +22,7 @@ class TestBucket:
         assert Bucket(1000, Hand()).room() == 1
 
     def test_it_fills_at_the_rate_up_to_a_bound(self) -> None:
-        """Half a second of rate gathers, not more, however long nothing was sent."""
+        """A second of rate gathers, not more, however long nothing was sent."""
         clock = Hand()
         bucket = Bucket(100, clock)
         bucket.take(1)
@@ -46,7 +46,7 @@ class TestBucket:
         bucket = Bucket(1000, clock)
         clock.now = 10
         bucket.set_rate(2)
-        assert bucket.room() == 1
+        assert bucket.room() == 2
 
     def test_a_clock_that_stands_still_gives_nothing(self) -> None:
         """Nor does one that goes back, and it does not take away either."""
