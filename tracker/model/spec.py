@@ -19,6 +19,11 @@ from tracker.model.units import duration
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_CHECKPOINTS = 64
+MAX_TEXT = 64 * 1024
+"""Characters of a spec: several times what 64 checkpoints need. Reading YAML takes seconds per megabyte."""
+MAX_NODES = 10_000
+"""Values in a spec, those that an alias repeats counted each time: ten lines of aliases can stand for billions."""
+MAX_DEPTH = 40
 
 
 def _name(value: object) -> object:
@@ -33,6 +38,11 @@ def _ratio(value: object) -> float:
     if not 0 < number <= 1:
         raise ValueError(f"{value!r} is no share; write 99.9% or 0.999")
     return number
+
+
+def _off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
 
 
 def _per_second(value: object) -> float:
@@ -57,7 +67,7 @@ class Part(BaseModel):
 class Checkpoint(Part):
     """A (hop, stage) to be reached. Several hops mean any of them; several in `after` mean all of them."""
 
-    hop: tuple[Name, ...]
+    hop: tuple[Name, ...] = Field(min_length=1)
     stage: Stage
     after: tuple[str, ...] = ()
     within: Duration | None = None
@@ -73,7 +83,7 @@ class Checkpoint(Part):
     @field_validator("hop", "after", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+        return value if isinstance(value, list | tuple) else (value,)
 
     @model_validator(mode="after")
     def _sensible(self) -> Checkpoint:
@@ -127,7 +137,7 @@ class Replay(Part):
     """How missing messages may be sent again. `sources` are tried in order, each `{kind: hop}`."""
 
     sources: tuple[dict[Literal["log", "peer", "snapshot", "dead_letter"], Name], ...] = ()
-    mode: Literal["auto", "approve", "off"] = "approve"
+    mode: Annotated[Literal["auto", "approve", "off"], BeforeValidator(_off)] = "approve"
     rate: Rate = 100.0
     max_attempts: int = Field(3, ge=1, le=100)
 
@@ -173,12 +183,7 @@ class FlowSpec(Part):
 
 def load_spec(text: str) -> FlowSpec:
     """The spec that `text` (YAML or JSON) describes. Raises SpecError naming the line."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise SpecError(f"not readable as YAML: {getattr(error, 'problem', error)}", mark and mark.line + 1) from None
+    node, raw = _read(text)
     if not isinstance(raw, dict) or node is None:
         raise SpecError("a flow spec is a mapping that begins with `flow: NAME`", 1)
     try:
@@ -188,6 +193,53 @@ def load_spec(text: str) -> FlowSpec:
         cause = first.get("ctx", {}).get("error")
         place = ("checkpoints", cause.checkpoint, cause.key) if isinstance(cause, GraphError) else first["loc"]
         raise SpecError(_reason(first), _line(node, place)) from None
+
+
+def _read(text: str) -> tuple[yaml.Node | None, object]:
+    """The YAML as nodes, which know their lines, and as values. SpecError for whatever is not readable or no spec."""
+    if len(text) > MAX_TEXT:
+        raise SpecError(f"{len(text)} characters are too many for a flow spec; at most {MAX_TEXT}")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _measure(node, {})
+        return node, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise SpecError(f"not readable as YAML: {getattr(error, 'problem', error)}", mark and mark.line + 1) from None
+    except RecursionError:
+        raise SpecError(f"nested too deeply; a flow spec has at most {MAX_DEPTH} levels") from None
+    except ValueError as error:  # what YAML takes for a date or a number and Python does not, as 2026-13-45
+        raise SpecError(f"not readable as YAML: {error}; quote what is meant as text") from None
+
+
+def _measure(node: yaml.Node, known: dict[int, int], depth: int = 1) -> int:
+    """How many values `node` stands for. SpecError for too many, for a circle of aliases, for a key given twice."""
+    line = int(node.start_mark.line) + 1
+    if depth > MAX_DEPTH:
+        raise SpecError(f"nested too deeply, or an alias of itself; at most {MAX_DEPTH} levels", line)
+    if id(node) in known:
+        return known[id(node)]
+    count = 1
+    if isinstance(node, yaml.MappingNode):
+        _once(node)
+        count += sum(_measure(child, known, depth + 1) for pair in node.value for child in pair)
+    elif isinstance(node, yaml.SequenceNode):
+        count += sum(_measure(child, known, depth + 1) for child in node.value)
+    if count > MAX_NODES:
+        raise SpecError(f"more than {MAX_NODES} values, repeated ones counted; is an alias used too often?", line)
+    known[id(node)] = count
+    return count
+
+
+def _once(node: yaml.MappingNode) -> None:
+    """SpecError when a key is given twice: YAML would silently keep the last."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise SpecError(f"key `{key.value}` is given twice", int(key.start_mark.line) + 1)
+            seen.add(key.value)
 
 
 def _reason(error: Any) -> str:
@@ -202,7 +254,7 @@ def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
     """The line of the deepest node of the YAML that the error's location reaches."""
     for part in location:
         if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == part), None)
+            match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if match is None:
                 break
             key, value = match
