@@ -23,11 +23,11 @@ class Bounds(msgspec.Struct, frozen=True):
     due_after: int = 0
 
     def new(self, sequence: str = "sequence") -> str:
-        """SQL: this row is new in this pass."""
+        """SQL: this row is new in this pass. The first line is what the skip index can use."""
         return (
-            f"({sequence} > {{floor:UInt64}} AND {sequence} <= transform(lane, {{lanes:Array(UInt64)}}, "
-            f"{{until:Array(UInt64)}}, toUInt64(0)) AND {sequence} > transform(lane, {{lanes:Array(UInt64)}}, "
-            f"{{after:Array(UInt64)}}, toUInt64(0)))"
+            f"({sequence} > {{lowest:UInt64}} AND {sequence} <= {{highest:UInt64}} "
+            f"AND {sequence} <= transform(lane, {{lanes:Array(UInt64)}}, {{until:Array(UInt64)}}, toUInt64(0)) "
+            f"AND {sequence} > transform(lane, {{lanes:Array(UInt64)}}, {{after:Array(UInt64)}}, toUInt64(0)))"
         )
 
     def known(self, sequence: str = "sequence") -> str:
@@ -38,8 +38,11 @@ class Bounds(msgspec.Struct, frozen=True):
     def parameters(self) -> dict[str, Any]:
         """The values of `new` and `known`."""
         lanes = sorted(self.until)
+        moved = [lane for lane in lanes if self.until[lane] > self.after.get(lane, 0)]
         return {
             "floor": self.floor,
+            "lowest": max(self.floor, min((self.after.get(lane, 0) for lane in moved), default=self.floor)),
+            "highest": max(self.until.values(), default=0),
             "lanes": lanes,
             "until": [self.until[lane] for lane in lanes],
             "after": [self.after.get(lane, 0) for lane in lanes],

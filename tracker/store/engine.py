@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
@@ -31,6 +31,9 @@ SETTINGS: dict[str, Any] = {
     "min_insert_block_size_bytes": 2_000_000_000,
     "max_insert_block_size": 4_000_000,
 }
+DATA_ERRORS = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 321, 349, 457, 691})
+"""Codes by which ClickHouse says that the rows or values themselves are at fault: parsing, type, range, null, enum. All
+others (too many parts, no space, read-only, no access, no table yet) pass or can be repaired, so callers try again."""
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -124,9 +127,11 @@ def _parse(url: str) -> tuple[dict[str, Any], str, str]:
             raise Invalid(f"store URL {url!r}: an embedded store is chdb:///absolute/folder")
         path.mkdir(parents=True, exist_ok=True)
         return {"interface": "chdb", "path": str(path)}, database, f"chdb://{path}"
-    if parts.scheme in ("clickhouse", "clickhouses") and parts.hostname:
+    if parts.scheme in ("clickhouse", "clickhouses"):
         secure = parts.scheme == "clickhouses"
-        port = parts.port or (8443 if secure else 8123)
+        port = _port(parts) or (8443 if secure else 8123)
+        if not parts.hostname:
+            raise Invalid(f"store URL names no host; write {parts.scheme}://user:password@host:{port}/{database}")
         arguments = {
             "host": parts.hostname,
             "port": port,
@@ -139,14 +144,23 @@ def _parse(url: str) -> tuple[dict[str, Any], str, str]:
     raise Invalid(f"store URL scheme {parts.scheme!r} is unknown; use chdb:///folder or clickhouse://user@host:8123/db")
 
 
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        raise Invalid("store URL: its port is no number from 1 to 65535") from None
+
+
 def _ours(error: Exception, where: str) -> Exception:
+    """Invalid for what fails in the same way every time, else Unavailable: a batch must not be dropped for our sake."""
     text = str(error)
-    if "EmbeddedServer" in text or ("lock" in text.lower() and "status" in text.lower()):
+    held = "EmbeddedServer" in text or ("lock" in text.lower() and "status" in text.lower())
+    if held and where.startswith("chdb://"):
         folder = where.removeprefix("chdb://")
         return Unavailable(
             f"the data folder {folder} is held by another process (an embedded store has one owner): "
             f"stop that one (`fuser {folder}/status` names it), talk to it with --url, or use another folder"
         )
     first = text.splitlines()[0] if text else type(error).__name__
-    kind = Invalid if "DB::Exception" in text and "MEMORY_LIMIT" not in text and "TIMEOUT" not in text else Unavailable
+    kind = Invalid if getattr(error, "code", None) in DATA_ERRORS else Unavailable
     return kind(f"{where}: {first[:500]}")
