@@ -13,14 +13,17 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def time_in_id(message_id: str) -> int | None:
-    """Epoch microseconds that a UUIDv7 (RFC 9562, 48 bits of ms) or a ULID (48 bits of ms) carries; None otherwise."""
+    """Epoch microseconds that a UUIDv7 (RFC 9562, 48 bits of ms) or a ULID (48 bits of ms) carries; None otherwise.
+
+    A time of zero is none: a number padded to 26 digits looks like a ULID of 1970.
+    """
     if _UUID7.fullmatch(message_id):
-        return int(message_id.replace("-", "")[:12], 16) * 1000
+        return int(message_id.replace("-", "")[:12], 16) * 1000 or None
     if _ULID.fullmatch(message_id):
         millis = 0
         for letter in message_id[:10]:
             millis = millis * 32 + _CROCKFORD.index(letter)
-        return millis * 1000
+        return millis * 1000 or None
     return None
 
 

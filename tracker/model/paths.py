@@ -22,7 +22,8 @@ class Paths:
     """Who comes before whom.
 
     `order`: a topological order. `before[i]`: the nearest *required* predecessors. `ancestors[i]`, `descendants[i]`:
-    all of them, optional ones too. `hops_behind[i]`: hops that only a message that passed `i` can reach.
+    all of them, optional ones too. `hops_behind[i]`: hops that only a message that passed `i` can reach, because every
+    checkpoint that names them lies behind it.
     `roots`: checkpoints without `after`. `reach[i]`: the longest sum of `within` from a root to `i`, microseconds.
     """
 
@@ -63,10 +64,7 @@ class Paths:
             reach[i] = max((reach[p] for p in after[i]), default=0) + (within[i] or 0)
         everyone = range(len(points))
         descendants = tuple(frozenset(d for d in everyone if i in ancestors[d]) for i in everyone)
-        hops_behind = tuple(
-            frozenset(h for d in descendants[i] for h in hops[d]) - {h for a in (*ancestors[i], i) for h in hops[a]}
-            for i in everyone
-        )
+        hops_behind = tuple(_only_behind(hops, behind) for behind in descendants)
         return cls(hops, stages, required, within, order, tuple(before), tuple(ancestors), descendants, hops_behind,
                    roots, tuple(reach))  # fmt: skip
 
@@ -74,6 +72,12 @@ class Paths:
     def longest(self) -> int:
         """The longest deadline of the flow from origin to the last checkpoint, microseconds."""
         return max(self.reach)
+
+
+def _only_behind(hops: Sequence[tuple[str, ...]], behind: frozenset[int]) -> frozenset[str]:
+    """Hops of the checkpoints `behind` that no other checkpoint names."""
+    elsewhere = {hop for i, alternatives in enumerate(hops) if i not in behind for hop in alternatives}
+    return frozenset(hop for i in behind for hop in hops[i]) - elsewhere
 
 
 def _distinct(hops: Sequence[tuple[str, ...]], stages: Sequence[Stage]) -> None:

@@ -7,21 +7,30 @@ from datetime import UTC, datetime
 
 SECOND = 1_000_000
 _UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)", re.ASCII)
+_LONGEST = 36_500 * _UNITS["d"]
+"""A hundred years: what is longer is a slip, and sums of durations must fit 64 bits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = -62_135_596_800 * SECOND, 253_402_300_800 * SECOND - 1
+"""The first and the last moment that have a date: years 1 to 9999."""
 
 
 def duration(text: str | int | float) -> int:
-    """Microseconds of `500ms`, `5s`, `2m`, `1h30m`, `7d`; a bare number is seconds. ValueError otherwise."""
-    if isinstance(text, bool):
-        raise ValueError(f"{text!r} is no duration; write 500ms, 5s, 2m, 1h or 7d")
-    if isinstance(text, int | float):
-        return round(text * SECOND)
-    compact = text.replace(" ", "")
-    parts = _DURATION.findall(compact)
-    if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise ValueError(f"{text!r} is no duration; write 500ms, 5s, 2m, 1h or 7d")
-    return round(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    """Microseconds of `500ms`, `5s`, `2m`, `1h30m`, `7d`; a bare number is seconds. At most a hundred years.
+
+    ValueError for anything else, whatever its type: YAML makes dates, lists and infinities out of slips.
+    """
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        span = text * SECOND
+    else:
+        compact = text.replace(" ", "") if isinstance(text, str) else ""
+        parts = _DURATION.findall(compact)
+        if not parts or "".join(number + unit for number, unit in parts) != compact:
+            raise ValueError(f"{text!r} is no duration; write 500ms, 5s, 2m, 1h or 7d")
+        span = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 <= span <= _LONGEST:
+        raise ValueError(f"{text!r} is no duration between 0 and 36500d")
+    return round(span)
 
 
 def say(span: int) -> str:
@@ -38,12 +47,12 @@ def say(span: int) -> str:
 def instant(value: str | int | float) -> int:
     """Epoch microseconds of an RFC 3339 time or an epoch number in s, ms, µs or ns (told apart by size).
 
-    ValueError when it is neither, or a time without offset that would have to be guessed.
+    ValueError when it is neither, has no date (years 1 to 9999), or is a time without offset that one would guess.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)
     text = str(value).strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]{1,40}(\.[0-9]{1,40})?", text):
         return _from_number(float(text) if "." in text else int(text))
     try:
         moment = datetime.fromisoformat(text)
@@ -59,6 +68,8 @@ def instant(value: str | int | float) -> int:
 
 def _from_number(value: int | float) -> int:
     """Seconds below 1e11 (year 5138), then ms below 1e14, µs below 1e17, else ns."""
+    if not _EARLIEST // SECOND <= value <= _LATEST * 1000:
+        raise ValueError(f"{value!r} is no time: it has no date in s, ms, µs or ns")
     if value < 1e11:
         return round(value * SECOND)
     if value < 1e14:
@@ -67,6 +78,8 @@ def _from_number(value: int | float) -> int:
 
 
 def rfc3339(micros: int) -> str:
-    """RFC 3339 UTC with microseconds, `Z` at the end."""
-    seconds, fraction = divmod(micros, SECOND)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{fraction:06d}Z"
+    """RFC 3339 UTC with microseconds, `Z` at the end. What lies outside the years 1 to 9999, as an id may claim, is
+    shown as their first or last moment."""
+    seconds, fraction = divmod(min(max(micros, _EARLIEST), _LATEST), SECOND)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=fraction)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
