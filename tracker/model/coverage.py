@@ -72,17 +72,24 @@ class SourceCover:
         """When it was first vouched for."""
         return self.intervals[0][0]
 
+    @property
+    def vanished(self) -> bool:
+        """It ended without a word: closed by its time to live, later than anything that it vouched for."""
+        return self.closed is not None and self.closed > self.intervals[-1][1]
+
     def hole(self, start: int, end: int) -> Interval | None:
-        """The first part of [start, end] for which this source was open and is not vouched for."""
+        """The first part of [start, end] for which this source was open and is not vouched for; a single moment, too,
+        is vouched for or is not."""
         start = max(start, self.opened)
         end = end if self.closed is None else min(end, self.closed)
+        vouched, until = False, end
         for low, high in self.intervals:
-            if start > end:
-                return None
             if low > start:
-                return (start, min(low, end))
+                until = min(low, end)
+                break
+            vouched = vouched or high >= start
             start = max(start, high)
-        return (start, end) if start < end else None
+        return (start, until) if start < until or (start == end and not vouched) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,11 @@ class Coverage:
 
     def vouches(self, hop: str, stage: str) -> bool:
         """True when a source that sees single messages has ever announced itself for (hop, stage)."""
-        return any(s.evidence == "message" for s in self.of(hop, stage))
+        return self.announced(hop, stage) is not None
+
+    def announced(self, hop: str, stage: str) -> int | None:
+        """From when on a source that sees single messages vouches for (hop, stage); None when there never was one."""
+        return min((s.opened for s in self.of(hop, stage) if s.evidence == "message"), default=None)
 
     def hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
         """The first part of [start, end] at (hop, stage) that nobody vouches for; None when it is covered."""
@@ -128,10 +139,14 @@ class Coverage:
         opened = min(s.opened for s in sources)
         if start < opened:
             return Hole(hop, stage, start, min(opened, end), "not_announced")
-        holes = [(hole, s) for s in _merged(sources) if (hole := s.hole(start, end))]
-        if not holes:
+        merged = _merged(sources)
+        holes = [(span, s) for s in merged if (span := s.hole(start, end))]
+        (low, high), source = min(holes, key=lambda pair: (pair[0], pair[1].source), default=((end, end), None))
+        deserted = _deserted(merged, start, end)
+        if deserted and (source is None or deserted[0] < low):
+            return Hole(hop, stage, deserted[0], deserted[1], "silent", deserted[2])
+        if source is None:
             return None
-        (low, high), source = min(holes, key=lambda pair: (pair[0], pair[1].source))
         behind = low >= source.intervals[-1][1] and source.closed is None  # a source that has ended never catches up
         return Hole(hop, stage, low, high, "behind" if behind else "hole", source.source)
 
@@ -143,6 +158,19 @@ class Coverage:
         if end <= reach:
             return None
         return Hole(hop, stage, max(start, reach), end, "silent" if heard + self.assume_for < end else "behind")
+
+
+def _deserted(sources: Sequence[SourceCover], start: int, end: int) -> tuple[int, int, str] | None:
+    """The first part of [start, end] in which no source is open and the last one before did not sign off: (from, to,
+    the one that vanished). Where every source signed off nothing runs, so nothing is missed."""
+    for last in sources:
+        if last.closed is None or not last.vanished:
+            continue
+        begin = max(start, last.closed + 1)
+        opened = [s.opened for s in sources if s.closed is None or s.closed > last.closed]
+        if begin <= end and all(moment > begin for moment in opened):
+            return begin, min([end, *opened]), last.source
+    return None
 
 
 def _merged(sources: Sequence[SourceCover]) -> list[SourceCover]:

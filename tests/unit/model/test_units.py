@@ -14,7 +14,8 @@ NOON = 1_769_860_800 * SECOND
     ("text", "micros"),
     [
         ("500ms", 500_000), ("5s", 5 * SECOND), ("2m", 120 * SECOND), ("1h30m", 5400 * SECOND),
-        ("7d", 604_800 * SECOND), ("10us", 10), ("1.5s", 1_500_000), (" 1 h ", 3600 * SECOND), (3, 3 * SECOND), (0.25, 250_000), (0, 0),
+        ("7d", 604_800 * SECOND),
+        ("10us", 10), ("1.5s", 1_500_000), (" 1 h ", 3600 * SECOND), (3, 3 * SECOND), (0.25, 250_000), (0, 0),
     ],
 )  # fmt: skip
 def test_durations_as_people_write_them(text: str | float, micros: int) -> None:
