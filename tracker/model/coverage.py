@@ -80,6 +80,7 @@ class SourceCover:
     def hole(self, start: int, end: int) -> Interval | None:
         """The first part of [start, end] for which this source was open and is not vouched for; a single moment, too,
         is vouched for or is not."""
+        moment = start == end
         start = max(start, self.opened)
         end = end if self.closed is None else min(end, self.closed)
         vouched, until = False, end
@@ -89,7 +90,7 @@ class SourceCover:
                 break
             vouched = vouched or high >= start
             start = max(start, high)
-        return (start, until) if start < until or (start == end and not vouched) else None
+        return (start, until) if start < until or (moment and start == end and not vouched) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,12 @@ def received(event: Event) -> int:
 
 
 def _copies(hop: str, events: Sequence[Event], outbox: bool) -> tuple[bool, bool]:
-    """(did `hop` ever hold a copy, does it still): every delivery kept there and not dropped or acked since."""
+    """(did `hop` ever hold a copy, does it still): every delivery kept there and not dropped or acked since.
+
+    A queue's consumer names another delivery than its producer did: each such ack or drop took one copy, whichever.
+    """
     stages = (*HOLDING, Stage.produce) if outbox else HOLDING
     kept = {delivery_of(e) for e in events if e.hop == hop and e.stage in stages}
     gone = {delivery_of(e) for e in events if e.hop == hop and e.stage in (Stage.drop, Stage.ack)}
-    left = set() if "" in gone else kept - gone
-    return bool(kept), bool(left)
+    left = 0 if "" in gone else len(kept - gone) - len(gone - kept)
+    return bool(kept), left > 0

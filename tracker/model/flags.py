@@ -25,7 +25,7 @@ def flags_of(
         Flag.duplicated: any(_deliveries(facts, c.hop, c.stage) > (c.at_most or 1 << 30) for c in spec.checkpoints),
         Flag.skewed: _skewed(spec, facts),
         Flag.reused_id: _reused(spec, facts),
-        Flag.gap: any(_gap(spec, facts, s, coverage, now) for s in states if s.status == Status.implied),
+        Flag.gap: any(_gap(spec, facts, s, coverage, now) for s in states if _implied(s)),
     }
     return frozenset(flag for flag, holds in found.items() if holds)
 
@@ -51,12 +51,18 @@ def _reused(spec: FlowSpec, facts: Facts) -> bool:
     return bool(origins) and max(origins) - min(origins) > max(spec.paths.longest, SECOND)
 
 
+def _implied(state: CheckpointState) -> bool:
+    """Passed without having been seen; a short one that was seen somewhere has a time."""
+    return state.status == Status.implied or (state.status == Status.short and state.observed_at is None)
+
+
 def _gap(spec: FlowSpec, facts: Facts, state: CheckpointState, coverage: Coverage, now: int) -> bool:
     """It must have been passed, its collector vouched for the whole span, and yet reported nothing."""
     i, paths = state.index, spec.paths
     start = max((facts.seen[a].at for a in paths.ancestors[i] if a in facts.seen), default=None)
-    behind = {h for d in paths.descendants[i] for h in paths.hops[d]}
-    end = min((received(e) for e in facts.events if e.hop in behind), default=now)
+    behind = {(hop, paths.stages[d]) for d in paths.descendants[i] for hop in paths.hops[d]}
+    implying = [e for e in facts.events if (e.hop, e.stage) in behind or e.hop in paths.hops_behind[i]]
+    end = min((received(e) for e in implying), default=now)
     if start is None:
         start = min(min(e.observed_at, received(e)) for e in facts.events)
     return any(

@@ -34,7 +34,7 @@ def judge(
     if not facts.events:
         raise ValueError("no event at a hop of this flow")
     case = _Case(spec, facts, coverage, now, ranges)
-    states = tuple(case.states[i] for i in spec.paths.order if spec.paths.required[i])
+    states = tuple(state for i in spec.paths.order if (state := case.counting(i)))
     states = _with_kinds(case, states)
     verdict = _verdict(states)
     return Judgement(
@@ -66,7 +66,16 @@ class _Case:
             if by_range:
                 self.seen[i] = by_range
             self.observed_deadline[i] = self._observed_deadline(i)
+        for i in self.paths.order:  # what ranges prove, too, implies what comes before it
             self.states[i] = self._state(i)
+
+    def counting(self, i: int) -> CheckpointState | None:
+        """The state of `i` where it counts: a required one always, an optional one only when its payload differs."""
+        if self.paths.required[i]:
+            return self.states[i]
+        if i not in self.facts.seen or not divergent(self.spec, self.facts.events, i):
+            return None
+        return replace(self.states[i], status=Status.seen, due=Status.seen, late=False)
 
     # --- the two clocks -------------------------------------------------------------------------------------------
 
@@ -176,14 +185,21 @@ class _Case:
         hit = range_over(self.facts.events, self.paths.hops[i], self.paths.stages[i], ranges)
         if hit is None:
             return None
-        deadline = self.deadline[i]
-        if any(self.coverage.vouches(hop, self.paths.stages[i]) for hop in self.paths.hops[i]):
-            waiting = deadline is None or self.now < deadline
-            hole = None if waiting else self._hole(i, deadline or self.now)
-            if hole is None or hole.cause == "behind":
-                return None
         receipt = hit.observed_at if hit.received_at is None else hit.received_at
+        if self._better_seen(i, receipt):
+            return None
         return Passage(hit.observed_at, hit.observed_from, receipt, by_range=True)
+
+    def _better_seen(self, i: int, receipt: int) -> bool:
+        """Somebody sees, or will have seen, single messages there. What a range proved before anybody did stays so."""
+        stage, deadline = self.paths.stages[i], self.deadline[i]
+        opened = [at for hop in self.paths.hops[i] if (at := self.coverage.announced(hop, stage)) is not None]
+        if not opened:
+            return False
+        if deadline is None or self.now < deadline:
+            return receipt >= min(opened)
+        hole = self._hole(i, deadline)
+        return hole is None or hole.cause == "behind"
 
 
 def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Range | None:
@@ -195,41 +211,42 @@ def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, range
         for e in events
         if e.offset is not None and e.hop == r.log and e.partition == r.partition and r.offset <= e.offset < r.offset_to
     ]
-    return min(hits, key=lambda r: r.observed_at, default=None)
+    return min(hits, key=lambda r: (r.observed_at, r.observed_from, r.received_at or r.observed_at), default=None)
 
 
 def _with_kinds(case: _Case, states: tuple[CheckpointState, ...]) -> tuple[CheckpointState, ...]:
-    """Each overdue, dead-lettered or divergent checkpoint named as a kind of finding; what follows from an overdue
-    one before it takes that one's kind and names it as its cause."""
+    """Each overdue or dead-lettered checkpoint named as a kind of finding, each divergent one marked; what follows from
+    an overdue one before it names that as its cause, and mostly takes its kind."""
     overdue = {s.index for s in states if s.due == Status.overdue and s.status != Status.short}
     kinds: dict[int, Verdict] = {}
     named = []
     for state in states:
         first = next((a for a in case.paths.order if a in overdue and a in case.paths.ancestors[state.index]), None)
-        kind = _kind(case, state, first, kinds)
+        kind = _kind(case, state, None if first is None else kinds[first])
         if kind:
             kinds[state.index] = kind
         cause = first if state.index in overdue else None
-        named.append(replace(state, kind=kind, cause=cause))
+        differs = divergent(case.spec, case.facts.events, state.index)
+        named.append(replace(state, kind=kind, cause=cause, divergent=differs))
     return tuple(named)
 
 
-def _kind(case: _Case, state: CheckpointState, first: int | None, kinds: dict[int, Verdict]) -> Verdict | None:
+def _kind(case: _Case, state: CheckpointState, cause: Verdict | None) -> Verdict | None:
+    """`cause` is the kind of the first overdue checkpoint before this one."""
     i = state.index
-    if divergent(case.spec, case.facts.events, i):
-        return Verdict.divergent
+    replica = case.paths.stages[i] == Stage.replicate
     if state.status == Status.closed and state.by == "dead_letter":
         return Verdict.dead_lettered if case._touched(i) & case.facts.dead or not _closed_before(case, i) else None
     if state.due != Status.overdue:
         return None
     if state.status == Status.short:
         return Verdict.under_replicated
-    if first is not None:
-        return kinds[first]
+    if cause is not None:  # a consumer behind a late replica lacks the message itself, not a copy
+        return Verdict.unacknowledged if cause == Verdict.under_replicated and not replica else cause
     held = any(h in case.facts.holding for a in case.paths.ancestors[i] for h in case.paths.hops[a])
     if (case.paths.stages[i] in (Stage.produce, Stage.persist) or state.by == "drop") and not held:
         return Verdict.lost
-    return Verdict.under_replicated if case.paths.stages[i] == Stage.replicate else Verdict.unacknowledged
+    return Verdict.under_replicated if replica else Verdict.unacknowledged
 
 
 def _closed_before(case: _Case, i: int) -> bool:
@@ -256,8 +273,10 @@ def divergent(spec: FlowSpec, events: Sequence[Event], i: int) -> bool:
 
 def _verdict(states: Sequence[CheckpointState]) -> Verdict:
     """The first line of the table that matches: what is known to be wrong is never hidden by what is not yet known."""
+    if any(s.divergent for s in states):
+        return Verdict.divergent
     kinds = {s.kind for s in states}
-    for kind in (Verdict.divergent, Verdict.lost, Verdict.unacknowledged, Verdict.under_replicated):
+    for kind in (Verdict.lost, Verdict.unacknowledged, Verdict.under_replicated):
         if kind in kinds:
             return kind
     if any(s.status == Status.closed and s.by == "dead_letter" for s in states):

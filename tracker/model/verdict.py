@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tracker.model.coverage import Hole
@@ -56,11 +56,13 @@ SETTLED = (Verdict.delivered, Verdict.late, Verdict.explained)
 
 @dataclass(frozen=True, slots=True)
 class CheckpointState:
-    """One required checkpoint of one message. Times in microseconds; None where there is none.
+    """One required checkpoint of one message, or an optional one whose payload differs. Times in microseconds; None
+    where there is none.
 
     `status` may be `short`; then `due` says whether that is overdue, unknown or still pending. For every other
     status `due` equals it. `by` is why an overdue one is: `deadline` or `drop`; for a closed one `dead_letter` or
-    `design`. `cause` is the index of the overdue checkpoint before it that explains this one.
+    `design`. `cause` is the index of the overdue checkpoint before it that explains this one. `divergent`: its payload
+    differs, whatever else is wrong with it.
     """
 
     index: int
@@ -74,6 +76,7 @@ class CheckpointState:
     hole: Hole | None = None
     cause: int | None = None
     kind: Verdict | None = None
+    divergent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +102,6 @@ class Judgement:
 
     @property
     def findings(self) -> tuple[CheckpointState, ...]:
-        """The checkpoints that are a finding each: overdue, dead-lettered or divergent ones."""
-        return tuple(c for c in self.checkpoints if c.kind is not None)
+        """What is a finding each, by `kind`: overdue and dead-lettered checkpoints, and every divergence."""
+        differing = (replace(c, kind=Verdict.divergent, cause=None) for c in self.checkpoints if c.divergent)
+        return (*(c for c in self.checkpoints if c.kind is not None), *differing)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
+from tracker.model.event import DESIGNED_DROPS, RETRY, Stage
 from tracker.model.facts import Facts
 from tracker.model.spec import FlowSpec
 from tracker.model.units import say
@@ -32,15 +34,13 @@ def explain(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, s
         case Verdict.blind:
             return _blind(states)
         case Verdict.explained:
-            reasons = sorted({e.reason for e in facts.events if e.hop in facts.designed and e.reason})
-            return f"It ended by design at {_hops(facts.designed, spec)} ({', '.join(reasons) or 'filtered'})."
+            return f"It ended by design at {_hops(facts.designed, spec)} ({_drops(facts, DESIGNED_DROPS)})."
         case Verdict.dead_lettered:
-            reasons = sorted({e.reason for e in facts.events if e.hop in facts.dead and e.reason})
-            return (
-                f"{_hops(facts.dead, spec)} gave up and dead-lettered it ({', '.join(reasons) or 'no reason given'})."
-            )
+            given = {e.reason for e in facts.events if e.stage == Stage.dead_letter} - {"", RETRY}
+            reasons = ", ".join(sorted(given)) or "no reason given"
+            return f"{_hops(facts.dead, spec)} gave up and dead-lettered it ({reasons})."
         case Verdict.divergent:
-            where = ", ".join(s.name for s in states if s.kind == Verdict.divergent)
+            where = ", ".join(s.name for s in states if s.divergent)
             return f"The payload at {where} differs from the payload before it."
         case _:
             return _missing(verdict, states, facts, spec, now)
@@ -50,20 +50,27 @@ def _hops(hops: frozenset[str], spec: FlowSpec) -> str:
     return ", ".join(h for h in spec.hops if h in hops)
 
 
+def _drops(facts: Facts, among: AbstractSet[str]) -> str:
+    """The reasons of the drops, of those named."""
+    reasons = {e.reason for e in facts.events if e.stage == Stage.drop} & among - {""}
+    return ", ".join(sorted(reasons)) or "no reason given"
+
+
 def _blind(states: Sequence[CheckpointState]) -> str:
     state = next(s for s in states if s.due == Status.unknown)
     cause = CAUSES[state.hole.cause] if state.hole else "coverage has a hole"
-    return f"Unknown: {state.name} was not seen by its deadline, but {cause}, so it may have happened."
+    seen = "on enough nodes by its deadline" if state.status == Status.short else "by its deadline"
+    return f"Unknown: {state.name} was not seen {seen}, but {cause}, so it may have happened."
 
 
 def _missing(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, spec: FlowSpec, now: int) -> str:
     first = next(s for s in states if s.kind == verdict)
     after = f"{say(max(now - first.deadline, 0))} past its deadline" if first.deadline else "without a deadline"
     held = _hops(facts.holding, spec)
-    copy = f"{held} still holds a copy." if held else "no hop holds a copy."
+    copy = f"{held} still hold{'' if len(facts.holding) > 1 else 's'} a copy." if held else "no hop holds a copy."
     if first.by == "drop":
-        reasons = sorted({e.reason for e in facts.events if e.hop in facts.lossy and e.reason})
-        return f"{_hops(facts.lossy, spec)} dropped it ({', '.join(reasons)}), so {first.name} cannot happen; {copy}"
+        reasons = _drops(facts, {e.reason for e in facts.events} - DESIGNED_DROPS)
+        return f"{_hops(facts.lossy, spec)} dropped it ({reasons}), so {first.name} cannot happen; {copy}"
     before = [i for i in facts.seen if i in spec.paths.ancestors[first.index]]
     last = max(before, key=lambda i: (facts.seen[i].at, spec.paths.order.index(i)), default=None)
     passed = f"It passed {spec.checkpoints[last].name} and then" if last is not None else "It"
