@@ -37,7 +37,7 @@ class Scene:
                 "dashboard_url": url,
             },
         }
-        looks = ((self.before, []), (self.during, [firing]), (self.after, []))
+        looks: list[tuple[Any, list[Any]]] = [(self.before, []), (self.during, [firing]), (self.after, [])]
         return {
             "name": self.alert,
             "interval": f"{STEP}s",

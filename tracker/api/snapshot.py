@@ -11,6 +11,7 @@ import structlog
 from tracker.api.routes.slos import slo_of
 from tracker.api.service import Service
 from tracker.control.errors import ControlError
+from tracker.model.coverage import SOURCE_TTL
 from tracker.model.errors import TrackerError
 from tracker.model.units import SECOND
 from tracker.reconcile.books import reconcile
@@ -112,7 +113,10 @@ class Snapshot:
 
 
 def watermarks(runs: Iterable[Run]) -> Labels:
-    """By (flow, hop, stage): the end of the slowest source's last run, seconds; who signed off is left out."""
+    """By (flow, hop, stage): the end of the slowest source's last run, seconds. Who signed off is left out, and who
+    vanished so long before the others that its time to live is over."""
+    runs = list(runs)
+    alive = max((run.end for run in runs), default=0) - SOURCE_TTL
     newest: dict[tuple[str, str, str, str], Run] = {}
     for run in runs:
         key = (run.flow, run.hop, run.stage, run.source)
@@ -120,7 +124,7 @@ def watermarks(runs: Iterable[Run]) -> Labels:
             newest[key] = run
     slowest: Labels = {}
     for (flow, hop, stage, _), run in newest.items():
-        if not run.signed_off:
+        if not run.signed_off and run.end >= alive:
             place = (flow, hop, stage)
             slowest[place] = min(slowest.get(place, run.end / SECOND), run.end / SECOND)
     return slowest
