@@ -166,7 +166,7 @@ class RabbitFirehose:
     def _record(self, item: Delivered) -> Raw:
         headers = {ROUTING_KEY: item.routing_key.encode(), TRACE: packed(item.headers)}
         behind = self._watch.behind(self._monotonic())
-        if behind is None or behind > 2 * self._config.canary_every + self._config.settle:
+        if behind is None or behind > self._config.prompt:
             # Read from a backlog: it happened some time after the last canary before it, which may be long ago.
             headers[SINCE] = str(self._watch.marker).encode()
         return Raw(item.body, headers, None, Position(self._connections, item.tag), self._clock())

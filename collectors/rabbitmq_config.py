@@ -62,13 +62,19 @@ class FirehoseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identity: dict[str, str] = {}
     prefetch: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 5000
     memory_mb: Annotated[int, msgspec.Meta(ge=1)] = 64
-    canary_every: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    canary_every: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     settle: Annotated[float, msgspec.Meta(ge=0)] = 0.25
     hole_for: Annotated[float, msgspec.Meta(ge=0)] = 3.0
     max_length: Annotated[int, msgspec.Meta(ge=1000)] = 1_000_000
     expires: Annotated[int, msgspec.Meta(ge=1)] = 7 * 24 * 3600
     only_listed_exchanges: bool = False
     tls: Tls | None = None
+
+    @property
+    def prompt(self) -> float:
+        """Seconds since the last canary within which a trace counts as read when it happened. With the defaults the
+        error stays below the second from which on observed times count as contradicting each other."""
+        return self.canary_every + self.settle
 
     def bindings(self, canaries: str) -> list[str]:
         """Keys under which the trace queue is bound to `amq.rabbitmq.trace`. Deliveries only of queues that name a
