@@ -12,6 +12,7 @@ from tracker.model.coverage import SOURCE_TTL, Coverage, SourceCover, join
 from tracker.model.event import Event
 from tracker.model.spec import FlowSpec
 from tracker.store.bounds import Bounds
+from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, distinct, event
 from tracker.store.engine import Engine
 from tracker.store.sql import ask
@@ -114,13 +115,15 @@ class Answers:
 
     def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
         """The newest place of each message in the log of `hop`; messages that were never seen there are left out."""
-        rows = self._engine.rows(
-            f"SELECT message_id, argMax(partition, observed_at) AS part, argMax(offset, observed_at) AS place "
-            f"FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} AND hop = {{hop:String}} "
-            "AND message_id IN {ids:Array(String)} AND offset >= 0 AND stage IN ('persist', 'replicate') "
-            "GROUP BY message_id",
-            {"flow": flow, "ids": list(message_ids), "hop": hop},
-        )
+        rows: list[dict[str, Any]] = []
+        for some in bundles(message_ids):
+            rows += self._engine.rows(
+                f"SELECT message_id, argMax(partition, observed_at) AS part, argMax(offset, observed_at) AS place "
+                f"FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} AND hop = {{hop:String}} "
+                "AND message_id IN {ids:Array(String)} AND offset >= 0 AND stage IN ('persist', 'replicate') "
+                "GROUP BY message_id",
+                {"flow": flow, "ids": some, "hop": hop},
+            )
         return [Locator(row["message_id"], hop, row["part"], row["place"]) for row in rows]
 
     # --- coverage -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from tracker.model.errors import Invalid
+from tracker.store.bundles import bundles
 from tracker.store.engine import Engine
 from tracker.store.writer import typed
 
@@ -91,16 +92,18 @@ class Findings:
         parameters: dict[str, Any] = {**chosen, "limit": limit}
         if message_ids is not None:
             where.append("message_id IN {ids:Array(String)}")
-            parameters["ids"] = list(message_ids)
         if after:
             parameters["before"], parameters["id"] = _cursor(after)
             where.append("(toUnixTimestamp64Micro(opened_at), finding_id) < ({before:Int64}, {id:String})")
-        rows = self._engine.rows(
+        sql = (
             f"SELECT {_FIELDS} FROM {self._db}.findings FINAL WHERE tenant = '' {''.join(' AND ' + w for w in where)} "
-            "ORDER BY opened_at DESC, finding_id DESC LIMIT {limit:UInt32}",
-            parameters,
+            "ORDER BY opened_at DESC, finding_id DESC LIMIT {limit:UInt32}"
         )
-        return [_finding(row) for row in rows]
+        if message_ids is None:
+            return [_finding(row) for row in self._engine.rows(sql, parameters)]
+        asked = [self._engine.rows(sql, parameters | {"ids": some}) for some in bundles(message_ids)]
+        found = [_finding(row) for rows in asked for row in rows]
+        return sorted(found, key=lambda f: (f.opened_at, f.finding_id), reverse=True)[:limit]
 
     def findings_of(self, flow: str, ids: Sequence[str], before: int) -> dict[str, list[Finding]]:
         """Findings of these messages as they stood before pass `before`, by message.
@@ -108,11 +111,13 @@ class Findings:
         A pass that is done again must not see its own rows; those it wrote first carry what they replaced in nothing
         but time, so they count as open since they were opened.
         """
-        rows = self._engine.rows(
-            f"SELECT {_FIELDS}, pass FROM {self._db}.findings WHERE tenant = '' AND flow = {{flow:String}} "
-            "AND message_id IN {ids:Array(String)} ORDER BY pass",
-            {"flow": flow, "ids": list(ids)},
-        )
+        rows: list[dict[str, Any]] = []
+        for some in bundles(ids):
+            rows += self._engine.rows(
+                f"SELECT {_FIELDS}, pass FROM {self._db}.findings WHERE tenant = '' AND flow = {{flow:String}} "
+                "AND message_id IN {ids:Array(String)} ORDER BY pass",
+                {"flow": flow, "ids": some},
+            )
         newest: dict[tuple[str, str, str, str], Finding] = {}
         for row in rows:
             number = row.pop("pass")
@@ -139,7 +144,7 @@ class Findings:
 
     def incident_counts(self, incidents: Sequence[str]) -> list[dict[str, Any]]:
         """For each incident: findings by status and recovery spans (µs), counted anew; caused ones are left out."""
-        return self._engine.rows(
+        sql = (
             "SELECT incident, any(flow) AS flow, any(hop) AS hop, any(stage) AS stage, any(kind) AS kind, "
             "toUnixTimestamp64Micro(min(opened_at)) AS first_at, toUnixTimestamp64Micro(max(opened_at)) AS last_at, "
             "countIf(status = 'open') AS open, countIf(status = 'recovered') AS recovered, "
@@ -149,9 +154,9 @@ class Findings:
             "quantilesExactIf(0.5, 0.9)(toUnixTimestamp64Micro(resolved_at) - toUnixTimestamp64Micro(opened_at), "
             "status = 'recovered') AS recover "
             f"FROM {self._db}.findings FINAL WHERE tenant = '' AND incident IN {{ids:Array(String)}} AND cause = '' "
-            "GROUP BY incident",
-            {"ids": list(incidents)},
+            "GROUP BY incident"
         )
+        return [row for some in bundles(incidents) for row in self._engine.rows(sql, {"ids": some})]
 
     def finding_counts(self) -> list[dict[str, Any]]:
         """(flow, hop, kind, status, n) over all findings that nothing before them explains."""

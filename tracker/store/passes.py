@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tracker.model.event import Event, Range
 from tracker.store.bounds import Bounds
+from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, RANGE_FIELDS, event, moved
 from tracker.store.engine import Engine
 from tracker.store.shape import NEVER, Shape
@@ -136,14 +137,16 @@ class Passing:
     def events_of(self, flow: str, ids: Sequence[str], bounds: Bounds | None) -> dict[str, list[Event]]:
         """The events of these messages by id; with `bounds`, only those that the pass, or one before, has folded."""
         scope = f"AND {bounds.known()}" if bounds else ""
-        rows = self._engine.rows(
-            f"SELECT {EVENT_FIELDS} FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
-            f"AND message_id IN {{ids:Array(String)}} {scope}",
-            {"flow": flow, "ids": list(ids), **(bounds.parameters if bounds else {})},
-        )
+        known = bounds.parameters if bounds else {}
         found: dict[str, list[Event]] = {}
-        for row in rows:
-            found.setdefault(row["message_id"], []).append(event(row))
+        for some in bundles(ids):
+            rows = self._engine.rows(
+                f"SELECT {EVENT_FIELDS} FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
+                f"AND message_id IN {{ids:Array(String)}} {scope}",
+                {"flow": flow, "ids": some, **known},
+            )
+            for row in rows:
+                found.setdefault(row["message_id"], []).append(event(row))
         return found
 
     def ranges_over(self, flow: str, places: Iterable[tuple[str, str, int, int]]) -> list[Range]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.store.bounds import FORGET_AFTER, Bounds, from_json
@@ -29,6 +29,7 @@ def covers(bounds: Bounds, lane: int, sequence: int) -> bool:
     return within and starts.get(lane, 0) < sequence <= ends.get(lane, 0)
 
 
+@settings(max_examples=50, deadline=None)
 @given(stored=inserts, limit=st.integers(1, 200))
 def test_every_insert_is_in_exactly_one_pass(stored: Stored, limit: int) -> None:
     """However few rows a pass takes on, the passes together take each insert once, and whole."""
@@ -44,6 +45,7 @@ def test_every_insert_is_in_exactly_one_pass(stored: Stored, limit: int) -> None
     assert sorted(taken) == sorted(stored)
 
 
+@settings(max_examples=50, deadline=None)
 @given(first=inserts, later=inserts)
 def test_an_insert_of_another_lane_that_shows_up_late_is_not_skipped(first: Stored, later: Stored) -> None:
     """A pass that went beyond an invisible insert of another lane takes it once it is seen."""
@@ -79,6 +81,7 @@ def test_an_insert_is_never_split_and_the_oldest_go_first() -> None:
     assert one.until == {2: NOW + 1}
 
 
+@settings(max_examples=50, deadline=None)
 @given(stored=inserts)
 def test_bounds_survive_the_control_database(stored: Stored) -> None:
     """JSON turns lanes into text; a pass that is done again has the same bounds."""
