@@ -144,7 +144,7 @@ def late_is_late(world, flow, consumers, producer, recovered=frozenset()):
     """A slow machine, a kill and a start make messages late: only those may be that really took so long."""
     sent = producer.told().first("sent")
     slow = {name for consumer in consumers for name, at in consumer.told().first("processed").items()
-            if at - sent[name] > WITHIN["ack"] - WRITTEN_BEFORE}  # fmt: skip
+            if at - sent[name] > WITHIN[consumer.settings.hop] - WRITTEN_BEFORE}  # fmt: skip
     assert recovered <= world.ids(flow, verdict="late") <= slow | recovered
 
 
