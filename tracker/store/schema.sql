@@ -1,0 +1,275 @@
+-- What all migrations together make. Never applied: for reading, and held against the migrations by a test.
+
+CREATE TABLE {db}.coverage
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `source` String,
+    `evidence` LowCardinality(String),
+    `collector` LowCardinality(String),
+    `epoch` UInt64,
+    `first_sequence` UInt64,
+    `last_sequence` UInt64,
+    `start_at` DateTime64(6, 'UTC'),
+    `end_at` DateTime64(6, 'UTC'),
+    `signed_off` Bool,
+    `broken` Bool,
+    `pass` UInt64
+)
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY (tenant, flow, hop, stage, source, evidence, collector, epoch, first_sequence);
+
+CREATE TABLE {db}.delta
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `message_id` String,
+    `seen` UInt64,
+    `ranged` UInt64,
+    `hops` UInt64,
+    `marks` UInt32,
+    `observed` Array(Int64),
+    `received` Array(Int64),
+    `origin_carried` Int64,
+    `first_observed` Int64,
+    `first_received` Int64,
+    `produced_first` Int64,
+    `produced_last` Int64,
+    `deliveries` Array(UInt64),
+    `digests` Array(UInt64)
+)
+ENGINE = Memory;
+
+CREATE TABLE {db}.events
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `message_id` String CODEC(ZSTD(1)),
+    `hop` LowCardinality(String),
+    `stage` Enum8('produce' = 1, 'persist' = 2, 'replicate' = 3, 'deliver' = 4, 'ack' = 5, 'nack' = 6, 'dead_letter' = 7, 'drop' = 8),
+    `observed_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `observed_span` Int64 CODEC(T64, ZSTD(1)),
+    `origin_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `reason` LowCardinality(String),
+    `delivery` String CODEC(ZSTD(1)),
+    `node` LowCardinality(String),
+    `region` LowCardinality(String),
+    `digest` UInt64 CODEC(ZSTD(1)),
+    `size` UInt64 CODEC(T64, ZSTD(1)),
+    `key_hash` UInt64 CODEC(ZSTD(1)),
+    `key` String CODEC(ZSTD(1)),
+    `partition` LowCardinality(String),
+    `offset` Int64 CODEC(Delta(8), ZSTD(1)),
+    `consumer_group` LowCardinality(String),
+    `attempt` UInt16 CODEC(T64, ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `correlation_id` String CODEC(ZSTD(1)),
+    `causation_id` String CODEC(ZSTD(1)),
+    `replay_id` LowCardinality(String),
+    `attributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `backfill` Bool,
+    `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `lane` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
+    INDEX new_since sequence TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (tenant, flow, message_id);
+
+CREATE TABLE {db}.findings
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `message_id` String CODEC(ZSTD(1)),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `kind` LowCardinality(String),
+    `pass` UInt64,
+    `finding_id` String CODEC(ZSTD(1)),
+    `incident` LowCardinality(String),
+    `status` LowCardinality(String),
+    `by` LowCardinality(String),
+    `cause` LowCardinality(String),
+    `opened_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `known_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `resolved_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `deadline` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `origin_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `held_by` Array(LowCardinality(String)),
+    `why` String CODEC(ZSTD(1)),
+    INDEX of_pass pass TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY (tenant, flow, message_id, hop, stage, kind);
+
+CREATE TABLE {db}.heard
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `received_at` SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (tenant, flow, hop, stage);
+
+CREATE TABLE {db}.migrations
+(
+    `name` String,
+    `applied_at` DateTime DEFAULT now()
+)
+ENGINE = MergeTree
+ORDER BY name;
+
+CREATE TABLE {db}.positions
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `partition` LowCardinality(String),
+    `offset` Int64 CODEC(Delta(8), ZSTD(1)),
+    `message_id` String CODEC(ZSTD(1)),
+    `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (tenant, flow, hop, partition, offset);
+
+CREATE MATERIALIZED VIEW {db}.positions_from_events TO {db}.positions
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `partition` LowCardinality(String),
+    `offset` Int64,
+    `message_id` String,
+    `received_at` DateTime64(6, 'UTC')
+)
+AS SELECT
+    tenant,
+    flow,
+    hop,
+    partition,
+    offset,
+    message_id,
+    received_at
+FROM {db}.events
+WHERE (offset >= 0) AND (stage IN ('persist', 'replicate'));
+
+CREATE TABLE {db}.quarantine
+(
+    `tenant` LowCardinality(String),
+    `source` LowCardinality(String),
+    `line` UInt32,
+    `field` LowCardinality(String),
+    `reason` String CODEC(ZSTD(1)),
+    `raw` String CODEC(ZSTD(1)),
+    `flow` String CODEC(ZSTD(1)),
+    `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY received_at;
+
+CREATE TABLE {db}.ranges
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `log` LowCardinality(String),
+    `partition` LowCardinality(String),
+    `offset` Int64 CODEC(Delta(8), ZSTD(1)),
+    `offset_to` Int64 CODEC(Delta(8), ZSTD(1)),
+    `consumer_group` LowCardinality(String),
+    `node` LowCardinality(String),
+    `observed_from` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `observed_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `lane` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
+    INDEX new_since sequence TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (tenant, flow, log, partition, hop, stage, offset);
+
+CREATE TABLE {db}.reports
+(
+    `tenant` LowCardinality(String),
+    `collector` LowCardinality(String),
+    `epoch` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `events` UInt64,
+    `lag_ms` UInt64,
+    `backlog` UInt64,
+    `dropped` UInt64,
+    `sources` Array(Tuple(
+        flow String,
+        hop String,
+        stage String,
+        source String,
+        evidence String)) CODEC(ZSTD(1)),
+    `signed_off` Array(Tuple(
+        flow String,
+        hop String,
+        stage String,
+        source String,
+        evidence String)) CODEC(ZSTD(1)),
+    `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `lane` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `lane_sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
+    INDEX new_since lane_sequence TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (tenant, collector, epoch, sequence);
+
+CREATE TABLE {db}.states
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `message_id` String CODEC(ZSTD(1)),
+    `pass` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `seen` UInt64 CODEC(T64, ZSTD(1)),
+    `ranged` UInt64 CODEC(T64, ZSTD(1)),
+    `hops` UInt64 CODEC(T64, ZSTD(1)),
+    `marks` UInt32 CODEC(T64, ZSTD(1)),
+    `observed` Array(Int64) CODEC(Delta(8), ZSTD(1)),
+    `received` Array(Int64) CODEC(Delta(8), ZSTD(1)),
+    `origin_carried` Int64 CODEC(Delta(8), ZSTD(1)),
+    `first_observed` Int64 CODEC(Delta(8), ZSTD(1)),
+    `first_received` Int64 CODEC(Delta(8), ZSTD(1)),
+    `produced_first` Int64 CODEC(Delta(8), ZSTD(1)),
+    `produced_last` Int64 CODEC(Delta(8), ZSTD(1)),
+    `deliveries` Array(UInt64) CODEC(ZSTD(1)),
+    `digests` Array(UInt64) CODEC(ZSTD(1)),
+    `origin_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `verdict` LowCardinality(String),
+    `was` LowCardinality(String),
+    `origin_was` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `flags` Array(LowCardinality(String)),
+    `found` Bool,
+    `look_again` Int64 CODEC(Delta(8), ZSTD(1)),
+    `timer_at` Int64 CODEC(Delta(8), ZSTD(1)),
+    INDEX of_pass pass TYPE minmax GRANULARITY 1,
+    INDEX of_origin origin_at TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY (tenant, flow, message_id);
+
+CREATE TABLE {db}.timers
+(
+    `due_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `message_id` String CODEC(ZSTD(1)),
+    `pass` UInt64 CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(due_at)
+ORDER BY due_at;
