@@ -31,6 +31,22 @@ class Server:
     base: str
     journal: Path | None = None
     process: Process | None = None
+    port: int = 0
+
+    def start(self) -> None:
+        """Returns when it answers; only for one of ours."""
+        if self.process:
+            self.process.start(partial(_ready, self.port), 60.0)
+
+    def kill(self) -> None:
+        """SIGKILL; only for one of ours."""
+        if self.process:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """End it; only for one of ours."""
+        if self.process:
+            self.process.stop()
 
     def url(self, database: str) -> str:
         """A store URL."""
@@ -40,14 +56,21 @@ class Server:
 @pytest.fixture(scope="session")
 def clickhouse_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded engine behind ClickHouse's HTTP protocol, as user `ann` with a password that needs encoding."""
-    folder, port = tmp_path_factory.mktemp("clickhouse-http"), free_port()
+    server = started(tmp_path_factory.mktemp("clickhouse-http"))
+    yield server
+    server.stop()
+
+
+def started(folder: Path) -> Server:
+    """Such a server of one's own, which may be killed and started again."""
+    port = free_port()
     command = [sys.executable, "-m", "tests.servers.clickhouse_http", "--port", str(port)]
     command += ["--folder", str(folder / "data"), "--user", "ann", "--password", "p/w@x"]
     command += ["--journal", str(folder / "journal")]
     process = Process("clickhouse-http", command, folder, {**os.environ, "PYTHONPATH": str(ROOT)})
-    process.start(partial(_ready, port), 60.0)
-    yield Server(f"clickhouse://ann:p%2Fw%40x@127.0.0.1:{port}", folder / "journal", process)
-    process.stop()
+    server = Server(f"clickhouse://ann:p%2Fw%40x@127.0.0.1:{port}", folder / "journal", process, port)
+    server.start()
+    return server
 
 
 def _ready(port: int) -> None:
