@@ -57,7 +57,7 @@ def _run(folder: Path, host: str, port: int, once: bool, broker_url: str, quiet:
     from tracker.cli.hops import Ends
     from tracker.cli.service import run
 
-    settings = _settings(folder, quiet)
+    settings = _settings(folder)
     broker = _kafka(broker_url) if broker_url else InMemory()
     sources, publishers = ports(broker)
     console = Console(highlight=False, soft_wrap=True, quiet=quiet)
@@ -88,13 +88,13 @@ def _run(folder: Path, host: str, port: int, once: bool, broker_url: str, quiet:
     return result
 
 
-def _settings(folder: Path, quiet: bool) -> ServiceSettings:
-    """The environment's settings; a ledger in `folder` where none is named, and only what matters logged."""
+def _settings(folder: Path) -> ServiceSettings:
+    """The environment's settings; a ledger in `folder` where none is named, and nothing logged but errors."""
     given = service_settings()
     own = (
         {} if given.store else {"store": f"chdb://{folder / 'ledger'}", "control": f"sqlite:///{folder / 'control.db'}"}
     )
-    return given.model_copy(update={**own, "log_level": "error" if quiet else "warning"})
+    return given.model_copy(update={**own, "log_level": "error"})
 
 
 def _kafka(url: str) -> Any:
@@ -200,8 +200,9 @@ def _go_on(world: Any, story: Story) -> None:
     story._say("")
     story._say("Traffic goes on, and billing goes past a few orders every minute. Look at:")
     story._say(f"   {story._url}/                 what is missing now, and each message's timeline")
-    story._say("   tracker reconcile --flow demo-orders      the books, from another terminal")
-    story._say("   tracker findings --flow demo-orders       every missing message by name")
+    command = f"TRACKER_URL={story._url} {sys.argv[0]}"
+    story._say(f"   {command} reconcile --flow demo-orders    (the books, from another terminal)")
+    story._say(f"   {command} findings --flow demo-orders     (every missing message by name)")
     story._say("   docs/quickstart.md                        a flow of your own.  Ctrl-C stops.")
     began = time.monotonic()
     faults = replays = 0

@@ -72,7 +72,7 @@ def _missing(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, 
         reasons = _drops(facts, {e.reason for e in facts.events} - DESIGNED_DROPS)
         return f"{_hops(facts.lossy, spec)} dropped it ({reasons}), so {first.name} cannot happen; {copy}"
     before = [i for i in facts.seen if i in spec.paths.ancestors[first.index]]
-    last = max(before, key=lambda i: (facts.seen[i].at, spec.paths.order.index(i)), default=None)
+    last = max(before, key=spec.paths.order.index, default=None)
     passed = f"It passed {spec.checkpoints[last].name} and then" if last is not None else "It"
     if first.status == Status.short:
         return f"{passed} reached fewer nodes at {first.name} than its quorum, {after}; {copy}"
