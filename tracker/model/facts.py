@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tracker.model.event import DESIGNED_DROPS, RETRY, Event, Stage, delivery_of
-from tracker.model.spec import FlowSpec
+from tracker.model.spec import Checkpoint, FlowSpec
 
 HOLDING = (Stage.persist, Stage.replicate)
 
@@ -48,12 +48,10 @@ class Facts:
         """Events at hops that the spec does not know are left out: they judge nothing."""
         known = set(spec.hops)
         mine = tuple(e for e in events if e.hop in known)
-        dead_events = [e for e in mine if e.stage == Stage.dead_letter and e.reason != RETRY]
-        parked = {(e.hop, delivery_of(e)) for e in dead_events}
+        dead_events = [e for e in mine if parks(e)]
         seen, nodes = {}, {}
         for i, point in enumerate(spec.checkpoints):
-            evidence = [e for e in mine if e.hop in point.hop and e.stage == point.stage
-                        and not (e.stage == Stage.ack and (e.hop, delivery_of(e)) in parked)]  # fmt: skip
+            evidence = evidence_of(point, mine)
             if evidence:
                 seen[i] = passage(evidence)
                 nodes[i] = frozenset(e.node for e in evidence)
@@ -72,6 +70,18 @@ class Facts:
             holding=held,
             emptied=frozenset(e.hop for e in drops if e.reason not in DESIGNED_DROPS and e.hop not in held),
         )
+
+
+def parks(event: Event) -> bool:
+    """It says that the hop gave up; a dead letter to be tried again is a nack."""
+    return event.stage == Stage.dead_letter and event.reason != RETRY
+
+
+def evidence_of(point: Checkpoint, events: Sequence[Event]) -> list[Event]:
+    """The events that make a checkpoint seen. The ack of a dead-lettered delivery is none."""
+    parked = {(e.hop, delivery_of(e)) for e in events if parks(e)} if point.stage == Stage.ack else set()
+    return [e for e in events if e.hop in point.hop and e.stage == point.stage
+            and (e.hop, delivery_of(e)) not in parked]  # fmt: skip
 
 
 def passage(evidence: Iterable[Event]) -> Passage:

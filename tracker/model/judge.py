@@ -194,10 +194,10 @@ class _Case:
         """Somebody sees, or will have seen, single messages there. What a range proved before anybody did stays so."""
         stage, deadline = self.paths.stages[i], self.deadline[i]
         opened = [at for hop in self.paths.hops[i] if (at := self.coverage.announced(hop, stage)) is not None]
-        if not opened:
+        if not opened or receipt < min(opened):
             return False
         if deadline is None or self.now < deadline:
-            return receipt >= min(opened)
+            return True
         hole = self._hole(i, deadline)
         return hole is None or hole.cause == "behind"
 
@@ -259,16 +259,21 @@ def divergent(spec: FlowSpec, events: Sequence[Event], i: int) -> bool:
 
     Per (hop, node) the newest digest counts, so a repair heals.
     """
+    newest: dict[tuple[str, str, str], tuple[int, str]] = {}
+    for event in joined_payloads(spec, events, i):
+        place = (event.hop, event.stage, event.node)
+        carried = (event.observed_at, event.digest)
+        newest[place] = max(newest.get(place, carried), carried)
+    return len({digest for _, digest in newest.values()}) > 1
+
+
+def joined_payloads(spec: FlowSpec, events: Sequence[Event], i: int) -> list[Event]:
+    """The events whose digests have to agree for checkpoint `i`: its own and those of what comes before it."""
     point = spec.checkpoints[i]
     if not point.same_payload:
-        return False
+        return []
     joined = [point, *(spec.checkpoints[p] for p in spec.paths.before[i])]
-    newest: dict[tuple[str, str, str], tuple[int, str]] = {}
-    for event in events:
-        if event.digest and any(event.hop in c.hop and event.stage == c.stage for c in joined):
-            place = (event.hop, event.stage, event.node)
-            newest[place] = max(newest.get(place, (-1, "")), (event.observed_at, event.digest))
-    return len({digest for _, digest in newest.values()}) > 1
+    return [e for e in events if e.digest and any(e.hop in c.hop and e.stage == c.stage for c in joined)]
 
 
 def _verdict(states: Sequence[CheckpointState]) -> Verdict:

@@ -40,31 +40,21 @@ class Cover:
         """Take in reports as `Passing.new_reports` gives them."""
         for report in reports:
             at = report["received"] - report["lag_ms"] * 1000
+            for source in report["signed_off"]:  # first: it counts where a report names a source twice
+                self._take(source, report, at, signed_off=True)
             for source in report["sources"]:
                 self._take(source, report, at, signed_off=False)
-            for source in report["signed_off"]:
-                self._take(source, report, at, signed_off=True)
 
     def _take(self, source: Mapping[str, str], report: Mapping[str, Any], at: int, signed_off: bool) -> None:
-        run = Run(
-            flow=source["flow"],
-            hop=source["hop"],
-            stage=source["stage"],
-            source=source["source"],
-            evidence=source["evidence"] or "message",
-            collector=report["collector"],
-            epoch=report["epoch"],
-            first_sequence=report["sequence"],
-            last_sequence=report["sequence"],
-            start=at,
-            end=at,
-            signed_off=signed_off,
-            broken=report["dropped"] > 0,
-        )
+        run = _run(source, report, at, signed_off)
         key = _key(run)
         runs = self._runs.setdefault(key, [])
         if any(r.first_sequence <= run.first_sequence <= r.last_sequence for r in runs):
             return
+        overtaken = [r.start for r in runs if r.first_sequence > run.first_sequence]
+        if overtaken:  # it was on its way for long: what it vouches for ended before its followers' words did
+            at = min(at, *overtaken)
+            run = structs.replace(run, start=at, end=at)
         self._runs[key] = _joined([*runs, run])
         grown = next(r for r in self._runs[key] if r.first_sequence <= run.first_sequence <= r.last_sequence)
         self.changed[key, grown.first_sequence] = grown
@@ -86,6 +76,25 @@ class Cover:
         """The runs that changed since the last call."""
         changed, self.changed = list(self.changed.values()), {}
         return changed
+
+
+def _run(source: Mapping[str, str], report: Mapping[str, Any], at: int, signed_off: bool) -> Run:
+    """One report on one source, as a run of its own."""
+    return Run(
+        flow=source["flow"],
+        hop=source["hop"],
+        stage=source["stage"],
+        source=source["source"],
+        evidence=source["evidence"] or "message",
+        collector=report["collector"],
+        epoch=report["epoch"],
+        first_sequence=report["sequence"],
+        last_sequence=report["sequence"],
+        start=at,
+        end=at,
+        signed_off=signed_off,
+        broken=report["dropped"] > 0,
+    )
 
 
 def _key(run: Run) -> Key:

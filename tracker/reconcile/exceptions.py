@@ -14,10 +14,10 @@ import xxhash
 from msgspec import structs
 
 from tracker.model.coverage import Coverage
-from tracker.model.event import Event, Range, Stage, delivery_of
-from tracker.model.facts import passage, received
-from tracker.model.judge import judge
-from tracker.model.spec import FlowSpec
+from tracker.model.event import DESIGNED_DROPS, Event, Range, Stage, natural_key
+from tracker.model.facts import evidence_of, parks, passage, received
+from tracker.model.judge import joined_payloads, judge
+from tracker.model.spec import Checkpoint, FlowSpec
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
 from tracker.store.findings import OPEN, RECOVERED, WITHDRAWN, Finding
 
@@ -39,11 +39,13 @@ class Judged:
 class Bench:
     """What the judge needs for every message of one flow in one pass.
 
-    `spec_at` gives the spec in force at an origin time, `incident_for(hop, stage, kind)` the incident to belong to.
+    `spec_at` gives the spec in force at an origin time, `newest` judges what was seen only at hops which that one does
+    not name. `incident_for(hop, stage, kind)` gives the incident to belong to.
     """
 
     now: int
     spec_at: Callable[[int], FlowSpec]
+    newest: FlowSpec
     coverage: Coverage
     ranges: Sequence[Range]
     incident_for: Callable[[str, str, str], str]
@@ -61,6 +63,8 @@ def judge_batch(
         message_id = state["message_id"]
         mine = events[message_id]
         spec = bench.spec_at(state["origin_at"])
+        if not any(event.hop in spec.hops for event in mine):
+            spec = bench.newest
         judgement = judge(spec, mine, bench.coverage, bench.now, bench.ranges)
         changes = transitions(bench, spec, mine, judgement, before.get(message_id, ()))
         judged.findings += changes
@@ -97,7 +101,8 @@ def transitions(
         if key not in standing or standing[key].status in (RECOVERED, WITHDRAWN):
             changed.append(_opened(bench, spec, events, judgement, state))
     for key, finding in standing.items():
-        if key not in found and finding.status not in (RECOVERED, WITHDRAWN):
+        settled = finding.status in (RECOVERED, WITHDRAWN)
+        if key not in found and not settled and not _has_its_turn(spec, events, judgement, finding):
             changed.append(_resolved(bench.now, spec, events, judgement, finding))
     return changed
 
@@ -113,7 +118,7 @@ def _opened(
 ) -> Finding:
     hop, stage, kind = finding_key(spec, state)
     cause = "" if state.cause is None else spec.checkpoints[state.cause].name
-    root = spec.checkpoints[state.index if state.cause is None else state.cause]
+    root = next((s for s in judgement.checkpoints if s.index == state.cause), state)
     message = events[0]
     return Finding(
         finding_id=finding_id(message.flow, message.message_id, hop, stage, kind),
@@ -123,7 +128,7 @@ def _opened(
         stage=stage,
         kind=kind,
         status=OPEN,
-        incident=bench.incident_for("|".join(root.hop), root.stage.value, kind),
+        incident=bench.incident_for(*finding_key(spec, root)),
         opened_at=bench.now,
         known_at=min(_known_at(spec, events, state), bench.now),
         deadline=state.deadline or 0,
@@ -141,38 +146,79 @@ def finding_id(*parts: str) -> str:
 
 def _known_at(spec: FlowSpec, events: Sequence[Event], state: CheckpointState) -> int:
     """When it could first be known: its deadline, or the receipt of the event that says so."""
-    telling: tuple[Stage, ...] = ()
-    if state.by == "drop":
-        telling = (Stage.drop,)
+    path = {hop for i in (state.index, *spec.paths.ancestors[state.index]) for hop in spec.checkpoints[i].hop}
+    times: list[int] = []
+    if state.kind == Verdict.divergent:
+        times = [_differing(spec, events, state.index)]
     elif state.kind == Verdict.dead_lettered:
-        telling = (Stage.dead_letter,)
-    elif state.kind == Verdict.divergent:
-        telling = (Stage(spec.checkpoints[state.index].stage),)
-    times = [received(e) for e in events if e.stage in telling]
-    return min(times) if times else state.deadline or min(received(e) for e in events)
+        times = [min(received(e) for e in events if parks(e) and e.hop in path)]
+    elif state.by == "drop":  # the copies went one by one: known with the last of them
+        drops = [e for e in events if e.stage == Stage.drop and e.hop in path and e.reason not in DESIGNED_DROPS]
+        first = {key: min(received(e) for e in drops if natural_key(e) == key) for key in map(natural_key, drops)}
+        times = [max(first.values())] if first else []
+    return times[0] if times else state.deadline or min(received(e) for e in events)
+
+
+def _differing(spec: FlowSpec, events: Sequence[Event], index: int) -> int:
+    """The receipt of the first payload that differed from one known before it."""
+    joined = sorted(joined_payloads(spec, events, index), key=received)
+    return next((received(e) for e in joined if e.digest != joined[0].digest), received(joined[0]))
+
+
+def _has_its_turn(spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding) -> bool:
+    """It followed from another finding, that one has recovered since, and so its own checkpoint has a deadline ahead:
+    neither wrong nor recovered yet."""
+    state = _state_of(spec, judgement, finding)
+    cause = next((i for i, c in enumerate(spec.checkpoints) if c.name == finding.cause), None)
+    if cause is None or state is None or state.status not in (Status.pending, Status.unknown):
+        return False
+    return _brought(spec.checkpoints[cause], events, finding.opened_at) is not None
 
 
 def _resolved(now: int, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding) -> Finding:
     """Recovered when what was missing was observed after the finding was opened; else it was wrong, and withdrawn."""
     status, by, at = WITHDRAWN, "", now
-    index = next((i for i, c in enumerate(spec.checkpoints)
-                  if "|".join(c.hop) == finding.hop and c.stage == finding.stage), None)  # fmt: skip
-    state = next((s for s in judgement.checkpoints if s.index == index), None)
-    if state is not None and state.status in (Status.seen, Status.short):
-        point = spec.checkpoints[state.index]
-        evidence = [e for e in events if e.hop in point.hop and e.stage == point.stage]
-        later = [e for e in evidence if passage([e]).at > finding.opened_at]
-        if finding.kind == Verdict.divergent or not evidence:
-            status, by = RECOVERED, "replay" if any(e.replay_id for e in evidence) else "itself"
-        elif len(later) == len(evidence) or _parked_before(events, finding, later):
-            at = min(received(e) for e in later)
-            status, by = RECOVERED, "replay" if any(e.replay_id for e in later) else "itself"
+    proof, moved_past = _proof(spec, events, judgement, finding)
+    if proof is not None:
+        status, by, at = RECOVERED, "replay" if proof.replay_id else "itself", received(proof)
+    elif moved_past:
+        status, by = RECOVERED, "itself"
     return structs.replace(finding, status=status, by=by, resolved_at=max(at, finding.opened_at))
 
 
-def _parked_before(events: Sequence[Event], finding: Finding, later: Sequence[Event]) -> bool:
-    """A dead-lettered delivery's own ack is no evidence, so earlier acks do not make the finding wrong."""
-    if finding.kind != Verdict.dead_lettered or not later:
-        return False
-    parked = {(e.hop, delivery_of(e)) for e in events if e.stage == Stage.dead_letter}
-    return any((e.hop, delivery_of(e)) not in parked for e in later)
+def _proof(
+    spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding
+) -> tuple[Event | None, bool]:
+    """(the event that brought what the finding lacked, whether a range did), both after it was opened."""
+    index = next((i for i, c in enumerate(spec.checkpoints) if ("|".join(c.hop), c.stage) == finding.key[:2]), None)
+    if index is None:
+        return None, False
+    if finding.kind == Verdict.divergent:
+        repairs = joined_payloads(spec, events, index)
+        newest = max(repairs, key=lambda e: (e.observed_at, received(e), e.replay_id), default=None)
+        return (newest if newest and passage([newest]).at > finding.opened_at else None), False
+    state = _state_of(spec, judgement, finding)
+    if state is None or state.status not in (Status.seen, Status.short):
+        return None, False
+    point = spec.checkpoints[index]
+    nodes = point.quorum if finding.kind == Verdict.under_replicated else 1
+    moved_past = not evidence_of(point, events) and (state.observed_at or 0) > finding.opened_at
+    return _brought(point, events, finding.opened_at, nodes), moved_past
+
+
+def _state_of(spec: FlowSpec, judgement: Judgement, finding: Finding) -> CheckpointState | None:
+    """The state of the checkpoint that a finding is about; None when the spec has none such now."""
+    return next((s for s in judgement.checkpoints if finding_key(spec, s)[:2] == finding.key[:2]), None)
+
+
+def _brought(point: Checkpoint, events: Sequence[Event], opened_at: int, nodes: int = 1) -> Event | None:
+    """The event that made a checkpoint seen on so many nodes after `opened_at`; None when it had been, or is not."""
+    evidence = sorted(evidence_of(point, events), key=lambda e: (received(e), e.observed_at, e.replay_id))
+    seen = {e.node for e in evidence if passage([e]).at <= opened_at}
+    if len(seen) >= nodes:
+        return None
+    for event in evidence:
+        seen.add(event.node)
+        if len(seen) >= nodes:
+            return event
+    return None

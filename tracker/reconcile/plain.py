@@ -154,8 +154,22 @@ class _Facts:
         many = np.diff(_offsets(self.states, "deliveries")) >= MAX_DELIVERIES
         found = np.asarray(self.states["found"].to_numpy(), dtype=bool)
         older = _times(self.states, "origin_at") < self.court.in_force_from
-        result: Bools = ((marks & np.uint64(SPECIAL)) != 0) | digests | many | found | older
+        result: Bools = ((marks & np.uint64(SPECIAL)) != 0) | digests | many | found | older | self._ranges_matter()
         return result
+
+    def _ranges_matter(self) -> Bools:
+        """A range decides on more than its own checkpoint: something comes after it, or events at its hop may say
+        better. States keep only the earliest time of both, and of a range only its start."""
+        ranged, everyone = _bits(self.states, "ranged"), range(len(self.masks))
+        inner = sum(self.masks[i] for i in everyone if self.paths.descendants[i])
+        bits = self.court.shape.hop_bits
+        beside = (
+            ((ranged & np.uint64(self.masks[i])) != 0)
+            & ((self.hops & np.uint64(sum(1 << bits[hop] for hop in self.paths.hops[i]))) != 0)
+            for i in everyone
+        )
+        matters: Bools = _any(beside) | ((ranged & np.uint64(inner)) != 0)
+        return matters
 
     def flags(self) -> npt.NDArray[np.uint8]:
         """Bits into `FLAGS`."""

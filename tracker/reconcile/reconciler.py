@@ -181,7 +181,7 @@ class Reconciler:
             batch = rest.slice(start, BATCH)
             ids = batch["message_id"].to_pylist()
             observed = self._store.events_of(spec.flow, ids, bounds)
-            bench = Bench(now, known.spec_at, coverage, self._ranges(spec.flow, observed), incident_for)
+            bench = Bench(now, known.spec_at, spec, coverage, self._ranges(spec.flow, observed), incident_for)
             judged = judge_batch(bench, batch.to_pylist(), observed, self._store.findings_of(spec.flow, ids, number))
             self._keep(rows.of_judged(batch, judged.rows), now)
             self._store.keep_findings(judged.findings, number)

@@ -1,0 +1,193 @@
+"""Verdicts on columns: for plain messages what the reference says, and every other one left to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from tests.properties import cases
+from tests.unit.model.case import ORDERS, event, flow, moved, source, vouched
+from tests.unit.reconcile.folding import shape_of, states
+from tracker.model.coverage import Coverage
+from tracker.model.event import Event, Range, Stage
+from tracker.model.judge import judge
+from tracker.model.spec import FlowSpec
+from tracker.model.units import SECOND
+from tracker.model.verdict import Flag, Verdict
+from tracker.reconcile.plain import FLAGS, VERDICTS, Court, Plain, judge_plain
+from tracker.reconcile.reconciler import _watermarks
+from tracker.reconcile.rows import of_plain, timers
+from tracker.store.shape import MAX_DELIVERIES
+
+MADE = event("shop:produce", 0)
+KEPT = event("log:persist", 1)
+COPY = event("mirror:replicate", 2)
+DONE = event("billing:ack", 3, delivery="d1")
+ALL = [MADE, KEPT, COPY, DONE]
+
+
+def court(spec: FlowSpec, now: float, coverage: Coverage | None = None, **more: Any) -> Court:
+    """The court of a pass at `now` seconds."""
+    at = round(now * SECOND)
+    return Court(shape_of(spec), at, watermarks=_watermarks(spec, coverage or vouched(spec), at), **more)
+
+
+def plainly(events: list[Event], now: float, spec: FlowSpec = ORDERS, **known: Any) -> tuple[str, set[str], float]:
+    """(verdict or empty, flags, when to look again) of one message."""
+    judged = judge_plain(court(spec, now), states(shape_of(spec), {"m": events}, **known))
+    return VERDICTS[judged.codes[0]], _flags(judged, 0), int(judged.look_again[0]) / SECOND
+
+
+def _flags(judged: Plain, row: int) -> set[str]:
+    return {flag for n, flag in enumerate(FLAGS) if judged.flags[row] >> n & 1}
+
+
+def test_the_three_plain_verdicts() -> None:
+    """In flight until the next deadline; delivered or late when nothing is missing."""
+    assert plainly([MADE, KEPT], 3) == ("in_flight", set(), 21)
+    assert plainly(ALL, 4) == ("delivered", set(), 0)
+    assert plainly([MADE, KEPT, COPY, event("billing:ack", 22)], 30) == ("late", set(), 0)
+
+
+def test_nothing_plain_about_a_passed_deadline() -> None:
+    """Whether it is overdue or unknown is for the reference to say."""
+    assert plainly([MADE, KEPT], 20.9)[0] == "in_flight"
+    assert plainly([MADE, KEPT], 21)[0] == ""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        event("billing:drop", 3, reason="filtered"),
+        event("billing:dead_letter", 3, reason="poison"),
+        event("billing:ack", 3, observed_from=1),
+        event("billing:ack", 3, backfill=True),
+        event("mirror:replicate", 3, digest="bb"),
+    ],
+)
+def test_what_columns_cannot_say_goes_to_the_reference(odd: Event) -> None:
+    """Drops, dead letters, intervals, backfills, and payloads that differ."""
+    made = [structs.replace(e, digest="aa") if e.stage == Stage.persist else e for e in (MADE, KEPT)]
+    assert plainly([*made, odd], 4)[0] == ""
+
+
+def test_a_retry_is_plain() -> None:
+    """A dead letter to be tried again is a nack, and a nack is nothing."""
+    assert plainly([MADE, KEPT, event("billing:dead_letter", 3, reason="retry")], 4)[0] == "in_flight"
+
+
+def test_what_was_found_once_stays_with_the_reference() -> None:
+    """Its findings have to be resolved."""
+    assert plainly(ALL, 4, found=True)[0] == ""
+
+
+def test_older_origins_belong_to_an_older_spec() -> None:
+    """From the moment on at which the newest version is in force it judges here."""
+    table = states(shape_of(ORDERS), {"m": ALL})
+    assert judge_plain(court(ORDERS, 4, in_force_from=0), table).codes[0] > 0
+    assert judge_plain(court(ORDERS, 4, in_force_from=1), table).codes[0] == 0
+
+
+def test_quorums_and_too_many_deliveries_go_to_the_reference() -> None:
+    """States keep no nodes, and deliveries only up to a bound."""
+    spec = flow("hop: shop, stage: produce", "hop: log, stage: persist, after: shop, within: 5s, quorum: 2")
+    assert plainly([MADE, KEPT], 2, spec)[0] == ""
+    many = [event("billing:ack", 3, delivery=f"d{n}") for n in range(MAX_DELIVERIES)]
+    assert plainly([MADE, KEPT, COPY, *many[1:]], 4)[0] == "delivered"
+    assert plainly([MADE, KEPT, COPY, *many], 4)[0] == ""
+
+
+def test_a_range_behind_which_more_comes_goes_to_the_reference() -> None:
+    """Its start is kept, its end is what the next deadline counts from; alone at the end of a path it is plain."""
+    spec = flow(
+        "hop: log, stage: persist",
+        "hop: billing, stage: ack, after: log, within: 20s",
+        "hop: mail, stage: ack, after: billing, within: 5s",
+    )
+    stored = event("log:persist", 1, partition="p", offset=7)
+    passed = [moved("billing:ack", "log", 0, 9, 2, 12)]
+    folded: dict[str, Any] = {"ranges": passed, "targets": [("billing", "ack")]}
+    assert judge_plain(court(spec, 30), states(shape_of(spec), {"m": [stored]}, **folded)).codes[0] == 0
+    alone = flow("hop: log, stage: persist", "hop: billing, stage: ack, after: log, within: 20s")
+    assert judge_plain(court(alone, 30), states(shape_of(alone), {"m": [stored]}, **folded)).codes[0] == 3
+    beside = [stored, event("billing:ack", 25)]
+    assert judge_plain(court(alone, 30), states(shape_of(alone), {"m": beside}, **folded)).codes[0] == 0
+
+
+def test_a_gap_is_left_to_the_reference_when_its_collector_got_there() -> None:
+    """Until then it is looked at again."""
+    gone = [MADE, COPY, DONE]
+    table = states(shape_of(ORDERS), {"m": gone})
+    behind = vouched(ORDERS, but={"log:persist": [source((-9, 1))]})
+    judged = judge_plain(court(ORDERS, 10, behind), table)
+    assert (VERDICTS[judged.codes[0]], judged.look_again[0]) == ("delivered", 10 * SECOND + (10 * SECOND) // 4)
+    assert judge_plain(court(ORDERS, 10), table).codes[0] == 0
+
+
+def test_many_messages_at_once() -> None:
+    """Each row on its own, whatever stands beside it."""
+    again = event("billing:ack", 3, delivery="d2")
+    messages = {"a": ALL, "b": [MADE, KEPT], "c": [*ALL, again], "d": [KEPT, COPY, DONE], "e": [MADE]}
+    judged = judge_plain(court(ORDERS, 6), states(shape_of(ORDERS), messages))
+    assert [VERDICTS[code] for code in judged.codes] == ["delivered", "in_flight", "delivered", "", ""]
+    assert [_flags(judged, row) for row in range(3)] == [set(), set(), {Flag.duplicated}]
+
+
+def test_rows_and_timers() -> None:
+    """The rows judged here, with verdict, flags and one timer each where a look is due; a timer already set, and
+    not later, is kept."""
+    messages = {"a": ALL, "b": [MADE, KEPT], "e": [MADE]}
+    for timer, set_now in ((0, ["b"]), (7, []), (30, ["b"])):
+        known: dict[str, Any] = {"timer_at": timer * SECOND, "tenant": "", "flow": "orders", "pass": 1}
+        table = states(shape_of(ORDERS), messages, **known)
+        kept = of_plain(table, judge_plain(court(ORDERS, 6), table), 6 * SECOND)
+        assert kept["message_id"].to_pylist() == ["a", "b"]
+        assert kept["verdict"].to_pylist() == ["delivered", "in_flight"]
+        assert kept["look_again"].to_pylist() == [0, 21 * SECOND]
+        assert timers(kept, 6 * SECOND)["message_id"].to_pylist() == set_now
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_equal_to_the_reference(data: st.DataObject) -> None:
+    """Whatever is judged on columns has the reference's verdict and flags, and is looked at again no later."""
+    spec = data.draw(cases.specs())
+    messages = {f"m{n}": [structs.replace(e, message_id=f"m{n}") for e in data.draw(_quiet(spec))] for n in range(3)}
+    ranges = data.draw(st.lists(cases.ranges(spec), max_size=2))
+    coverage, now = data.draw(cases.coverages(spec)), data.draw(cases.instants)
+    targets = {(r.hop, r.stage.value) for r in ranges if not coverage.vouches(r.hop, r.stage.value)}
+    shape = shape_of(spec)
+    targets &= set(shape.checkpoint_bits)
+    judged = judge_plain(
+        Court(shape, now, 0, _watermarks(spec, coverage, now)), states(shape, messages, ranges, targets)
+    )
+    for row, (ident, events) in enumerate(messages.items()):
+        if judged.codes[row]:
+            _same(judged, row, spec, events, coverage, now, [r for r in ranges if (r.hop, r.stage.value) in targets])
+        note(f"{ident} is {'plain' if judged.codes[row] else 'special'}")
+
+
+def _quiet(spec: FlowSpec) -> st.SearchStrategy[list[Event]]:
+    """Mostly what happens where all goes well."""
+    stages = (Stage.produce, Stage.persist, Stage.replicate, Stage.deliver, Stage.ack, Stage.nack)
+    quiet = st.lists(cases.events(spec, stages=stages), min_size=1, max_size=7)
+    return quiet.map(
+        lambda some: [structs.replace(e, observed_from=None, backfill=False, digest="aa") for e in some]
+    ).filter(lambda some: any(e.hop in spec.hops for e in some))
+
+
+def _same(judged: Plain, row: int, spec: FlowSpec, events: list[Event], coverage: Coverage, now: int,
+          ranges: list[Range]) -> None:  # fmt: skip
+    reference = judge(spec, events, coverage, now, ranges)
+    look = int(judged.look_again[row])
+    assert VERDICTS[judged.codes[row]] == reference.verdict
+    undecided = {Flag.gap} if look else set()
+    assert _flags(judged, row) == set(reference.flags) - undecided
+    if reference.look_again is not None:
+        assert now < look <= reference.look_again
+    if reference.verdict == Verdict.in_flight:
+        assert look or reference.look_again is None
