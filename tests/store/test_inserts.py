@@ -128,6 +128,20 @@ def test_a_clock_that_was_set_back_gives_growing_sequences(new_store: Callable[[
     assert max(sequence for _, sequence, _ in again.stored_since(0)) == ahead + 1
 
 
+def test_writers_whose_clocks_differ_stay_together(clickhouse_server: Server) -> None:
+    """Passes forget what lies ten minutes before the newest sequence, so no writer may stay behind another."""
+    url = clickhouse_server.url(f"inserts{next(_numbers)}")
+    one, other = Store.open(url, "process"), Store.open(url, "process")
+    one.migrate()
+    one.insert_events(batch(4, 1))
+    ahead = 1 << 62
+    other.engine.command(f"INSERT INTO {other.engine.database}.events (sequence, lane) VALUES ({ahead}, 1)")
+    one.insert_events(batch(4, 2))
+    assert max(sequence for _, sequence, _ in one.stored_since(0)) == ahead + 1
+    one.close()
+    other.close()
+
+
 @pytest.mark.parametrize(("durability", "expected"), [("fsync", "1"), ("process", "0")])
 def test_durability_is_a_setting_of_the_tables(
     embedded_folder: Path, durability: str, expected: str, new_store: Callable[[], Store]

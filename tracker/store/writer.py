@@ -53,6 +53,9 @@ class Writer:
             return
         columns = typed(columns)
         with self._lock:
+            if not self._engine.embedded:
+                # Others write too, maybe with a clock far ahead; passes forget what lies long before the newest.
+                self._sequence = max(self._sequence, _newest(self._engine, self._sequence))
             self._sequence = max(self._sequence + 1, time.time_ns() // 1000)
             for name, value in (("lane", self.lane), (sequence, self._sequence)):
                 columns = columns.append_column(name, pa.repeat(pa.scalar(value, pa.uint64()), columns.num_rows))
@@ -82,11 +85,11 @@ def _by_day(columns: pa.Table) -> Iterator[pa.Table]:
         yield columns.filter(pc.equal(days, day))
 
 
-def _newest(engine: Engine) -> int:
-    """The highest sequence stored by anybody: a clock that was set back must not hide new rows from the passes."""
-    db = engine.database
-    row = engine.rows(
-        f"SELECT greatest((SELECT max(sequence) FROM {db}.events), (SELECT max(sequence) FROM {db}.ranges), "
-        f"(SELECT max(lane_sequence) FROM {db}.reports)) AS newest"
-    )[0]
-    return int(row["newest"])
+def _newest(engine: Engine, above: int = 0) -> int:
+    """The highest sequence that anybody stored above this one, else 0. At the start it is asked of everything: a clock
+    that was set back must not hide new rows from the passes."""
+    tables = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_sequence"))
+    parts = (
+        f"(SELECT max({name}) FROM {engine.database}.{table} WHERE {name} > {{above:UInt64}})" for table, name in tables
+    )
+    return int(engine.rows(f"SELECT greatest({', '.join(parts)}) AS newest", {"above": above})[0]["newest"])
