@@ -152,6 +152,7 @@ def billing_is_mended_and_a_replay_brings_them_back(world):
     """Shown first, asked for by one, approved by another, sent from the log, and back at billing."""
     assert world.billing.end() == 0
     world.billing.again(skips=False)
+    world.note("billing is mended")
     selection = {"flow": "orders", "hop": "billing", "kind": "unacknowledged", "reason": "the story"}
     shown = world.clerk.post("/v1/replays", json=selection, params={"dry_run": True})
     plan = shown.raise_for_status().json()["plan"]
@@ -165,6 +166,7 @@ def billing_is_mended_and_a_replay_brings_them_back(world):
     address = f"/v1/replays/{made['id']}"
     assert world.clerk.post(f"{address}/approve").status_code == 403
     assert world.chief.post(f"{address}/approve", json={"why": "billing is mended"}).status_code == 200
+    world.note("the replay is planned, asked for, approved")
     done = world.until("the replay at its end", lambda: ended(world.get(address)))
     assert {state: n for state, n in done["messages"].items() if n} == {"recovered": len(SKIPPED)}
     assert (done["requested_by"], done["approved_by"]) == ("clerk", "chief")
