@@ -55,8 +55,10 @@ STORY: list[tuple[float, list[Event]]] = [
     ),
     (
         60,  # recovered by itself, by a replay; withdrawn; carried an earlier origin; a duplicate
-        [says("unacked", ACK, 50), says("lost", LOG, 50, replay_id="r"), says("slow", MIRROR, 7), says("slow", ACK, 8),
-         says("odd", MIRROR, 55), says("fine", ACK, 58, delivery="again"), says("new", ACK, 58, origin_at=1)],
+        [says("unacked", ACK, 50), says("lost", LOG, 50, replay_id="r"), says("slow", MIRROR, 7, received=59),
+         says("slow", ACK, 8, received=59),
+         says("odd", MIRROR, 55),
+         says("fine", ACK, 58, delivery="again"), says("new", ACK, 58, origin_at=1)],
     ),
     (100, [says("parked", ACK, 90, delivery="d2", replay_id="r")]),
 ]  # fmt: skip
@@ -128,6 +130,7 @@ def told(world: Installation, flow: str, kill: bool, merged: bool = False) -> tu
     spec = world.put(SPEC.format(flow=flow))
     sources = [SourceRef(flow, hop, c.stage.value, "s") for c in spec.checkpoints for hop in c.hop]
     kills = 0
+    world.vouch(sources, collector=flow)
     for moment, events in STORY:
         world.now = base + round(moment * SECOND)
         world.vouch(sources, collector=flow)
@@ -183,7 +186,6 @@ def incidents(world: Installation, flow: str, base: int) -> list[tuple[Any, ...]
     )  # fmt: skip
 
 
-@pytest.mark.xfail(reason="a pass done again does not yet leave every finding of an undisturbed one", strict=False)
 @pytest.mark.parametrize("merged", [False, True])
 def test_killed_at_every_step(world: Installation, merged: bool) -> None:
     """Before each use of the store and the control database, in four passes that open, recover, withdraw and repair;
@@ -198,7 +200,19 @@ def test_killed_at_every_step(world: Installation, merged: bool) -> None:
 def test_the_story_is_what_it_says(world: Installation) -> None:
     """The tale that is interrupted above has everything in it that a pass may write."""
     left, _ = told(world, "tale", kill=False)
-    assert left["books"] == {"delivered": 4, "explained": 1, "in_flight": 1, "unacknowledged": 1, "divergent": 1}
-    assert {f[3] for f in left["findings"]} == {"open", "recovered", "withdrawn"}
-    assert {(f[2], f[3], f[4]) for f in left["findings"]} >= {
-        ("unacknowledged", "recovered", "itself"), ("lost", "recovered", "replay")}  # fmt: skip
+    assert left["books"] == {
+        "delivered": 2,  # fine (acked twice), slow (its events were on their way for long)
+        "late": 2,  # unacked came by itself, parked by a replay
+        "explained": 1,
+        "unacknowledged": 2,  # lost is back in the log and no further, odd was repaired and never acked
+        "under_replicated": 1,  # new was seen at its end alone
+    }
+    assert {(f[0], f[2], f[3], f[4]) for f in left["findings"]} == {
+        ("lost", "lost", "recovered", "replay"), ("lost", "lost", "withdrawn", ""),
+        ("lost", "unacknowledged", "open", ""), ("lost", "under_replicated", "open", ""),
+        ("new", "under_replicated", "open", ""),
+        ("odd", "divergent", "recovered", "itself"), ("odd", "unacknowledged", "open", ""),
+        ("parked", "dead_lettered", "recovered", "replay"),
+        ("slow", "unacknowledged", "withdrawn", ""), ("slow", "under_replicated", "withdrawn", ""),
+        ("unacked", "unacknowledged", "recovered", "itself"),
+    }  # fmt: skip

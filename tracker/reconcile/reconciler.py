@@ -1,6 +1,6 @@
 """The reconciler: pass after pass, what is new and what is due becomes states, verdicts, findings, incidents.
 
-The order of writes in a pass is states, findings, incidents, coverage, and last the pass row. A pass that was cut
+The order of writes in a pass is findings, states, incidents, coverage, and last the pass row. A pass that was cut
 short is done again with the same number, `now` and bounds, and then leaves the same rows.
 """
 
@@ -107,10 +107,13 @@ class Reconciler:
     def run_pass(self) -> PassResult:
         """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due."""
         started = time.monotonic()
-        self._load()
-        work = self._control.passes.unfinished() or self._begin()
+        _, incidents = self._load()
+        cut_short = self._control.passes.unfinished()
+        work = cut_short or self._begin()
         if work is None:
             return PassResult(seconds=time.monotonic() - started)
+        if cut_short:
+            incidents.touched.update(self._store.incidents_of_pass(work.number))
         result = self._carry_out(work, from_json(work.bounds))
         self._control.passes.finish(work.number, self._clock())
         return msgspec.structs.replace(result, seconds=time.monotonic() - started)
@@ -183,8 +186,9 @@ class Reconciler:
             observed = self._store.events_of(spec.flow, ids, bounds)
             bench = Bench(now, known.spec_at, spec, coverage, self._ranges(spec.flow, observed), incident_for)
             judged = judge_batch(bench, batch.to_pylist(), observed, self._store.findings_of(spec.flow, ids, number))
-            self._keep(rows.of_judged(batch, judged.rows), now)
+            # Findings first: a message whose state is kept may not be looked at again when this pass is done again.
             self._store.keep_findings(judged.findings, number)
+            self._keep(rows.of_judged(batch, judged.rows), now)
             incidents.touched.update(f.incident for f in judged.findings)
             result = msgspec.structs.replace(
                 result,

@@ -108,8 +108,8 @@ class Findings:
     def findings_of(self, flow: str, ids: Sequence[str], before: int) -> dict[str, list[Finding]]:
         """Findings of these messages as they stood before pass `before`, by message.
 
-        A pass that is done again must not see its own rows; those it wrote first carry what they replaced in nothing
-        but time, so they count as open since they were opened.
+        A pass that is done again must not see its own rows. Where the engine has merged away the row that one of them
+        replaced, the finding is not given: the pass then opens it again with the same row, or leaves the one it wrote.
         """
         rows: list[dict[str, Any]] = []
         for some in bundles(ids):
@@ -141,6 +141,11 @@ class Findings:
         for name in TIMES:
             data[name] = pa.array(data[name], pa.int64())
         self._engine.insert("findings", typed(pa.table(data), TIMES))
+
+    def incidents_of_pass(self, number: int) -> list[str]:
+        """Incidents of the findings that pass `number` has written."""
+        sql = f"SELECT DISTINCT incident FROM {self._db}.findings WHERE tenant = '' AND pass = {{pass:UInt64}}"
+        return [row["incident"] for row in self._engine.rows(sql, {"pass": number})]
 
     def incident_counts(self, incidents: Sequence[str]) -> list[dict[str, Any]]:
         """For each incident: findings by status and recovery spans (µs), counted anew; caused ones are left out."""
