@@ -36,13 +36,13 @@ test: setup servers ## all tests, against real servers
 	@scripts/test
 
 test-unit: setup ## what needs no server, in seconds
-	@$(BIN)/python -m pytest tests/unit tests/properties
+	@$(BIN)/python -m pytest tests/unit tests/component tests/properties
 
 test-long: setup servers ## drills and outages that take minutes
 	@$(BIN)/python -m pytest -m long --timeout=3600
 
 coverage: setup ## branch coverage of the tests that need no server
-	@$(BIN)/python -m pytest tests/unit tests/properties --cov --cov-report=term
+	@$(BIN)/python -m pytest tests/unit tests/component tests/properties --cov --cov-report=term
 
 lock: setup ## pin all dependencies of all extras, with hashes, for every platform
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes \

@@ -7,20 +7,20 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from tests.component.control.running import together
+from tests.component.control.test_audit import TestLog, TestTampering
+from tests.component.control.test_control import TestEdges, TestTransactions
+from tests.component.control.test_flows import TestBits, TestDelete, TestVersions
+from tests.component.control.test_idempotency import TestKeys
+from tests.component.control.test_incidents import TestPages, TestPatch, TestUpsert
+from tests.component.control.test_leases import TestLeases
+from tests.component.control.test_messages import TestClaim, TestLooking, TestMarking, TestNeverTwice, running
+from tests.component.control.test_migrate import TestSchema
+from tests.component.control.test_passes import TestPasses
+from tests.component.control.test_replays import TestAdding, TestLife
+from tests.component.control.test_settings import TestSettings
+from tests.component.control.test_tokens import TestBootstrap, TestTokens
 from tests.servers.postgres import Databases, PostgreSQL, postgres_factory, postgres_server
-from tests.unit.control.running import together
-from tests.unit.control.test_audit import TestLog, TestTampering
-from tests.unit.control.test_control import TestEdges, TestTransactions
-from tests.unit.control.test_flows import TestBits, TestDelete, TestVersions
-from tests.unit.control.test_idempotency import TestKeys
-from tests.unit.control.test_incidents import TestPages, TestPatch, TestUpsert
-from tests.unit.control.test_leases import TestLeases
-from tests.unit.control.test_messages import TestClaim, TestLooking, TestMarking, TestNeverTwice, running
-from tests.unit.control.test_migrate import TestSchema
-from tests.unit.control.test_passes import TestPasses
-from tests.unit.control.test_replays import TestAdding, TestLife
-from tests.unit.control.test_settings import TestSettings
-from tests.unit.control.test_tokens import TestBootstrap, TestTokens
 from tracker.control import Control
 from tracker.control.database import Database, engine_for, lock
 from tracker.control.errors import Unavailable

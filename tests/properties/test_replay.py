@@ -29,7 +29,7 @@ from collectors.memory import (
     Slot,
     Tailed,
 )
-from tests.unit.replay.scene import ANN, BOB, SECOND, Killed, Scene
+from tests.component.replay.scene import ANN, BOB, SECOND, Killed, Scene
 from tests.world.installation import Installation
 from tracker.control import Control
 from tracker.control.errors import Conflict

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.replay.test_throttle import Hand
+from tests.component.replay.test_throttle import Hand
 from tracker.replay.backoff import BASE, LONGEST, delay
 from tracker.replay.breaker import COOLDOWN_S, FAILURES, LONGEST_COOLDOWN_S, Breaker, State
 

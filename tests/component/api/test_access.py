@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.api.conftest import NOW, SPEC
+from tests.component.api.conftest import NOW, SPEC
 from tracker.api.loopback import loopback
 
 EVENT = b'{"flow": "orders", "message_id": "m", "hop": "checkout", "stage": "produce", "observed_at": 1800000000}'

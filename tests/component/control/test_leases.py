@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.control.running import EACH_ROLLED_BACK, rolled_back, together
+from tests.component.control.running import EACH_ROLLED_BACK, rolled_back, together
 from tracker.control import Control
 from tracker.control.errors import LeaseLost
 from tracker.control.leases import Lease

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tests.unit.control.running import together
+from tests.component.control.running import together
 from tracker.control import Control
 from tracker.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from tracker.control.tokens import LAST_USED_STEP

@@ -1,4 +1,4 @@
-from tests.unit.control.running import together
+from tests.component.control.running import together
 from tracker.control import Control
 
 

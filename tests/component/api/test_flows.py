@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.api.conftest import SPEC
+from tests.component.api.conftest import SPEC
 
 
 def test_a_spec_is_put_shown_and_listed(client):

@@ -1,7 +1,7 @@
 import threading
 import time
 
-from tests.unit.replay.scene import Scene
+from tests.component.replay.scene import Scene
 from tracker.control.errors import Unavailable
 from tracker.replay.limits import Limits
 

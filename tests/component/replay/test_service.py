@@ -1,7 +1,7 @@
 import pytest
 from msgspec import structs
 
-from tests.unit.replay.scene import ANN, BOB, SPEC, Scene
+from tests.component.replay.scene import ANN, BOB, SPEC, Scene
 from tracker.control.errors import Conflict, Forbidden, Invalid, NotFound
 from tracker.control.tokens import Principal
 from tracker.replay import Selection

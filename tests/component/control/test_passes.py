@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.control.running import together
+from tests.component.control.running import together
 from tracker.control import Control, passes
 from tracker.control.errors import Conflict, NotFound
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.replay.scene import Scene
+from tests.component.replay.scene import Scene
 from tracker.control import Control
 
 

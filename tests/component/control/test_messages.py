@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.control.running import EACH_ROLLED_BACK, rolled_back, together
-from tests.unit.control.test_replays import request
+from tests.component.control.running import EACH_ROLLED_BACK, rolled_back, together
+from tests.component.control.test_replays import request
 from tracker.control import Books, Control
 from tracker.control.errors import Invalid
 from tracker.control.messages import FROM, LARGEST_BATCH, STATES, Claimed, Planned

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.unit.api.talk import Client
+from tests.component.api.talk import Client
 from tests.unit.ingest.test_commit import Recorder
 from tracker.api.app import create_app
 from tracker.api.service import Limits, Service

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tests.unit.api.conftest import NOW, SPEC
+from tests.component.api.conftest import NOW, SPEC
 from tracker.model.errors import Unavailable
 
 REPORT = {"collector": "c", "epoch": 1, "sequence": 1, "events": 1}

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import text
 
-from tests.unit.control.running import together
+from tests.component.control.running import together
 from tracker.control import Control, chain
 from tracker.control.errors import ControlError, Invalid
 

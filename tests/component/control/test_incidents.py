@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.control.running import together
+from tests.component.control.running import together
 from tracker.control import Control
 from tracker.control.errors import Invalid, NotFound
 from tracker.control.incidents import Counted, Counts, Entry

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.replay.scene import ANN, BOB, Killed, Scene
+from tests.component.replay.scene import ANN, BOB, Killed, Scene
 from tracker.control.errors import Unavailable
 from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF
 from tracker.replay import Selection

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.unit.replay.scene import BOB, SPEC, Killed, Scene
+from tests.component.replay.scene import BOB, SPEC, Killed, Scene
 from tracker.replay.limits import Limits
 
 LEASE_S = Limits().lease / 1_000_000
