@@ -78,7 +78,7 @@ class Emitter:
         self._spool = Spool(Path(spool), limit=limit, clock=clock)
         standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.lacks)
         self._spool.resume(standing.acknowledged, standing.undelivered)
-        self._sources = Sources(standing.sources)
+        self._sources = Sources(standing.sources, standing.begins)
         self._delivery = Delivery(url, token, timeout)
         self._sender = Sender(
             self._spool, standing, self._sources, self._delivery,

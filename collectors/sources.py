@@ -32,17 +32,17 @@ def checked(sources: Iterable[SourceRef], count: int) -> None:
 class Sources:
     """The sources announced and not signed off. Any thread may call.
 
-    `inherited` are those that an earlier process of the same spool left open. A source announced twice (two wrapped
-    clients in one process) ends with the second sign-off.
+    `inherited` are those that an earlier process of the same spool left open, `begins` what it said of when they begin
+    (epoch µs). A source announced twice (two wrapped clients in one process) ends with the second sign-off.
     """
 
-    def __init__(self, inherited: Iterable[SourceRef] = ()) -> None:
+    def __init__(self, inherited: Iterable[SourceRef] = (), begins: Iterable[tuple[SourceRef, int]] = ()) -> None:
         self._mutex = threading.Lock()
         self._announced: Counter[SourceRef] = Counter()
         self._ending: set[SourceRef] = set()
         self._inherited = set(inherited)
         self._untold: set[SourceRef] = set()
-        self._begin: dict[SourceRef, int] = {}
+        self._begin = dict(begins)
 
     def add(self, sources: Iterable[SourceRef]) -> None:
         """Announce sources, on top of what there is."""
@@ -117,6 +117,11 @@ class Sources:
         """What is announced, signed off and not reported as such, or inherited."""
         with self._mutex:
             return sorted(self._announced.keys() | self._ending | self._inherited)
+
+    def begins(self, sources: Iterable[SourceRef]) -> list[tuple[SourceRef, int]]:
+        """Those of these that begin at a moment of their own, each with it."""
+        with self._mutex:
+            return [(source, self._begin[source]) for source in sources if source in self._begin]
 
     def begun(self, sources: Iterable[SourceRef], dated: int) -> list[SourceRef]:
         """Of these, the ones that a report dated `dated` may list: it must not reach back before their beginning."""

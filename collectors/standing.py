@@ -32,7 +32,8 @@ class Pending(msgspec.Struct, kw_only=True):
 
 class Standing(msgspec.Struct, kw_only=True):
     """`sequence` is the last report the tracker said yes to, `acknowledged` the spool position behind its lines.
-    Nothing is vouched for until `blind_until`: lines are missing there. `boot` names the host's run in which this was
+    Nothing is vouched for until `blind_until`: lines are missing there; nor for a source before its moment in `begins`,
+    however late the report is dated. `boot` names the host's run in which this was
     written; empty after an orderly close."""
 
     collector: str
@@ -42,6 +43,7 @@ class Standing(msgspec.Struct, kw_only=True):
     reached: int | None = None
     blind_until: int = 0
     sources: list[SourceRef] = msgspec.field(default_factory=list)
+    begins: list[tuple[SourceRef, int]] = msgspec.field(default_factory=list)
     pending: Pending | None = None
     boot: str = ""
 
@@ -75,6 +77,7 @@ def load(path: Path, collector: str, now: int, lacks: Callable[[int], bool]) -> 
         epoch=max(epoch, old.epoch + 1),
         acknowledged=old.acknowledged,
         sources=old.sources if old.collector == collector else [],
+        begins=old.begins if old.collector == collector else [],
         blind_until=now,
         boot=_boot(),
     )

@@ -108,7 +108,7 @@ class EmitterMachine(RuleBasedStateMachine):
         self.spool = Spool(self.folder, segment=4096, limit=4 * 4096, clock=lambda: self.now)
         standing = load(self.folder / "standing.json", "c", self.now, self.spool.lacks)
         self.spool.resume(standing.acknowledged, standing.undelivered)
-        self.sources = Sources(standing.sources)
+        self.sources = Sources(standing.sources, standing.begins)
         pace = Pace(heartbeat=0, backoff=(0, 0))
         self.sender = Sender(
             self.spool, standing, self.sources, self.wire,

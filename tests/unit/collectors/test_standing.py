@@ -115,6 +115,16 @@ def test_a_new_source_begins_at_its_time():
     assert sources.begun([A, B], NOW) == [B]
 
 
+def test_a_beginning_outlives_the_process():
+    """What nobody watched before it is not claimed by the next process either."""
+    before = Sources()
+    before.replace([A], NOW)
+    after = Sources([A], before.begins(before.listed()))
+    after.replace([A], NOW + 5)
+    assert after.begun([A], NOW - 1) == []
+    assert after.begun([A], NOW) == [A]
+
+
 def test_a_source_signed_off_and_announced_again_does_not_end():
     """The sign-off that is still in the log finds it announced."""
     sources = Sources()
