@@ -9,13 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+import tenacity
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from collectors.kafka_client import GONE, REQUEST_TIMEOUT, driver_errors, translated
 from collectors.kafka_frontier import Slot
 
 KEEP_EVERY_TICKS = 3_600_000_000
 """Offsets of a group without members expire (`offsets.retention.minutes`, a week by default): say them again hourly."""
+
+MOVING = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)
+"""Codes that say that a group's coordinator is being found or moved: a new group's first request may meet it."""
+
+
+def _moving(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in MOVING
+
+
+patiently = tenacity.retry(
+    retry=tenacity.retry_if_exception(_moving),
+    wait=tenacity.wait_random(0.05, 0.25),
+    stop=tenacity.stop_after_delay(REQUEST_TIMEOUT),
+    reraise=True,
+)
+"""Asks a coordinator again for a while, and then gives its answer up as it is."""
+
+
+@patiently
+def _ask(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+    return consumer.committed(wanted, timeout=REQUEST_TIMEOUT)
+
+
+@patiently
+def _say(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+    return consumer.commit(offsets=wanted, asynchronous=False)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -36,7 +65,7 @@ def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot
     if not wanted:
         return {}
     with driver_errors(what):
-        found = consumer.committed(wanted, timeout=REQUEST_TIMEOUT)
+        found = _ask(consumer, wanted)
     for place in found:
         if place.error is not None and place.error.code() not in GONE:
             raise translated(place.error, f"{what}, {place.topic}/{place.partition}")
@@ -50,7 +79,7 @@ def commit(consumer: Consumer, what: str, offsets: Mapping[Slot, Committed]) -> 
     if not wanted:
         return set()
     with driver_errors(what):
-        answers = consumer.commit(offsets=wanted, asynchronous=False)
+        answers = _say(consumer, wanted)
     for answer in answers:
         if answer.error is not None and answer.error.code() not in GONE:
             raise translated(answer.error, f"{what}, {answer.topic}/{answer.partition}")
