@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Any
 
@@ -74,12 +75,21 @@ class Kafka:
 class _Shop:
     def __init__(self, producer: Any, observer: Observer, topic: str) -> None:
         self._producer, self._observer, self._topic = producer, observer, topic
+        self._closing = threading.Event()
+        self._reports = threading.Thread(target=self._poll, name="demo delivery reports", daemon=True)
+        self._reports.start()
 
     def send(self, _: str, value: bytes, key: bytes | None, headers: dict[str, bytes]) -> None:
         self._producer.produce(self._topic, value, key=key, headers=list(headers.items()))
-        self._producer.poll(0)
+
+    def _poll(self) -> None:
+        """Delivery reports come while somebody polls, and `produce` is recorded with them."""
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
 
     def close(self) -> None:
+        self._closing.set()
+        self._reports.join()
         self._producer.flush(ANSWER_S)
         self._observer.close()
 
