@@ -50,7 +50,9 @@ class Trouble:
         service.send(self._event(name, "checkout", "produce") for name in [*made, "m-13"])
         self.observe()
         service.send(self._event(name, "billing", "ack") for name in made if name != "m-7")
-        service.until(self.open_findings, lambda found: {f["kind"] for f in found} == {"lost", "unacknowledged"})
+        both = {"lost", "unacknowledged"}
+        service.until(self.open_findings, lambda found: {f["kind"] for f in found} == both)
+        service.until(self.incidents, lambda found: {i["kind"] for i in found} == both)  # a moment behind its findings
 
     def _event(self, name: str, hop: str, stage: str, **more: Any) -> dict[str, Any]:
         return {"flow": "orders", "message_id": name, "hop": hop, "stage": stage, "observed_at": now_us(), **more}
@@ -87,9 +89,13 @@ class Trouble:
         self.report()
         return list(self.service.get("/v1/findings", status="open")["items"])
 
+    def incidents(self) -> list[dict[str, Any]]:
+        """Every incident, newest first."""
+        return list(self.service.get("/v1/incidents")["items"])
+
     def incident(self, kind: str) -> str:
         """The incident of this kind; any where there is none."""
-        found = self.service.get("/v1/incidents")["items"]
+        found = self.incidents()
         return str(next((i["id"] for i in found if i["kind"] == kind), found[0]["id"]))
 
 
