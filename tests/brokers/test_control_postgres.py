@@ -19,6 +19,7 @@ from tests.component.control.test_migrate import TestSchema
 from tests.component.control.test_passes import TestPasses
 from tests.component.control.test_replays import TestAdding, TestLife
 from tests.component.control.test_settings import TestSettings
+from tests.component.control.test_statements import TestStatements
 from tests.component.control.test_tokens import TestBootstrap, TestTokens
 from tests.servers.postgres import Databases, PostgreSQL, postgres_factory, postgres_server
 from tracker.control import Control
@@ -46,6 +47,7 @@ __all__ = [  # what this module runs again, and the fixture that its own fixture
     "TestPatch",
     "TestSchema",
     "TestSettings",
+    "TestStatements",
     "TestTampering",
     "TestTokens",
     "TestTransactions",

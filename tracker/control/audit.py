@@ -13,10 +13,11 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker.control import chain, paging, tables
+from tracker.control import paging, tables
 from tracker.control.database import Transactions, lock
 from tracker.control.errors import Invalid
 from tracker.control.paging import Page
+from tracker.model import chain
 
 _STEP = 5000
 """Entries read at a time by `verify`."""

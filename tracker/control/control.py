@@ -20,6 +20,7 @@ from tracker.control.migrate import migrate
 from tracker.control.passes import Passes
 from tracker.control.replays import Replays
 from tracker.control.settings import Settings
+from tracker.control.statements import Statements
 from tracker.control.tokens import Tokens
 
 
@@ -37,6 +38,7 @@ class Books:
         self.audit = Audit(transactions)
         self.idempotency = Idempotency(transactions)
         self.settings = Settings(transactions)
+        self.statements = Statements(transactions)
 
 
 class Control(Books):

@@ -245,6 +245,23 @@ class AuditEntry(Base):
     hash: Mapped[str]
 
 
+class Statement(Base):
+    """What became of a flow's messages in a span, signed and chained to the flow's one before (`statements`)."""
+
+    __tablename__ = "statements"
+    __table_args__ = (UniqueConstraint("flow", "previous"),)
+
+    flow: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    previous: Mapped[str]
+    hash: Mapped[str]
+    made_at: Mapped[int]
+    made_by: Mapped[str]
+    start: Mapped[int]
+    end: Mapped[int]
+    document: Mapped[str]
+
+
 class IdempotencyKey(Base):
     """The answer to a write, to be given again (`idempotency`)."""
 

@@ -2,8 +2,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.component.control.running import together
-from tracker.control import Control, chain
+from tracker.control import Control
 from tracker.control.errors import ControlError, Invalid
+from tracker.model import chain
 
 
 def _write(control: Control, count: int = 5) -> None:
