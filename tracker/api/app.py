@@ -12,6 +12,7 @@ from tracker.api.routes import (
     events,
     findings,
     flows,
+    hops,
     incidents,
     messages,
     operations,
@@ -19,6 +20,7 @@ from tracker.api.routes import (
     replays,
     runbooks,
     slos,
+    statements,
 )
 from tracker.api.service import Service
 from tracker.api.snapshot import Snapshot
@@ -41,9 +43,11 @@ def create_app(service: Service) -> FastAPI:
         coverage,
         flows,
         reconciliation,
+        statements,
         messages,
         findings,
         incidents,
+        hops,
         replays,
         slos,
         runbooks,

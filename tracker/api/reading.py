@@ -79,6 +79,19 @@ def once(request: Request, by: Principal, body: bytes, work: Callable[[Books], A
     return replied(found)
 
 
+def once_apart(request: Request, by: Principal, body: bytes, work: Callable[[], Answer]) -> Response:
+    """As `once`, for work that has transactions of its own: a crash between it and the remembering lets it be done
+    again under the same key, so it must not matter when it is. Blocks."""
+    service = service_of(request)
+    key, digest = key_of(request), digest_of(request, body)
+    found = service.control.idempotency.recall(key, by.id, digest, service.clock()) if key else None
+    if found is None:
+        found = work()
+        if key:
+            service.control.idempotency.remember(key, by.id, digest, found, service.clock(), KEEP_ANSWERS)
+    return replied(found)
+
+
 def key_of(request: Request) -> str:
     """The idempotency key, or an empty text. Raises Invalid for one that is too long."""
     key = request.headers.get("idempotency-key", "")

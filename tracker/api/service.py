@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tracker.api.specs import Specs
 from tracker.control import Control
+from tracker.control.signing import Signer
 from tracker.ingest.intake import Intake
 from tracker.replay.service import Replays
 from tracker.slo.metrics import Metrics
@@ -34,6 +35,7 @@ class Service:
     metrics: Metrics
     clock: Callable[[], int]
     replays: Replays | None = None
+    signer: Signer = field(default_factory=lambda: Signer(None))
     insecure: bool = False
     limits: Limits = Limits()
     threads: Mapping[str, Callable[[], bool]] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from tracker.api.service import Limits, Service
 from tracker.api.specs import Specs
 from tracker.cli.settings import ServiceSettings
 from tracker.control import Control
+from tracker.control.signing import Signer
 from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.intake import Intake
 from tracker.model.carry import Publisher, Source
@@ -103,6 +104,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             metrics=metrics,
             clock=now_us,
             replays=replays,
+            signer=Signer(settings.statement_key_path),
             insecure=insecure,
             limits=Limits(int(settings.body_mb * MB), read_seconds=settings.read_s, ingest_slots=settings.ingest_slots),
             threads={"reconcile": passes.alive, "replay": sending.alive, "commit": committer.alive},

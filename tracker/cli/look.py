@@ -1,21 +1,17 @@
-"""Commands that look: messages, hops, reconcile, findings, incidents, slo."""
+"""Commands that look: messages, findings, slo."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from tracker.cli.answers import COLOURS, Json, console, emit, table
 from tracker.cli.client import api, segment
-from tracker.cli.errors import FINDINGS, CommandError
 
 messages = typer.Typer(no_args_is_help=True, help="One message, or those with a verdict.")
-incidents = typer.Typer(no_args_is_help=True, help="Findings that belong together, and who has them.")
 Limit = Annotated[int, typer.Option(min=1, help="at most this many")]
-WRONG = ("divergent", "lost", "unacknowledged", "under_replicated", "dead_lettered", "blind")
-"""Verdicts for which `reconcile` ends with 1."""
 
 
 @messages.command()
@@ -72,62 +68,6 @@ def list_messages(
     emit(as_json, rows, table(columns, rows, "no message matches"))
 
 
-def hops(
-    flow: Annotated[str | None, typer.Option()] = None,
-    hop: Annotated[str | None, typer.Option()] = None,
-    limit: Limit = 100,
-    as_json: Json = False,
-) -> None:
-    """What collectors vouch for, newest first."""
-    rows = list(api().pages("/v1/coverage", limit, flow=flow, hop=hop))
-    columns = {"flow": "FLOW", "hop": "HOP", "stage": "STAGE", "source": "SOURCE", "evidence": "EVIDENCE",
-               "collector": "COLLECTOR", "start": "FROM", "end": "TO", "closed": "SIGNED OFF"}  # fmt: skip
-    emit(as_json, rows, table(columns, rows, "no collector has reported yet"))
-
-
-def reconcile(
-    name: Annotated[str | None, typer.Argument(metavar="FLOW", help="name of the flow")] = None,
-    flow: Annotated[str | None, typer.Option(help="the same as an option, as with other commands")] = None,
-    start: Annotated[str, typer.Option("--from", help="RFC 3339, epoch, or -1h")] = "-1h",
-    end: Annotated[str, typer.Option("--to", help="RFC 3339, epoch, or now")] = "now",
-    step: Annotated[str | None, typer.Option(help="width of a window, as 10s or 1m")] = None,
-    as_json: Json = False,
-) -> None:
-    """Hold the books of a flow against each other. Ends with 1 when messages are missing, wrong or not known, or when
-    the books do not agree; 0 otherwise."""
-    chosen = {given for given in (name, flow) if given}
-    if len(chosen) != 1:
-        raise CommandError("name one flow: tracker reconcile FLOW")
-    path = f"/v1/flows/{segment(chosen.pop())}/reconciliation"
-    got = api().get(path, **{"from": start, "to": end, "step": step})
-    wrong = sum(got["verdicts"].get(verdict, 0) for verdict in WRONG)
-    if as_json:
-        emit(True, got, "")
-    else:
-        _books(got)
-    if wrong or not got["conserved"]:
-        raise typer.Exit(FINDINGS)
-
-
-def _books(got: dict[str, Any]) -> None:
-    out = console()
-    out.print(
-        f"{got['flow']}: {got['produced']} produced, {got['orphans']} orphans, as of {got['as_of'] or 'no pass yet'}",
-        markup=False,
-    )
-    rows = [{"verdict": verdict, "messages": count} for verdict, count in sorted(got["verdicts"].items())]
-    emit(False, None, table({"verdict": "VERDICT", "messages": "MESSAGES"}, rows, "no message in that span"))
-    out.print(
-        "conserved: the books agree"
-        if got["conserved"]
-        else "NOT conserved: the books differ, which is a bug of the tracker's"
-    )
-    spots = got["blind_spots"]
-    columns = {"hop": "BLIND AT", "stage": "STAGE", "source": "SOURCE", "start": "FROM", "end": "TO", "cause": "CAUSE"}
-    if spots:
-        emit(False, None, table(columns, spots, ""))
-
-
 def findings(
     flow: Annotated[str | None, typer.Option()] = None,
     hop: Annotated[str | None, typer.Option()] = None,
@@ -143,50 +83,6 @@ def findings(
     columns = {"opened_at": "OPENED", "flow": "FLOW", "message_id": "MESSAGE", "kind": "KIND", "hop": "HOP",
                "status": "STATUS", "why": "WHY"}  # fmt: skip
     emit(as_json, rows, table(columns, rows, "no finding matches"))
-
-
-@incidents.command("list")
-def list_incidents(
-    status: Annotated[list[str] | None, typer.Option(help="open, acknowledged, resolved; may be repeated")] = None,
-    flow: Annotated[str | None, typer.Option()] = None,
-    limit: Limit = 100,
-    as_json: Json = False,
-) -> None:
-    """Incidents, newest first."""
-    rows = list(api().pages("/v1/incidents", limit, status=status, flow=flow))
-    columns = {"id": "INCIDENT", "flow": "FLOW", "kind": "KIND", "hop": "HOP", "status": "STATUS", "open": "OPEN",
-               "total": "OF", "owner": "OWNER", "opened_at": "SINCE"}  # fmt: skip
-    emit(as_json, rows, table(columns, rows, "no incident matches"))
-
-
-@incidents.command("show")
-def show_incident(incident: str, as_json: Json = False) -> None:
-    """One incident with its history."""
-    got = api().get(f"/v1/incidents/{segment(incident)}")
-    if as_json:
-        emit(True, got, "")
-        return
-    history = got.pop("timeline")
-    rows = [{"what": name, "value": value} for name, value in got.items() if value not in (None, "")]
-    emit(False, None, table({"what": "WHAT", "value": "VALUE"}, rows, ""))
-    emit(False, None, table({"at": "AT", "who": "WHO", "what": "WHAT"}, history, ""))
-
-
-@incidents.command()
-def ack(
-    incident: str, owner: Annotated[str | None, typer.Option(help="who has it now")] = None, as_json: Json = False
-) -> None:
-    """Say that somebody is on it."""
-    change = {"acknowledge": True} | ({"owner": owner} if owner is not None else {})
-    got = api().send("PATCH", f"/v1/incidents/{segment(incident)}", change)
-    emit(as_json, got, f"{got['id']}: {got['status']}, owner {got['owner'] or 'nobody'}")
-
-
-@incidents.command()
-def note(incident: str, text: str, as_json: Json = False) -> None:
-    """Leave a note."""
-    got = api().send("PATCH", f"/v1/incidents/{segment(incident)}", {"note": text})
-    emit(as_json, got, f"{got['id']}: noted")
 
 
 def slo(limit: Limit = 1000, as_json: Json = False) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import tracker
-from tracker.cli import demo, events, flows, look, replay, serve, token
+from tracker.cli import books, demo, events, flows, incidents, look, places, replay, serve, token
 from tracker.cli.errors import CommandError
 
 app = typer.Typer(
@@ -27,10 +27,10 @@ app.command()(serve.migrate)
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
 app.add_typer(look.messages, name="messages")
-app.command()(look.hops)
-app.command()(look.reconcile)
+app.add_typer(places.app, name="hops")
+app.command()(books.reconcile)
 app.command()(look.findings)
-app.add_typer(look.incidents, name="incidents")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(replay.app, name="replay")
 app.command()(look.slo)
 app.add_typer(token.app, name="token")

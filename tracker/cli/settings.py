@@ -49,6 +49,9 @@ class ServiceSettings(Strict):
     )
     durability: Literal["fsync", "process"] = Field("fsync", description="fsync: answered events survive power loss")
     hops: Path | None = Field(None, description="YAML file that says where replays read and send, per hop")
+    statement_key: Path | None = Field(
+        None, description="file of the key that signs statements; by default beside the control database's file"
+    )
     commit_rows: int = Field(100_000, ge=1, le=4_000_000, description="rows that a shared insert has at most")
     commit_wait_ms: float = Field(20.0, ge=0, le=5000, description="how long a request waits for others to share with")
     commit_memory_mb: int = Field(512, ge=1, description="memory of batches that wait to be durable; then 503")
@@ -70,6 +73,17 @@ class ServiceSettings(Strict):
             folder = Path(unquote(parts.path))
             return f"sqlite:///{folder.with_name(folder.name + '.control.db')}"
         return f"sqlite:///{Path.cwd() / 'var' / 'control.db'}"
+
+    @property
+    def statement_key_path(self) -> Path | None:
+        """The key that signs statements: as set, else beside the control database's file; None where that is none."""
+        if self.statement_key:
+            return self.statement_key
+        parts = urlsplit(self.control_url)
+        if not parts.scheme.startswith("sqlite"):
+            return None
+        control = Path(parts.path[1:])
+        return control.with_name(control.name + ".statement-key")
 
     @property
     def store_url(self) -> str:

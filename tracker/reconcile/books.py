@@ -30,7 +30,8 @@ class BlindSpot(msgspec.Struct, frozen=True):
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
-    """Counts over the messages whose origin lies in [start, end), and per window. `as_of` is the last pass's `now`."""
+    """Counts over the messages whose origin lies in [start, end), and per window. `as_of` is the last pass's `now`,
+    `number` its number; both 0 before the first."""
 
     flow: str
     produced: int
@@ -40,6 +41,7 @@ class Reconciliation(msgspec.Struct, frozen=True):
     as_of: int
     blind_spots: list[BlindSpot]
     windows: list[Window]
+    number: int = 0
 
 
 def reconcile(
@@ -53,7 +55,7 @@ def reconcile(
         raise Invalid("`to` must lie after `from`")
     if step is not None and (step <= 0 or -(-(end - start) // step) > MAX_WINDOWS):
         raise Invalid(f"at most {MAX_WINDOWS} windows: use a longer `step` or a shorter span")
-    as_of, rows = _as_one_pass_left_them(store, control, spec, start, end, step or max(end, 1))
+    number, as_of, rows = _as_one_pass_left_them(store, control, spec, start, end, step or max(end, 1))
     verdicts: dict[str, int] = {}
     for row in rows:
         for verdict, count in row.verdicts.items():
@@ -68,19 +70,21 @@ def reconcile(
         as_of=as_of,
         blind_spots=blind_spots(spec, store.coverage(spec), start, min(end, as_of), as_of),
         windows=rows if step else [],
+        number=number,
     )
 
 
 def _as_one_pass_left_them(
     store: Store, control: Control, spec: FlowSpec, start: int, end: int, step: int
-) -> tuple[int, list[Window]]:
-    """(`now` of the pass, windows). A state remembers one pass back; read again when two went by under the question."""
+) -> tuple[int, int, list[Window]]:
+    """(number and `now` of the pass, windows). A state remembers one pass back; read again when two went by under the
+    question."""
     while True:
         last = control.passes.last_finished()
         bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
         rows = store.reconciliation(spec, bounds, number, start, end, step)
         if store.newest_pass(spec.flow) <= number + 1:
-            return as_of, rows
+            return number, as_of, rows
 
 
 def blind_spots(spec: FlowSpec, coverage: Coverage, start: int, end: int, now: int) -> list[BlindSpot]:

@@ -9,7 +9,9 @@ import pyarrow as pa
 
 from tracker.store.answers import Answers
 from tracker.store.engine import Engine
+from tracker.store.exceptions import Exceptions
 from tracker.store.findings import Findings
+from tracker.store.held import Held
 from tracker.store.migrate import migrate
 from tracker.store.passes import Passing
 from tracker.store.writer import Writer
@@ -18,7 +20,7 @@ DURABLE = ("events", "ranges", "reports", "quarantine")
 """Tables whose rows were promised to somebody outside when an insert returns."""
 
 
-class Store(Answers, Findings, Passing):
+class Store(Answers, Exceptions, Findings, Held, Passing):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.problem import Problem
-from tracker.api.reading import KEEP_ANSWERS, Cursor, Limit, digest_of, key_of, replied
+from tracker.api.reading import Cursor, Limit, once_apart, replied
 from tracker.control.idempotency import Answer
 from tracker.control.replays import Replay
 from tracker.control.tokens import Principal
@@ -49,7 +49,7 @@ def post_replay(request: Request, wanted: shapes.Selection, by: Caller, dry_run:
         made = replays.create(selection, by, wanted.reason, wanted.rate)
         return Answer(201, _shown(made.replay, made.messages).model_dump_json())
 
-    return _once(request, by, wanted.model_dump_json().encode(), work)
+    return once_apart(request, by, wanted.model_dump_json().encode(), work)
 
 
 @routes.get("", dependencies=[Depends(allowed("read"))])
@@ -114,17 +114,3 @@ def _decided(found: Shown) -> shapes.Replay:
 def _shown(replay: Replay, messages: dict[str, int] | None = None) -> shapes.Replay:
     fields: dict[str, Any] = {n: getattr(replay, n) for n in shapes.Replay.model_fields if n != "messages"}
     return shapes.Replay(**fields, messages=messages)
-
-
-def _once(request: Request, by: Principal, body: bytes, work: Any) -> Response:
-    """As `reading.once`, but the work has transactions of its own: a crash between it and the remembering leaves a
-    replay that still waits for its approval, or one whose messages are claimed once and not twice."""
-    service = service_of(request)
-    key, digest = key_of(request), digest_of(request, body)
-    if not key:
-        return replied(work())
-    found = service.control.idempotency.recall(key, by.id, digest, service.clock())
-    if found is None:
-        found = work()
-        service.control.idempotency.remember(key, by.id, digest, found, service.clock(), KEEP_ANSWERS)
-    return replied(found)

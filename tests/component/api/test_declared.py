@@ -1,0 +1,63 @@
+"""Who may make the tracker declare something, and what is refused before anything is asked of the ledger."""
+
+import pytest
+
+HOP = {"flow": "orders", "hop": "billing", "since": "-1h"}
+
+
+@pytest.fixture
+def token_of(control):
+    """Makes tokens with one scope each; gives their headers."""
+
+    def make(scope):
+        secret = control.tokens.create(f"t-{scope}", [scope], now=0, by="test")[1]
+        return {"Authorization": f"Bearer {secret}"}
+
+    return make
+
+
+def test_only_an_admin_writes_a_hop_off(client_of, token_of):
+    """Also to count needs it: the answer is a plan for the deed."""
+    client = client_of()
+    for scope in ("ingest", "read", "replay"):
+        assert client.post("/v1/hops/abandon", json=HOP, headers=token_of(scope)).status_code == 403
+    assert client.post("/v1/hops/abandon", json=HOP, headers=token_of("admin")).status_code == 404
+
+
+def test_who_may_only_look_gets_statements_and_makes_none(client_of, token_of):
+    """A statement stays for ever, in the installation's name."""
+    client = client_of()
+    for scope in ("ingest", "read"):
+        assert client.post("/v1/flows/orders/statements", json={}, headers=token_of(scope)).status_code == 403
+    assert client.post("/v1/flows/orders/statements", json={}, headers=token_of("replay")).status_code == 404
+    look = token_of("read")
+    for path in ("/v1/flows/orders/statements", "/v1/flows/orders/statements/1", "/v1/flows/orders/exceptions"):
+        assert client.get(path, headers=look).status_code == 404
+        assert client.get(path, headers=token_of("ingest")).status_code == 403
+
+
+def test_what_cannot_be_meant_is_named(client):
+    """A hop that the flow has not, a span that ends before it begins, a time that is none."""
+    client.put("/v1/flows", content="flow: orders\ncheckpoints:\n  - {hop: billing, stage: produce}\n")
+    for change, status, told in (
+        ({"hop": "biling"}, 404, "it has: billing"),
+        ({"until": "-2h"}, 422, "`until` must lie after `since`"),
+        ({"since": "yesterday"}, 422, "since"),
+        ({"sinse": "-1h"}, 422, "sinse"),
+    ):
+        answer = client.post("/v1/hops/abandon", json=HOP | change)
+        assert (answer.status_code, told in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_statements_of_an_unknown_flow_are_404_and_of_a_known_one_a_list(client):
+    """No statement yet is an empty list."""
+    client.put("/v1/flows", content="flow: orders\ncheckpoints:\n  - {hop: billing, stage: produce}\n")
+    assert client.get("/v1/flows/orders/statements").json() == {"items": [], "next": None}
+    assert client.get("/v1/flows/nobody/statements").status_code == 404
+    assert client.get("/v1/flows/orders/statements/7").status_code == 404
+
+
+def test_without_a_place_for_a_key_the_answer_says_what_to_set(client):
+    """As where the control database is a PostgreSQL."""
+    answer = client.get("/v1/statements/key")
+    assert (answer.status_code, "TRACKER_STATEMENT_KEY" in answer.json()["detail"]) == (422, True)

@@ -1,0 +1,64 @@
+"""A hop is gone for good: what it held is written off, by name, as if the hop itself had said so.
+
+For every copy that it holds, the tracker stores a `drop` with reason `abandoned`. The event takes the copy's own
+delivery, node and digest, so its natural key is the same however often it is written; and a copy that was written off
+is not held any more, so doing it again finds nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from tracker.store import Store
+from tracker.store.columns import EVENTS
+from tracker.store.held import COPY, Place
+
+MOST = 500_000
+"""Copies written off by one call, about: it answers within seconds. Whoever wants more calls again."""
+STEP = 100_000
+"""Copies in one insert."""
+
+
+class Abandoned(msgspec.Struct, frozen=True):
+    """What a call has written. `more`: there may be copies left, call again."""
+
+    messages: int
+    copies: int
+    more: bool
+
+
+def abandon(store: Store, place: Place, now: int, by: str, why: str, most: int = MOST, step: int = STEP) -> Abandoned:
+    """Write off what is held at `place`, about `most` copies of it. Returns when that is durable."""
+    after, messages, copies = "", 0, 0
+    while copies < most:
+        held = store.held(place, after, step)
+        if not held.num_rows:
+            return Abandoned(messages, copies, False)
+        store.insert_events(drops(place, held, now, {"declared_by": by, "why": why}))
+        after = held["message_id"][-1].as_py()
+        copies += held.num_rows
+        messages += len(held["message_id"].unique())
+    return Abandoned(messages, copies, True)
+
+
+def drops(place: Place, held: pa.Table, now: int, said: dict[str, str]) -> pa.Table:
+    """One `drop` per copy (rows of `COPY`), observed and received at `now`, as rows of EVENTS."""
+    fixed: dict[str, Any] = {
+        "tenant": "", "flow": place.flow, "hop": place.hop, "stage": "drop", "reason": "abandoned", "observed_at": now,
+        "received_at": now, "observed_span": 0, "origin_at": 0, "key_hash": 0, "key": "", "trace_id": "", "span_id": "",
+        "correlation_id": "", "causation_id": "", "replay_id": "", "backfill": False, "attributes": list(said.items()),
+    }  # fmt: skip
+    rows = held.num_rows
+    columns = {
+        field.name: held[field.name] if field.name in COPY else _repeated(fixed[field.name], field.type, rows)
+        for field in EVENTS
+    }
+    return pa.table(columns).select(EVENTS.names).cast(EVENTS)
+
+
+def _repeated(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    """The same value in every row; `pa.repeat` knows no maps."""
+    return pa.array([value], kind).take(pa.repeat(pa.scalar(0, pa.int64()), rows))
