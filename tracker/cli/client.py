@@ -26,6 +26,10 @@ class Api:
         asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
         return self._ask("GET", path, params=asked).json()
 
+    def text(self, path: str) -> str:
+        """The answer as it is. Raises CommandError."""
+        return self._ask("GET", path).text
+
     def send(self, method: str, path: str, json: Any = None, **options: Any) -> Any:
         """A write, under an idempotency key of its own, so that a retry on the way does nothing twice."""
         headers = {"Idempotency-Key": str(uuid.uuid4()), **options.pop("headers", {})}

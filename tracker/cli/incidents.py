@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tracker.cli.answers import Json, emit, table
 from tracker.cli.client import api, segment
+from tracker.cli.files import write
 
 app = typer.Typer(no_args_is_help=True, help="Findings that belong together, and who has them.")
 Limit = Annotated[int, typer.Option(min=1, help="at most this many")]
@@ -55,3 +57,27 @@ def note(incident: str, text: str, as_json: Json = False) -> None:
     """Leave a note."""
     got = api().send("PATCH", f"/v1/incidents/{segment(incident)}", {"note": text})
     emit(as_json, got, f"{got['id']}: noted")
+
+
+@app.command()
+def assign(incident: str, owner: str, as_json: Json = False) -> None:
+    """Say who has it."""
+    got = api().send("PATCH", f"/v1/incidents/{segment(incident)}", {"owner": owner})
+    emit(as_json, got, f"{got['id']}: owner {got['owner'] or 'nobody'}")
+
+
+@app.command()
+def postmortem(
+    incident: str,
+    out: Annotated[Path | None, typer.Option(help="the file to write it to")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is to be told of it afterwards, as Markdown: when, how many, which, what was done, how we know."""
+    text = api().text(f"/v1/incidents/{segment(incident)}/postmortem")
+    if out is not None:
+        write(out, text)
+    said = {"incident": incident, "markdown": text} if out is None else {"incident": incident, "file": str(out)}
+    if as_json:
+        emit(True, said, "")
+    else:
+        typer.echo(text if out is None else f"{incident}: written to {out}", nl=out is not None)

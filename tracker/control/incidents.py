@@ -1,7 +1,8 @@
 """Incidents: findings of one flow, hop and kind that belong together in time, with an owner and a history.
 
 The reconciler states what it counted (`upsert`); people state who cares (`patch`). The status follows from both:
-`resolved` when no finding is open, else `acknowledged` when somebody acknowledged it, else `open`.
+`resolved` when no finding is open, else `acknowledged` when somebody acknowledged it, else `open`. One that opens again
+has to be acknowledged again: what was acknowledged was over.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ from tracker.control.errors import NotFound
 from tracker.control.paging import Page
 
 STATUSES = ("open", "acknowledged", "resolved")
+STATES = ("open", "recovered", "withdrawn", "parked", "abandoned")
+"""Of findings."""
 SYSTEM = "tracker"
 """Who the timeline names for what the tracker did by itself."""
+COUNTS = "now "
+"""How a line of the timeline begins that says how many findings there are by then."""
+EVERY = 60_000_000
+"""Counts that change all the time write a line a minute, µs; within it the line is brought up to date."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +119,12 @@ class Incidents:
                 row = _opened(counted, now, owner)
                 session.add(row)
                 session.flush()
-                _enter(session, row.id, now, SYSTEM, f"opened: {counted.kind} at {counted.hop}")
+                _enter(session, row.id, now, SYSTEM, f"opened: {counted.kind} at {counted.hop}; {said(row)}")
+            before = said(row)
             for name, value in _measured(counted).items():
                 setattr(row, name, value)
-            _settle(session, row, now)
+            if not _settle(session, row, now) and said(row) != before:
+                _count(session, row, now)
             return _value(row)
 
     def patch(
@@ -208,17 +217,38 @@ def _measured(counted: Counted) -> dict[str, Any]:
     return values | msgspec.structs.asdict(counts)
 
 
-def _settle(session: Session, row: tables.Incident, now: int) -> None:
-    """Only a change of status writes to the timeline, so that doing it again writes nothing."""
+def said(row: tables.Incident | Incident) -> str:
+    """The counts in words: `137 findings: 100 open, 37 recovered (5 by itself)`."""
+    states = [f"{getattr(row, state)} {state}" for state in STATES if getattr(row, state)]
+    if row.recovered_by_itself:
+        states = [f"{s} ({row.recovered_by_itself} by itself)" if s.endswith(" recovered") else s for s in states]
+    return f"{row.total} {'finding' if row.total == 1 else 'findings'}: {', '.join(states) or 'none'}"
+
+
+def _count(session: Session, row: tables.Incident, now: int) -> None:
+    """The new counts, in the last line where that is such a line and of this minute."""
+    entries = tables.IncidentEntry
+    last = session.scalar(select(entries).where(entries.incident_id == row.id).order_by(entries.number.desc()).limit(1))
+    if last is not None and last.what.startswith(COUNTS) and last.who == SYSTEM and last.at > now - EVERY:
+        last.what = COUNTS + said(row)
+    else:
+        _enter(session, row.id, now, SYSTEM, COUNTS + said(row))
+
+
+def _settle(session: Session, row: tables.Incident, now: int) -> bool:
+    """True when the status changed; only that writes to the timeline, so that doing it again writes nothing."""
+    before = row.status
     unresolved = "open" if row.acknowledged_at is None else "acknowledged"
     status = "resolved" if row.open == 0 else unresolved
     if status == "resolved" and row.status != "resolved":
         row.resolved_at = now
-        _enter(session, row.id, now, SYSTEM, "resolved: no finding is open")
+        _enter(session, row.id, now, SYSTEM, f"resolved: no finding is open; {said(row)}")
     elif status != "resolved" and row.status == "resolved":
-        row.resolved_at = None
-        _enter(session, row.id, now, SYSTEM, "opened again")
+        row.resolved_at, row.acknowledged_at, row.acknowledged_by = None, None, ""
+        status = "open"
+        _enter(session, row.id, now, SYSTEM, f"opened again; {said(row)}")
     row.status = status
+    return status in ("open", "resolved") and status != before
 
 
 def _enter(session: Session, incident_id: str, at: int, who: str, what: str) -> None:

@@ -103,6 +103,14 @@ class Replays:
                 raise missing(replay_id)
             return _value(row)
 
+    def of_messages(self, flow: str, message_ids: Collection[str]) -> list[Replay]:
+        """The replays of a flow that have any of these messages (at most `LARGEST_BATCH`), oldest first."""
+        table, rows = tables.Replay, tables.ReplayMessage
+        theirs = select(rows.replay_id).where(rows.message_id.in_(list(message_ids)))
+        query = select(table).where(table.flow == flow, table.id.in_(theirs)).order_by(table.created_at, table.id)
+        with self._transactions.read() as session:
+            return [_value(row) for row in session.scalars(query)]
+
     def page(
         self,
         *,

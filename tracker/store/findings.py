@@ -11,6 +11,7 @@ import pyarrow as pa
 from tracker.model.errors import Invalid
 from tracker.store.bundles import bundles
 from tracker.store.engine import Engine
+from tracker.store.sql import ask
 from tracker.store.writer import typed
 
 OPEN, RECOVERED, WITHDRAWN, PARKED, ABANDONED = "open", "recovered", "withdrawn", "parked", "abandoned"
@@ -43,6 +44,27 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str, str]:
         """What it is about, within its message."""
         return (self.hop, self.stage, self.kind)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """One incident over all of its findings but those that others before them explain (`caused` counts these). Times
+    in µs, 0 where there is none; spans from opened to recovered, None where nothing recovered so. `lost`: given up, or
+    unresolved while no hop before it holds a copy."""
+
+    messages: int
+    caused: int
+    lost: int
+    first_origin: int
+    first_deadline: int
+    first_known: int
+    first_opened: int
+    last_opened: int
+    by_replay: int
+    by_itself: int
+    replay_p50: int | None
+    replay_p90: int | None
+    itself_p50: int | None
+    itself_p90: int | None
 
 
 _FIELDS = """finding_id, flow, message_id, hop, stage, kind, status, incident,
@@ -162,6 +184,16 @@ class Findings:
             "GROUP BY incident"
         )
         return [row for some in bundles(incidents) for row in self._engine.rows(sql, {"ids": some})]
+
+    def incident_facts(self, incident: str) -> Facts:
+        """What there is to tell of one incident."""
+        [row] = self._engine.rows(ask("incident_facts", self._db), {"incident": incident})
+        spans = {
+            f"{way}_{name}": round(value) if row[f"by_{way}"] else None
+            for way in ("replay", "itself")
+            for name, value in zip(("p50", "p90"), row.pop(f"{way}_spans"), strict=True)
+        }
+        return msgspec.convert(row | spans, Facts)
 
     def finding_counts(self) -> list[dict[str, Any]]:
         """(flow, hop, kind, status, n) over all findings that nothing before them explains."""

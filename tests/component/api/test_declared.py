@@ -31,7 +31,8 @@ def test_who_may_only_look_gets_statements_and_makes_none(client_of, token_of):
         assert client.post("/v1/flows/orders/statements", json={}, headers=token_of(scope)).status_code == 403
     assert client.post("/v1/flows/orders/statements", json={}, headers=token_of("replay")).status_code == 404
     look = token_of("read")
-    for path in ("/v1/flows/orders/statements", "/v1/flows/orders/statements/1", "/v1/flows/orders/exceptions"):
+    flow = "/v1/flows/orders"
+    for path in (f"{flow}/statements", f"{flow}/statements/1", f"{flow}/exceptions", "/v1/incidents/i-1/postmortem"):
         assert client.get(path, headers=look).status_code == 404
         assert client.get(path, headers=token_of("ingest")).status_code == 403
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.component.control.running import together
@@ -21,7 +22,8 @@ class TestUpsert:
         assert incident == control.incidents.get("i-1")
         assert (incident.status, incident.opened_at, incident.owner) == ("open", 100, "team-payments")
         assert (incident.open, incident.total, incident.recovered, incident.resolved_at) == (137, 137, 0, None)
-        assert control.incidents.timeline("i-1") == [Entry(100, "tracker", "opened: unacknowledged at billing")]
+        told = "opened: unacknowledged at billing; 137 findings: 137 open"
+        assert control.incidents.timeline("i-1") == [Entry(100, "tracker", told)]
 
     def test_doing_a_pass_again_changes_nothing(self, control: Control) -> None:
         """The same counts at the same time leave the same incident and the same timeline."""
@@ -29,7 +31,7 @@ class TestUpsert:
         timeline = control.incidents.timeline("i-1")
         assert control.incidents.upsert(_counted(open=0), 100) == first
         assert control.incidents.timeline("i-1") == timeline
-        assert [entry.what for entry in timeline][1:] == ["resolved: no finding is open"]
+        assert [entry.what for entry in timeline][1:] == ["resolved: no finding is open; 137 findings: 137 recovered"]
 
     def test_counts_are_set_not_added(self, control: Control) -> None:
         """What is said last is what is true."""
@@ -47,7 +49,47 @@ class TestUpsert:
         again = control.incidents.upsert(_counted(open=2), 400)
         assert (again.status, again.resolved_at) == ("open", None)
         lines = [(entry.at, entry.what) for entry in control.incidents.timeline("i-1")][1:]
-        assert lines == [(200, "resolved: no finding is open"), (400, "opened again")]
+        assert lines == [
+            (200, "resolved: no finding is open; 137 findings: 137 recovered"),
+            (400, "opened again; 137 findings: 2 open, 135 recovered"),
+        ]
+
+    def test_one_that_opens_again_has_to_be_acknowledged_again(self, control: Control) -> None:
+        """What somebody had taken on was over; the owner and the note stay, and the timeline knows who it was."""
+        control.incidents.upsert(_counted(), 100)
+        control.incidents.patch("i-1", 150, "ann", owner="ann", note="disk full", acknowledge=True)
+        control.incidents.upsert(_counted(open=0), 200)
+        again = control.incidents.upsert(_counted(open=1, total=138), 300)
+        assert (again.status, again.acknowledged_at, again.acknowledged_by) == ("open", None, "")
+        assert (again.owner, again.note) == ("ann", "disk full")
+        assert control.incidents.patch("i-1", 350, "bob", acknowledge=True).acknowledged_at == 350
+        assert [e.who for e in control.incidents.timeline("i-1") if e.what == "acknowledged"] == ["ann", "bob"]
+
+    def test_counts_that_change_are_on_the_timeline(self, control: Control) -> None:
+        """A line a minute at most, which is brought up to date within it; what a person says begins a new one."""
+        minute = 60_000_000
+        control.incidents.upsert(_counted(open=1, total=1), 0)
+        for second in range(1, 150):
+            control.incidents.upsert(_counted(open=second, total=second + 1), second * 1_000_000)
+        control.incidents.patch("i-1", 150_000_000, "ann", acknowledge=True)
+        control.incidents.upsert(_counted(open=1, total=200), 151_000_000)
+        lines = [(entry.at // minute, entry.what) for entry in control.incidents.timeline("i-1")][1:]
+        assert lines == [
+            (0, "now 61 findings: 60 open, 1 recovered"),
+            (1, "now 121 findings: 120 open, 1 recovered"),
+            (2, "now 150 findings: 149 open, 1 recovered"),
+            (2, "acknowledged"),
+            (2, "now 200 findings: 1 open, 199 recovered"),
+        ]
+
+    def test_findings_that_were_wrong_are_counted_apart(self, control: Control) -> None:
+        """Withdrawn, parked and given up each have their number, and what recovered by itself is told."""
+        counts = Counts(open=1, total=10, recovered=4, recovered_by_itself=3, withdrawn=2, parked=1, abandoned=2)
+        told = control.incidents.upsert(msgspec.structs.replace(_counted(), counts=counts), 100)
+        assert (told.withdrawn, told.parked, told.abandoned, told.recovered_by_itself) == (2, 1, 2, 3)
+        assert control.incidents.timeline("i-1")[0].what.endswith(
+            "10 findings: 1 open, 4 recovered (3 by itself), 2 withdrawn, 1 parked, 2 abandoned"
+        )
 
     def test_a_persons_words_survive_the_next_pass(self, control: Control) -> None:
         """The reconciler sets counts only; owner, note and acknowledgement stay."""

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
+from tracker.api.history import history
+from tracker.api.postmortem import postmortem
 from tracker.api.reading import Cursor, Limit, once
 from tracker.api.runbooks import link
 from tracker.api.service import Service
@@ -44,6 +47,19 @@ def get_incident(request: Request, incident_id: str) -> shapes.IncidentShown:
     return shown(service, service.control, incident_id)
 
 
+@routes.get(
+    "/{incident_id}/postmortem",
+    dependencies=[Depends(allowed("read"))],
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/markdown": {}}}},
+)
+def get_postmortem(request: Request, incident_id: str) -> Response:
+    """What is to be told of it, as Markdown: when, how many, which, what was done, how long it took, how we know. Ids,
+    notes and reasons stand in it as code, so nothing in them is markup."""
+    text = postmortem(service_of(request), incident_id)
+    return Response(text, media_type="text/markdown", headers={"X-Content-Type-Options": "nosniff"})
+
+
 @routes.patch("/{incident_id}", response_model=shapes.IncidentShown)
 def patch_incident(
     request: Request,
@@ -68,7 +84,7 @@ def patch_incident(
 
 def shown(service: Service, books: Books, incident_id: str) -> shapes.IncidentShown:
     """The incident as answered. Raises NotFound."""
-    entries = [shapes.Entry.model_validate(entry) for entry in books.incidents.timeline(incident_id)]
+    entries = [shapes.Entry.model_validate(entry) for entry in history(books, incident_id)]
     return shapes.IncidentShown(**_fields(service, books.incidents.get(incident_id)), timeline=entries)
 
 

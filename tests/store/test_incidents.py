@@ -1,0 +1,127 @@
+"""Findings become incidents on the real engine: one page for what belongs together, again when it comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.world.installation import Installation
+from tracker.control.incidents import Incident
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Stage
+from tracker.model.spec import FlowSpec
+from tracker.model.units import SECOND
+from tracker.reconcile.incidents import GAP
+
+SPEC = """flow: {flow}
+owner: team
+checkpoints:
+  - {{hop: log, stage: persist}}
+  - {{hop: mirror, stage: replicate, after: log, within: 5s, same_payload: true}}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation; each test has a flow of its own."""
+    installation = Installation(tmp_path_factory.mktemp("incidents"))
+    yield installation
+    installation.close()
+
+
+@pytest.fixture
+def spec(world: Installation, request: pytest.FixtureRequest) -> FlowSpec:
+    """A flow named after the test, vouched for from now on."""
+    made = world.put(SPEC.format(flow=request.node.name[5:60].replace("_", "-")))
+    later(world, made, 3600)
+    return made
+
+
+def later(world: Installation, spec: FlowSpec, seconds: int = 10, *events: Event) -> None:
+    """Time goes by, these come, all is reported, a pass looks."""
+    world.now += seconds * SECOND
+    world.observe(events)
+    world.vouch([SourceRef(spec.flow, hop, stage, "s") for hop, stage in (("log", "persist"), ("mirror", "replicate"))],
+                collector=spec.flow)  # fmt: skip
+    world.run_pass()
+
+
+def seen(world: Installation, spec: FlowSpec, message_id: str, hop: str, **more: Any) -> Event:
+    """An observation of this moment, a second before it is received."""
+    stage = Stage.persist if hop == "log" else Stage.replicate
+    return Event(flow=spec.flow, message_id=message_id, hop=hop, stage=stage, observed_at=world.now + SECOND, **more)
+
+
+def incidents(world: Installation, spec: FlowSpec) -> list[Incident]:
+    """Those of the flow, oldest first."""
+    return world.control.incidents.page(flow=spec.flow).items[::-1]
+
+
+def lines(world: Installation, incident: Incident) -> list[str]:
+    """Its timeline, without the times."""
+    return [entry.what for entry in world.control.incidents.timeline(incident.id)]
+
+
+def test_a_new_finding_soon_after_opens_the_same_incident_again(world: Installation, spec: FlowSpec) -> None:
+    """It needs to be acknowledged again; much later it is another incident."""
+    later(world, spec, 10, seen(world, spec, "a", "log"))
+    later(world, spec)
+    [first] = incidents(world, spec)
+    world.control.incidents.patch(first.id, world.now, "ann", acknowledge=True)
+    later(world, spec, 10, seen(world, spec, "a", "mirror"))
+    assert [one.status for one in incidents(world, spec)] == ["resolved"]
+    later(world, spec, 60, seen(world, spec, "b", "log"))
+    later(world, spec)
+    [again] = incidents(world, spec)
+    assert (again.id, again.status, again.open, again.total) == (first.id, "open", 1, 2)
+    later(world, spec, 10, seen(world, spec, "b", "mirror"))
+    later(world, spec, 2 * GAP // SECOND, seen(world, spec, "c", "log"))
+    later(world, spec)
+    old, new = incidents(world, spec)
+    assert (old.id, old.status, old.total, new.status, new.total) == (first.id, "resolved", 2, "open", 1)
+    assert lines(world, old) == [
+        "opened: under_replicated at mirror; 1 finding: 1 open",
+        "acknowledged",
+        "resolved: no finding is open; 1 finding: 1 recovered (1 by itself)",
+        "opened again; 2 findings: 1 open, 1 recovered (1 by itself)",
+        "resolved: no finding is open; 2 findings: 2 recovered (2 by itself)",
+    ]
+
+
+def test_a_finding_that_comes_again_opens_its_incident_again(world: Installation, spec: FlowSpec) -> None:
+    """A payload that was repaired and differs again is the same finding, counted once."""
+    same, other = "00000000000000aa", "00000000000000bb"
+    later(world, spec, 10, seen(world, spec, "a", "log", digest=same), seen(world, spec, "a", "mirror", digest=other))
+    later(world, spec, 20, seen(world, spec, "a", "mirror", digest=same, delivery="repair"))
+    later(world, spec, 20, seen(world, spec, "a", "mirror", digest=other, delivery="again"))
+    [incident] = incidents(world, spec)
+    assert (incident.status, incident.open, incident.total) == ("open", 1, 1)
+    assert [line.partition(";")[0] for line in lines(world, incident)] == [
+        "opened: divergent at mirror", "resolved: no finding is open", "opened again",
+    ]  # fmt: skip
+
+
+def test_a_finding_that_was_wrong_is_withdrawn_and_counted(world: Installation, spec: FlowSpec) -> None:
+    """What had been observed in time and came late to us was never missing."""
+    later(world, spec, 10, seen(world, spec, "a", "log"))
+    in_time = seen(world, spec, "a", "mirror")
+    later(world, spec, 60)
+    [incident] = incidents(world, spec)
+    assert incident.open == 1
+    later(world, spec, 10, in_time)
+    [incident] = incidents(world, spec)
+    assert (incident.status, incident.open, incident.withdrawn, incident.total) == ("resolved", 0, 1, 1)
+    assert lines(world, incident)[-1] == "resolved: no finding is open; 1 finding: 1 withdrawn"
+
+
+def test_a_thousand_findings_of_one_cause_are_one_incident(world: Installation, spec: FlowSpec) -> None:
+    """Also those that come passes later, while it is open."""
+    for part in range(4):
+        later(world, spec, 60, *(seen(world, spec, f"m-{part}-{n}", "log") for n in range(250)))
+    later(world, spec)
+    [incident] = incidents(world, spec)
+    assert (incident.open, incident.total, incident.owner) == (1000, 1000, "team")
+    told = [line for line in lines(world, incident) if line.startswith("now")]
+    assert told[-1] == "now 1000 findings: 1000 open"
