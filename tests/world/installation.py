@@ -100,4 +100,5 @@ def row(event: Event, now: int) -> dict[str, Any]:
         "span_id": event.span_id, "correlation_id": event.correlation_id, "causation_id": event.causation_id,
         "replay_id": event.replay_id, "attributes": list(event.attributes.items()), "backfill": event.backfill,
         "received_at": now if event.received_at is None else event.received_at,
+        "clock_offset": event.clock_offset, "clock_error": -1 if event.clock_error is None else event.clock_error,
     }  # fmt: skip

@@ -1,4 +1,5 @@
-"""What stands before the routes: bounds on headers and body, other people's web pages, and the count of requests.
+"""What stands before the routes: bounds on headers and body, other people's web pages, the count of requests,
+and the clock by which others measure theirs.
 
 Plain ASGI, because it must see bytes as they come and must not hold a body back.
 """
@@ -8,12 +9,13 @@ from __future__ import annotations
 import time
 
 import structlog
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.api.loopback import loopback
 from tracker.api.problem import answer
 from tracker.api.service import Service
+from tracker.model.clock import ANSWER_HEADER
 from tracker.slo.metrics import REQUEST_SECONDS, REQUESTS
 
 log = structlog.get_logger()
@@ -31,12 +33,15 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began = time.monotonic()
+        received = self.service.clock()
         status = 500
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # Whoever asked can measure its clock by this, whatever the answer is (tracker.model.clock).
+                MutableHeaders(scope=message)[ANSWER_HEADER] = f"{received} {self.service.clock()}"
             await send(message)
 
         try:

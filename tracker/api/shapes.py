@@ -54,13 +54,19 @@ class Missing(Shape):
 
 
 class Observation(Shape):
-    """One event of a message. `latency_ms` counts from the message's origin; `known`: the spec knows this hop."""
+    """One event of a message. `latency_ms` counts from the message's origin; `known`: the spec knows this hop.
+
+    `observed_at` holds `clock_offset_ms` already: what was added because the node's clock was measured to be wrong. It
+    may still be off by `clock_error_ms`; null: nobody measured that clock.
+    """
 
     hop: str
     stage: str
     observed_at: Instant
     observed_from: Instant | None
     received_at: Instant | None
+    clock_offset_ms: float
+    clock_error_ms: float | None
     latency_ms: float
     reason: str
     delivery: str

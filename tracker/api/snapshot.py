@@ -24,6 +24,8 @@ FRESH = 5 * SECOND
 """A snapshot serves for so long."""
 RECENT = 3600 * SECOND
 """The span of origins over which the books are compared."""
+CLOCKS = 20
+"""So many nodes are shown by name: a collector's name is a label, so they must stay few."""
 LIVING = ("planned", "awaiting_approval", "approved", "running", "paused")
 """Statuses of replays that have not ended."""
 
@@ -45,7 +47,7 @@ class Snapshot:
                 return
             self._at = now
             up = 1.0
-            for part in (self._threads, self._messages, self._store, self._control, self._flows):
+            for part in (self._threads, self._messages, self._store, self._control, self._flows, self._clocks):
                 try:
                     part(now)
                 except (TrackerError, ControlError) as error:
@@ -93,6 +95,10 @@ class Snapshot:
         for one in living:
             states.update({(state,): n for state, n in control.messages.counts(one.id).items()})
         shown.replace(metrics.REPLAY_MESSAGES, dict(states))
+
+    def _clocks(self, now: int) -> None:
+        offsets = self._service.store.node_clocks(now - RECENT, CLOCKS)
+        self._service.metrics.replace(metrics.NODE_CLOCK, {(name,): off / SECOND for name, off in offsets.items()})
 
     def _flows(self, now: int) -> None:
         service = self._service

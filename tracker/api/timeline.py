@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tracker.api import shapes
 from tracker.api.service import Service
 from tracker.control.errors import NotFound
-from tracker.model.event import Event, delivery_of
+from tracker.model.event import Event, Stage, delivery_of
 from tracker.model.judge import judge
 from tracker.model.origin import origin_of
 from tracker.model.spec import FlowSpec
@@ -38,7 +38,7 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
         flags=sorted(flag.value for flag in judgement.flags),
         held_by=list(judgement.held_by),
         missing=_missing(spec, judgement),
-        timeline=[observation(event, judgement.origin_at, spec.hops) for event in events],
+        timeline=[observation(event, created(events, judgement.origin_at), spec.hops) for event in events],
         why=judgement.why,
         origin_at=judgement.origin_at,
         as_of=now,
@@ -56,7 +56,7 @@ def _unjudged(
         flags=[],
         held_by=[],
         missing=[],
-        timeline=[observation(event, origin, ()) for event in events],
+        timeline=[observation(event, created(events, origin), ()) for event in events],
         why="It was seen only at hops that the flow's spec does not name, so there is nothing to judge it by.",
         origin_at=origin,
         as_of=now,
@@ -80,14 +80,23 @@ def _absent(spec: FlowSpec, state: CheckpointState) -> shapes.Missing:
     )
 
 
+def created(events: Sequence[Event], origin: int) -> int:
+    """The origin as the tracker's clock would have shown it: whoever produced the message stamped it by the clock that
+    also dated the produce. Only latencies count from here; what is kept and judged is the origin as it was carried."""
+    stamped = [e for e in events if e.stage == Stage.produce and e.origin_at == origin]
+    return origin + (min(stamped, key=lambda e: e.observed_at).clock_offset if stamped else 0)
+
+
 def observation(event: Event, origin: int, hops: Sequence[str]) -> shapes.Observation:
-    """An event as shown; `hops` are those that the spec knows."""
+    """An event as shown; latencies count from `origin`; `hops` are those that the spec knows."""
     return shapes.Observation(
         hop=event.hop,
         stage=event.stage.value,
         observed_at=event.observed_at,
         observed_from=event.observed_from,
         received_at=event.received_at,
+        clock_offset_ms=event.clock_offset / 1000,
+        clock_error_ms=None if event.clock_error is None else event.clock_error / 1000,
         latency_ms=(event.observed_at - origin) / 1000,
         reason=event.reason,
         delivery=delivery_of(event),

@@ -39,6 +39,7 @@ def show(flow: str, message_id: str, as_json: Json = False) -> None:
         }
         emit(False, None, table(columns, got["missing"], ""))
     for row in got["timeline"]:
+        row["clock"] = f"{row['clock_offset_ms']:+.1f} ms" if row["clock_offset_ms"] else ""
         row["after"] = f"{row['latency_ms']:.1f} ms"
         row["what"] = (
             row["stage"] + (f": {row['reason']}" if row["reason"] else "") + (" (replay)" if row["replay_id"] else "")
@@ -51,6 +52,8 @@ def show(flow: str, message_id: str, as_json: Json = False) -> None:
         "delivery": "DELIVERY",
         "node": "NODE",
     }
+    if any(row["clock"] for row in got["timeline"]):
+        columns["clock"] = "CLOCK CORRECTED BY"
     emit(False, None, table(columns, got["timeline"], ""))
 
 

@@ -41,16 +41,21 @@ def present(frame: pl.DataFrame) -> frozenset[str]:
     return frozenset(name for name in frame.columns if frame[name].null_count() < frame.height)
 
 
-def typed(frame: pl.DataFrame) -> pl.DataFrame:
+def typed(frame: pl.DataFrame, correction: int = 0) -> pl.DataFrame:
     """The same rows with times and whole numbers beside their text: `observed_at_` (µs), `offset_`; null where the
-    text is none. `is_range` tells ranges from events."""
+    text is none. `is_range` tells ranges from events. `correction` (µs) is added to observed times, never to the origin
+    time: another clock may have stamped that, and everybody who carries it has to say the same."""
     given = present(frame)
     absent = pl.lit(None, pl.Int64)
     return frame.with_columns(
-        *((micros(name) if name in given else absent).alias(f"{name}_") for name in TIMES),
+        *((_corrected(name, correction) if name in given else absent).alias(f"{name}_") for name in TIMES),
         *((pl.col(n).cast(pl.Int64, strict=False) if n in given else absent).alias(f"{n}_") for n in INTEGERS),
         is_range=(pl.col("evidence") == "range").fill_null(False) if "evidence" in given else pl.lit(False),
     )
+
+
+def _corrected(name: str, correction: int) -> pl.Expr:
+    return micros(name) + correction if correction and name != "origin_at" else micros(name)
 
 
 def rules(frame: pl.DataFrame, known_flows: Collection[str], now: int) -> list[Rule]:

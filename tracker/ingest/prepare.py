@@ -39,7 +39,9 @@ def prepare(body: bytes, header: str, context: Context) -> Batch:
     otherwise its collector would vouch for an event that no verdict can see.
     """
     decoded = decode(body)
-    frame = check.typed(decoded.frame)
+    report, error = _reported(header)
+    clock, doubt = reports.clock_of(report)
+    frame = check.typed(decoded.frame, clock.correction if clock else 0)
     bad = check.problems(frame, check.rules(frame, context.flows, context.now))
     good = _without(frame, bad)
     nested = _nested(good, decoded.lines)
@@ -52,13 +54,14 @@ def prepare(body: bytes, header: str, context: Context) -> Batch:
         events, attributes = events.filter(kept), attributes.filter(kept.to_arrow())
     bad = pl.concat([_broken(decoded), bad, nested, unfit])
     bad = bad.sort("line")
-    lost = bad.filter(pl.col("flow").is_null() | pl.col("flow").is_in([*context.flows]))
-    report, error = _reported(header, lost.height)
+    lost = bad.filter(pl.col("flow").is_null() | pl.col("flow").is_in([*context.flows])).height
+    if report:
+        report = msgspec.structs.replace(report, dropped=report.dropped + lost)
     plain = [flow for flow, readable in context.flows.items() if readable]
     ranges = good.filter(pl.col("is_range"))
     return Batch(
-        answer=_answer(events.height + ranges.height, bad, error),
-        events=rows.events(events, attributes, plain, context.salt, context.now),
+        answer=_answer(events.height + ranges.height, bad, error or doubt),
+        events=rows.events(events, attributes, plain, context.salt, context.now, clock),
         ranges=rows.ranges(ranges, context.now),
         quarantine=_quarantine(bad, error, header, decoded.lines, context),
         reports=reports.rows([report] if report else [], context.now),
@@ -95,14 +98,13 @@ def _unfit(events: pl.DataFrame, reasons: Mapping[int, str]) -> pl.DataFrame:
     return picked.select("line", pl.lit("attributes").alias("field"), told, "flow")
 
 
-def _reported(header: str, lost: int) -> tuple[Report | None, LineError | None]:
+def _reported(header: str) -> tuple[Report | None, LineError | None]:
     if not header:
         return None, None
     try:
-        report = reports.report_of(header)
+        return reports.report_of(header), None
     except Invalid as error:
         return None, LineError(0, reports.HEADER, f"{error}; the events of this batch are vouched for by nobody")
-    return msgspec.structs.replace(report, dropped=report.dropped + lost), None
 
 
 def _answer(accepted: int, bad: pl.DataFrame, error: LineError | None) -> Accepted:

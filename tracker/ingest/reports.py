@@ -9,6 +9,8 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from tracker.ingest.batch import LineError
+from tracker.model.clock import Offset, unbelievable
 from tracker.model.coverage import Report, SourceRef
 from tracker.model.errors import Invalid
 from tracker.model.event import Stage
@@ -27,6 +29,8 @@ _SCHEMA: dict[str, Any] = {
     "sources": _SOURCES,
     "signed_off": _SOURCES,
     "received_at": pl.Int64,
+    "clock_offset": pl.Int64,
+    "clock_error": pl.Int64,
 }
 
 
@@ -59,9 +63,25 @@ def _check(source: SourceRef) -> None:
         raise Invalid("a source of the coverage report is longer than 512 bytes")
 
 
+def clock_of(report: Report | None) -> tuple[Offset | None, LineError | None]:
+    """The measured clock that a report tells of; or why what it says is not used: its lines are stored as observed."""
+    if report is None or report.offset_us is None:
+        return None, None
+    reason = unbelievable(report.offset_us, report.error_us)
+    if reason:
+        return None, LineError(0, HEADER, f"{reason} The lines of this batch were stored with their times as they came")
+    return Offset(report.offset_us, report.error_us), None
+
+
 def rows(reports: Sequence[Report], now: int) -> pa.Table:
     """Rows of REPORTS, received at `now` (µs)."""
     if not reports:
         return REPORTS.empty_table()
-    every = [{"tenant": "", "received_at": now, **msgspec.to_builtins(report)} for report in reports]
+    every = [{"tenant": "", "received_at": now, **msgspec.to_builtins(report), **_clock(report)} for report in reports]
     return pl.DataFrame(every, schema=_SCHEMA).to_arrow().select(REPORTS.names).cast(REPORTS)
+
+
+def _clock(report: Report) -> dict[str, int]:
+    """The offset as measured, also where it is too small to be applied."""
+    clock, _ = clock_of(report)
+    return {"clock_offset": clock.offset if clock else 0, "clock_error": clock.error if clock else -1}

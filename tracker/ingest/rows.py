@@ -11,6 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from tracker.ingest.fields import RAW
+from tracker.model.clock import Offset
 from tracker.store.columns import EVENTS, QUARANTINE, RANGES
 
 _NO_TEXT = pl.Series([], dtype=pl.String).to_arrow().cast(pa.string())
@@ -18,9 +19,12 @@ _TEXTS = ("flow", "message_id", "hop", "stage", "reason", "delivery", "node", "r
           "span_id", "correlation_id", "causation_id", "replay_id")  # fmt: skip
 
 
-def events(frame: pl.DataFrame, attributes: pa.Array, plain: Collection[str], salt: int, now: int) -> pa.Table:
+def events(
+    frame: pl.DataFrame, attributes: pa.Array, plain: Collection[str], salt: int, now: int, clock: Offset | None = None
+) -> pa.Table:
     """Rows of EVENTS out of checked lines; `attributes` beside them. `plain` are the flows whose keys stay readable,
-    all others keep a hash keyed by `salt`. `now` becomes `received_at`."""
+    all others keep a hash keyed by `salt`. `now` becomes `received_at`. `clock` is what the lines' observed times were
+    corrected by already, None where it was not measured."""
     if not frame.height:
         return EVENTS.empty_table()
     said_plain = pl.col("flow").is_in(sorted(plain))
@@ -39,6 +43,8 @@ def events(frame: pl.DataFrame, attributes: pa.Array, plain: Collection[str], sa
         attempt=pl.col("attempt_").fill_null(0).cast(pl.UInt16),
         backfill=(pl.col("backfill") == "true").fill_null(False),
         received_at=pl.lit(now, pl.Int64),
+        clock_offset=pl.lit(clock.correction if clock else 0, pl.Int64),
+        clock_error=pl.lit(clock.error if clock else -1, pl.Int64),
     )
     table = ready.to_arrow().append_column("attributes", attributes)
     return table.select(EVENTS.names).cast(EVENTS)

@@ -40,7 +40,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `epoch` grows at each start of the collector that lost something, `sequence` by one per report within an epoch,
     from 1. `events` is how many lines the batch carries, `dropped` how many the collector had to give up since the
-    report before.
+    report before. `offset_us`: what to add to the wall clock that observed these lines to get the tracker's, measured
+    as `tracker.model.clock` says, wrong by at most `error_us`; None where it was not measured or is not known.
     """
 
     collector: str
@@ -50,6 +51,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     lag_ms: int = 0
     backlog: int = 0
     dropped: int = 0
+    offset_us: int | None = None
+    error_us: int = 0
     sources: list[SourceRef] = msgspec.field(default_factory=list)
     signed_off: list[SourceRef] = msgspec.field(default_factory=list)
 
@@ -140,10 +143,10 @@ class Coverage:
         opened = min(s.opened for s in sources)
         if start < opened:
             return Hole(hop, stage, start, min(opened, end), "not_announced")
-        merged = _merged(sources)
-        holes = [(span, s) for s in merged if (span := s.hole(start, end))]
+        covers = merged(sources)
+        holes = [(span, s) for s in covers if (span := s.hole(start, end))]
         (low, high), source = min(holes, key=lambda pair: (pair[0], pair[1].source), default=((end, end), None))
-        deserted = _deserted(merged, start, end)
+        deserted = _deserted(covers, start, end)
         if deserted and (source is None or deserted[0] < low):
             return Hole(hop, stage, deserted[0], deserted[1], "silent", deserted[2])
         if source is None:
@@ -151,13 +154,18 @@ class Coverage:
         behind = low >= source.intervals[-1][1] and source.closed is None  # a source that has ended never catches up
         return Hole(hop, stage, low, high, "behind" if behind else "hole", source.source)
 
-    def _assumed_hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
+    def assumed_until(self, hop: str, stage: str, now: int) -> int | None:
+        """How far a (hop, stage) without sources is assumed to be vouched for; None when nothing ever came from it."""
         heard = self.last_heard.get((hop, stage))
-        if heard is None:
+        return None if heard is None else min(now - self.grace, heard + self.assume_for)
+
+    def _assumed_hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
+        reach = self.assumed_until(hop, stage, now)
+        if reach is None:
             return Hole(hop, stage, start, end, "never_seen")
-        reach = min(now - self.grace, heard + self.assume_for)
         if end <= reach:
             return None
+        heard = self.last_heard[hop, stage]
         return Hole(hop, stage, max(start, reach), end, "silent" if heard + self.assume_for < end else "behind")
 
 
@@ -174,7 +182,7 @@ def _deserted(sources: Sequence[SourceCover], start: int, end: int) -> tuple[int
     return None
 
 
-def _merged(sources: Sequence[SourceCover]) -> list[SourceCover]:
+def merged(sources: Sequence[SourceCover]) -> list[SourceCover]:
     """One cover per source name: of several collectors of one source, one suffices."""
     by_name: dict[str, list[SourceCover]] = {}
     for cover in sources:

@@ -44,7 +44,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `delivery` tells two real hand-overs of one message apart; where the caller leaves it out it is derived from
     partition, offset, group and attempt (`delivery_of`). `digest` is xxh3-64 of the payload, 16 hex digits.
-    `received_at` is the tracker's own clock at first receipt: emitters leave it out.
+    `received_at` is the tracker's own clock at first receipt: emitters leave it out. So do they with `clock_offset`
+    (µs that the tracker added to the observed times, 0: none) and `clock_error` (µs, by how much the node's clock is
+    wrong at most after that; None: nobody measured it).
     """
 
     flow: str
@@ -73,6 +75,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     backfill: bool = False
     received_at: int | None = None
+    clock_offset: int = 0
+    clock_error: int | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

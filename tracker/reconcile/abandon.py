@@ -16,32 +16,34 @@ from tracker.store import Store
 from tracker.store.columns import EVENTS
 from tracker.store.held import COPY, Place
 
-MOST = 500_000
-"""Copies written off by one call, about: it answers within seconds. Whoever wants more calls again."""
+MOST = 200_000
+"""Copies written off by one call, about: it answers within seconds."""
 STEP = 100_000
-"""Copies in one insert."""
+"""Events looked at, and so copies in one insert, at most."""
 
 
 class Abandoned(msgspec.Struct, frozen=True):
-    """What a call has written. `more`: there may be copies left, call again."""
+    """What a call has written off. `next`: the message to go on after; empty when nothing is left."""
 
     messages: int
     copies: int
-    more: bool
+    next: str
 
 
-def abandon(store: Store, place: Place, now: int, by: str, why: str, most: int = MOST, step: int = STEP) -> Abandoned:
-    """Write off what is held at `place`, about `most` copies of it. Returns when that is durable."""
-    after, messages, copies = "", 0, 0
-    while copies < most:
-        held = store.held(place, after, step)
-        if not held.num_rows:
-            return Abandoned(messages, copies, False)
-        store.insert_events(drops(place, held, now, {"declared_by": by, "why": why}))
-        after = held["message_id"][-1].as_py()
+def abandon(
+    store: Store, place: Place, now: int, by: str, why: str, after: str = "", most: int = MOST, step: int = STEP
+) -> Abandoned:
+    """Write off what is held at `place` of messages after the id `after`, about `most` copies of it. Returns when that
+    is durable."""
+    messages, copies = 0, 0
+    while True:
+        held, after = store.held(place, after, step)
+        if held.num_rows:
+            store.insert_events(drops(place, held, now, {"declared_by": by, "why": why}))
         copies += held.num_rows
         messages += len(held["message_id"].unique())
-    return Abandoned(messages, copies, True)
+        if not after or copies >= most:
+            return Abandoned(messages, copies, after)
 
 
 def drops(place: Place, held: pa.Table, now: int, said: dict[str, str]) -> pa.Table:
@@ -50,6 +52,7 @@ def drops(place: Place, held: pa.Table, now: int, said: dict[str, str]) -> pa.Ta
         "tenant": "", "flow": place.flow, "hop": place.hop, "stage": "drop", "reason": "abandoned", "observed_at": now,
         "received_at": now, "observed_span": 0, "origin_at": 0, "key_hash": 0, "key": "", "trace_id": "", "span_id": "",
         "correlation_id": "", "causation_id": "", "replay_id": "", "backfill": False, "attributes": list(said.items()),
+        "clock_offset": 0, "clock_error": 0,
     }  # fmt: skip
     rows = held.num_rows
     columns = {

@@ -97,6 +97,14 @@ WATERMARK = Metric(
     ("flow", "hop", "stage"),
 )
 
+NODE_CLOCK = Metric(
+    "tracker_node_clock_offset_seconds",
+    Kind.gauge,
+    "How far the clock of a collector's node is behind the tracker's (negative: ahead), as measured last; of those "
+    "that reported in the last hour the 20 that are furthest off. Times are corrected by it; repair the clock anyhow.",
+    ("collector",),
+)
+
 # --- the tracker itself
 PASS_NUMBER = Metric("tracker_pass_number", Kind.gauge, "Number of the last finished pass of the reconciler.")
 PASS_FINISHED = Metric(

@@ -149,6 +149,16 @@ class Answers:
         heard = {(row["hop"], row["stage"]): row["at"] for row in rows}
         return coverage_of(spec, self.runs(spec.flow), heard)
 
+    def node_clocks(self, since: int, limit: int) -> dict[str, int]:
+        """Offset of a collector's node as it measured it last, µs; the largest among reports since then (µs)."""
+        rows = self._engine.rows(
+            f"SELECT collector, argMax(clock_offset, received_at) AS off FROM {self._db}.reports "
+            "WHERE clock_error >= 0 AND received_at >= fromUnixTimestamp64Micro({since:Int64}) GROUP BY collector "
+            "ORDER BY abs(off) DESC, collector LIMIT {limit:UInt32}",
+            {"since": since, "limit": limit},
+        )
+        return {row["collector"]: row["off"] for row in rows}
+
     # --- quarantine and size --------------------------------------------------------------------------------------
 
     def quarantined(self, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:

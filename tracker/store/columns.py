@@ -37,10 +37,13 @@ EVENTS = pa.schema(
         ("attributes", pa.map_(_text, _text)),
         ("backfill", pa.bool_()),
         ("received_at", _int),
+        ("clock_offset", _int),
+        ("clock_error", _int),
     ]
 )
 """One event a row. `observed_span` is observed_at - observed_from (0: a point in time), `origin_at` 0 is not carried,
-`delivery` only an explicit one, `digest` and `key_hash` 0 are none, `offset` -1 is none."""
+`delivery` only an explicit one, `digest` and `key_hash` 0 are none, `offset` -1 is none. `observed_at` is corrected
+already, by `clock_offset` µs; `clock_error` -1: the clock was not measured (null counts as that, too)."""
 
 RANGES = pa.schema(
     [
@@ -76,6 +79,8 @@ REPORTS = pa.schema(
         ("sources", _sources),
         ("signed_off", _sources),
         ("received_at", _int),
+        ("clock_offset", _int),
+        ("clock_error", _int),
     ]
 )
 

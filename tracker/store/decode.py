@@ -12,7 +12,7 @@ from tracker.model.event import Event, Range, Stage, natural_key
 EVENT_FIELDS = """flow, message_id, hop, toString(stage) AS stage, toUnixTimestamp64Micro(observed_at) AS observed,
     observed_span, toUnixTimestamp64Micro(origin_at) AS origin, reason, delivery, node, region, digest, size, key,
     key_hash, partition, offset, consumer_group, attempt, trace_id, span_id, correlation_id, causation_id, replay_id,
-    attributes, backfill, toUnixTimestamp64Micro(received_at) AS received"""
+    attributes, backfill, toUnixTimestamp64Micro(received_at) AS received, clock_offset, clock_error"""
 """What `event` needs of a row."""
 
 
@@ -46,6 +46,8 @@ def event(row: Mapping[str, Any]) -> Event:
         attributes=dict(row["attributes"]),
         backfill=row["backfill"],
         received_at=row["received"],
+        clock_offset=row["clock_offset"],
+        clock_error=None if row["clock_error"] < 0 else row["clock_error"],
     )
 
 

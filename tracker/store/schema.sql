@@ -29,6 +29,8 @@ CREATE TABLE {db}.delta
     `seen` UInt64,
     `ranged` UInt64,
     `hops` UInt64,
+    `kept` UInt64,
+    `gone` UInt64,
     `marks` UInt32,
     `observed` Array(Int64),
     `received` Array(Int64),
@@ -38,6 +40,7 @@ CREATE TABLE {db}.delta
     `produced_first` Int64,
     `produced_last` Int64,
     `deliveries` Array(UInt64),
+    `nodes` Array(UInt64),
     `digests` Array(UInt64)
 )
 ENGINE = Memory;
@@ -72,6 +75,8 @@ CREATE TABLE {db}.events
     `attributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     `backfill` Bool,
     `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `clock_offset` Int64 DEFAULT 0 CODEC(T64, ZSTD(1)),
+    `clock_error` Int64 DEFAULT -1 CODEC(T64, ZSTD(1)),
     `lane` UInt64 CODEC(Delta(8), ZSTD(1)),
     `sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
     INDEX new_since sequence TYPE minmax GRANULARITY 1
@@ -89,7 +94,7 @@ CREATE TABLE {db}.findings
     `stage` LowCardinality(String),
     `kind` LowCardinality(String),
     `pass` UInt64,
-    `finding_id` String CODEC(ZSTD(1)),
+    `finding_id` String DEFAULT leftPad(lower(hex(xxh3(concat(flow, '\0', message_id, '\0', hop, '\0', stage, '\0', kind)))), 16, '0') CODEC(ZSTD(1)),
     `incident` LowCardinality(String),
     `status` LowCardinality(String),
     `by` LowCardinality(String),
@@ -221,6 +226,8 @@ CREATE TABLE {db}.reports
         source String,
         evidence String)) CODEC(ZSTD(1)),
     `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `clock_offset` Int64 DEFAULT 0 CODEC(T64, ZSTD(1)),
+    `clock_error` Int64 DEFAULT -1 CODEC(T64, ZSTD(1)),
     `lane` UInt64 CODEC(Delta(8), ZSTD(1)),
     `lane_sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
     INDEX new_since lane_sequence TYPE minmax GRANULARITY 1
@@ -238,6 +245,8 @@ CREATE TABLE {db}.states
     `seen` UInt64 CODEC(T64, ZSTD(1)),
     `ranged` UInt64 CODEC(T64, ZSTD(1)),
     `hops` UInt64 CODEC(T64, ZSTD(1)),
+    `kept` UInt64 CODEC(T64, ZSTD(1)),
+    `gone` UInt64 CODEC(T64, ZSTD(1)),
     `marks` UInt32 CODEC(T64, ZSTD(1)),
     `observed` Array(Int64) CODEC(Delta(8), ZSTD(1)),
     `received` Array(Int64) CODEC(Delta(8), ZSTD(1)),
@@ -247,6 +256,7 @@ CREATE TABLE {db}.states
     `produced_first` Int64 CODEC(Delta(8), ZSTD(1)),
     `produced_last` Int64 CODEC(Delta(8), ZSTD(1)),
     `deliveries` Array(UInt64) CODEC(ZSTD(1)),
+    `nodes` Array(UInt64) CODEC(ZSTD(1)),
     `digests` Array(UInt64) CODEC(ZSTD(1)),
     `origin_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
     `verdict` LowCardinality(String),

@@ -103,3 +103,10 @@ def test_batches_are_counted_by_flow(ready, client):
     assert registry.get_sample_value("tracker_ingest_events_total", {"flow": "orders"}) == 2
     assert registry.get_sample_value("tracker_ingest_quarantined_total") == 1
     assert registry.get_sample_value("tracker_ingest_refused_total", {"status": "415"}) == 1
+
+
+def test_every_answer_tells_the_trackers_clock(ready):
+    """When the request came and when it was answered, whatever the answer is: who asked can measure its clock."""
+    for got in (ready.get("/healthz"), ready.post("/v1/events", content=ndjson(event())), ready.get("/v1/nothing")):
+        received, answered = map(int, got.headers["Tracker-Clock"].split())
+        assert NOW <= received <= answered
