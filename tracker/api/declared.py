@@ -79,11 +79,12 @@ class Abandonment(BaseModel):
     until: str = Field("now", description="RFC 3339, epoch, or now")
     reason: str = Field("", max_length=1000, description="kept in the audit log and with each message")
     dry_run: bool = Field(False, description="only count")
+    after: str = Field("", max_length=2048, description="go on: `next` of the answer before")
 
 
 class Abandoned(Shape):
-    """How many copies, of how many messages. `verdicts` of these messages before it. `more`: there may be copies left;
-    send the same again."""
+    """How many copies, of how many messages; with `dry_run` the `verdicts` of these messages. `next`: there may be
+    copies left; send the same again with `after`."""
 
     flow: str
     hop: str
@@ -93,4 +94,4 @@ class Abandoned(Shape):
     messages: int
     copies: int
     verdicts: dict[str, int]
-    more: bool
+    next: str | None

@@ -55,18 +55,16 @@ def abandon(
             typer.confirm(f"{_said(got)}. Write them off for good?", abort=True, err=True)
         # The span is now fixed: `now` and `-1h` must mean the same in every part.
         wanted |= {"since": got["since"], "until": got["until"]}
-        got = _all(lambda: service.send("POST", "/v1/hops/abandon", wanted))
+        got = _all(lambda after: service.send("POST", "/v1/hops/abandon", wanted | {"after": after}))
     emit(as_json, got, _said(got))
 
 
-def _all(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _all(ask: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """The tracker writes off a bounded number at a time; ask until nothing is left, and give the sums."""
-    got = ask()
-    while got["more"]:
-        part = ask()
-        part["messages"] += got["messages"]
-        part["copies"] += got["copies"]
-        got = part
+    got = ask("")
+    while got["next"]:
+        part = ask(got["next"])
+        got = part | {name: got[name] + part[name] for name in ("messages", "copies")}
     return got
 
 

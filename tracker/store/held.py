@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -9,7 +10,6 @@ import pyarrow as pa
 
 from tracker.store.engine import Engine
 from tracker.store.sql import ask
-
 
 COPY = (
     "message_id", "delivery", "node", "region", "digest", "size", "partition", "offset", "consumer_group", "attempt",
@@ -41,28 +41,49 @@ class Held:
     _engine: Engine
     _db: str
 
-    def holdings(self, place: Place) -> Holdings:
-        """Counts over all that is held there."""
-        sql, values = self._held(place)
-        [row] = self._engine.rows(f"SELECT uniqExact(message_id) AS messages, count() AS copies FROM ({sql})", values)
-        verdicts = self._engine.rows(
-            f"SELECT verdict, count() AS n FROM {self._db}.states FINAL WHERE tenant = '' AND flow = {{flow:String}} "
-            f"AND message_id IN (SELECT message_id FROM ({sql})) GROUP BY verdict",
-            values,
-        )
-        return Holdings(row["messages"], row["copies"], {v["verdict"]: v["n"] for v in verdicts})
+    def holdings(self, place: Place, step: int = 1_000_000) -> Holdings:
+        """Counts over all that is held there, by about `step` events at a time."""
+        messages, copies, verdicts, after = 0, 0, Counter[str](), ""
+        while True:
+            until = self._next(place, after, step)
+            sql, values = self._held(place, after, until)
+            judged = self._engine.rows(
+                f"SELECT verdict, count() AS n FROM {self._db}.states FINAL WHERE tenant = '' "
+                f"AND flow = {{flow:String}} AND message_id IN (SELECT message_id FROM ({sql})) GROUP BY verdict",
+                values,
+            )
+            verdicts.update({row["verdict"]: row["n"] for row in judged})
+            [row] = self._engine.rows(f"SELECT uniqExact(message_id) AS m, count() AS n FROM ({sql})", values)
+            messages, copies, after = messages + row["m"], copies + row["n"], until
+            if not until:
+                return Holdings(messages, copies, dict(verdicts))
 
-    def held(self, place: Place, after: str = "", limit: int = 100_000) -> pa.Table:
-        """Copies by message id, of messages after the id `after`: at most `limit` rows, and the rest of its last
-        message. Columns: `COPY`, as in `columns.EVENTS`."""
-        sql, values = self._held(place, after)
-        return self._engine.table(
-            f"SELECT {', '.join(COPY)} FROM ({sql}) ORDER BY message_id LIMIT {{limit:UInt32}} WITH TIES",
-            values | {"limit": limit},
-        )
+    def held(self, place: Place, after: str = "", step: int = 100_000) -> tuple[pa.Table, str]:
+        """(copies by message id, where to go on): the part of the list after the id `after` that about `step` events
+        tell of. Columns: `COPY`, as in `columns.EVENTS`. The second is empty with the last part; a part may be."""
+        until = self._next(place, after, step)
+        sql, values = self._held(place, after, until)
+        return self._engine.table(f"SELECT {', '.join(COPY)} FROM ({sql}) ORDER BY message_id", values), until
 
-    def _held(self, place: Place, after: str = "") -> tuple[str, dict[str, Any]]:
-        stages = ["persist", "replicate", "drop", "ack"] + (["produce"] if place.outbox else [])
-        sql = ask("held", self._db, stages=", ".join(f"'{stage}'" for stage in stages))
+    def _next(self, place: Place, after: str, step: int) -> str:
+        """The id that ends the next `step` events at that hop, in the order of the table's key; empty when they end
+        before."""
+        rows = self._engine.rows(
+            f"SELECT message_id FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
+            f"AND hop = {{hop:String}} AND stage IN ({_stages(place)}) AND message_id > {{after:String}} "
+            "ORDER BY tenant, flow, message_id LIMIT 1 OFFSET {step:UInt64}",
+            {"flow": place.flow, "hop": place.hop, "after": after, "step": step},
+        )
+        return rows[0]["message_id"] if rows else ""
+
+    def _held(self, place: Place, after: str = "", until: str = "") -> tuple[str, dict[str, Any]]:
+        bound = "message_id <= {last:String}" if until else "1"
+        sql = ask("held", self._db, stages=_stages(place), bound=bound)
         values = {name: getattr(place, name) for name in ("flow", "hop", "since", "until")}
-        return sql, values | {"after": after}
+        return sql, values | {"after": after, "last": until}
+
+
+def _stages(place: Place) -> str:
+    """What takes a copy and what removes one, as SQL."""
+    stages = ["persist", "replicate", "drop", "ack"] + (["produce"] if place.outbox else [])
+    return ", ".join(f"'{stage}'" for stage in stages)

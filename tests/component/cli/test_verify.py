@@ -127,7 +127,7 @@ def test_a_statement_is_written_and_told(run, answers, tmp_path):
 def test_a_hop_is_abandoned_after_a_look(run, answers):
     """First it is counted; --dry-run ends there; else the span is fixed, and asked for until nothing is left."""
     counted = {"flow": "orders", "hop": "eu", "since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z",
-               "dry_run": True, "messages": 3, "copies": 3, "verdicts": {"delivered": 3}, "more": False}  # fmt: skip
+               "dry_run": True, "messages": 3, "copies": 3, "verdicts": {"delivered": 3}, "next": None}  # fmt: skip
     answers.body = json.dumps(counted)
     asked = ("hops", "abandon", "eu", "--flow", "orders", "--since", "-1h")
     code, out, _ = run(*asked, "--dry-run")

@@ -13,8 +13,9 @@ from tracker.api.service import Service
 from tracker.control.errors import Invalid, NotFound
 from tracker.control.idempotency import Answer
 from tracker.control.tokens import Principal
+from tracker.model.units import rfc3339
 from tracker.reconcile.abandon import Abandoned, abandon
-from tracker.store.held import Holdings, Place
+from tracker.store.held import Place
 
 routes = APIRouter(prefix="/v1/hops", tags=["hops"])
 
@@ -26,21 +27,20 @@ def post_abandon(
     """Declare that what a hop took since then is gone for good: a disk, a region. With `dry_run` it is only counted.
 
     Each copy is written off by a `drop` with reason `abandoned`, which cannot be taken back; messages whose last copy
-    it was become `lost`. About 500,000 copies a call; `more` says that there may be others.
+    it was become `lost`. About 200,000 copies a call; `next` says where to go on.
     """
     service = service_of(request)
     place = _place(service, wanted)
 
     def work() -> Answer:
-        held = service.store.holdings(place)
         if wanted.dry_run:
-            return _answer(place, held, Abandoned(held.messages, held.copies, False), dry_run=True)
-        now, subject = service.clock(), f"hop/{place.flow}/{place.hop}"
-        span = {"since": place.since, "until": place.until, "messages": held.messages, "copies": held.copies}
-        if held.copies:  # before the deed, which has no transaction in common with it
-            service.control.audit.append(now, by.name, "abandon", subject, wanted.reason, span)
-        done = abandon(service.store, place, now, by.name, wanted.reason)
-        return _answer(place, held, done, dry_run=False)
+            held = service.store.holdings(place)
+            return _answer(place, Abandoned(held.messages, held.copies, ""), held.verdicts)
+        now, span = service.clock(), {"since": rfc3339(place.since), "until": rfc3339(place.until)}
+        # Before the deed, which has no transaction in common with it.
+        detail = span | {"after": wanted.after}
+        service.control.audit.append(now, by.name, "abandon", f"hop/{place.flow}/{place.hop}", wanted.reason, detail)
+        return _answer(place, abandon(service.store, place, now, by.name, wanted.reason, wanted.after))
 
     return once_apart(request, by, wanted.model_dump_json().encode(), work)
 
@@ -56,16 +56,16 @@ def _place(service: Service, wanted: declared.Abandonment) -> Place:
     return Place(spec.flow, wanted.hop, since, until, outbox)
 
 
-def _answer(place: Place, held: Holdings, done: Abandoned, dry_run: bool) -> Answer:
+def _answer(place: Place, done: Abandoned, verdicts: dict[str, int] | None = None) -> Answer:
     shown = declared.Abandoned(
         flow=place.flow,
         hop=place.hop,
         since=place.since,
         until=place.until,
-        dry_run=dry_run,
+        dry_run=verdicts is not None,
         messages=done.messages,
         copies=done.copies,
-        verdicts=held.verdicts,
-        more=done.more,
+        verdicts=verdicts or {},
+        next=done.next or None,
     )
     return Answer(200, shown.model_dump_json())

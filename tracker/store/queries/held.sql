@@ -24,7 +24,7 @@ FROM (
                 argMin((delivery, toString(region), size, toString(partition), offset, toString(consumer_group), attempt),
                     observed_at) AS rest
             FROM {db}.events
-            WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND message_id > {after:String}
+            WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND message_id > {after:String} AND {bound}
                 AND stage IN ({stages})
             GROUP BY message_id, keeps, text, place, payload
         )
