@@ -79,7 +79,7 @@ WHOLE = ("checkout:produce", "log:persist", "billing:ack")
 def of(world: Installation, spec: FlowSpec, start: int, end: int) -> dict[str, Any]:
     """The statement on a span, held against its own sums."""
     said = made.statement(world.store, world.control, spec, start, end)
-    sealed = said | {"key": "", "made_at": "", "made_by": "", "number": 1, "previous": chain.ORIGIN}
+    sealed = said | {"key": "0" * 16, "made_at": said["as_of"], "made_by": "", "number": 1, "previous": chain.ORIGIN}
     document = statements.Document(sealed, chain.link(chain.ORIGIN, sealed), "", "")
     assert statements.faults(document, statements.read(msgspec.json.encode(document))[1]) == []
     return said

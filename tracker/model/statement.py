@@ -9,6 +9,7 @@ signature is of the same bytes. What is checked here: the document's own sums, i
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -18,6 +19,7 @@ import msgspec
 
 from tracker.model import chain
 from tracker.model.errors import Invalid
+from tracker.model.spec import NAME
 from tracker.model.verdict import Verdict
 
 FORMAT = "tracker-statement/1"
@@ -48,6 +50,14 @@ class BlindSpots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listed: list[dict[str, str]]
 
 
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+_SHAPES = {
+    "flow": NAME.pattern,
+    "previous": "[0-9a-f]{64}",
+    "key": "[0-9a-f]{16}",
+    **dict.fromkeys(("start", "end", "made_at", "as_of"), _TIME),
+}
+"""What is shown of a statement, or compared, before anybody knows whether to trust it: no terminal codes in it."""
 _WORDS = {"start": "from", "end": "to", "pass_number": "pass"}
 
 
@@ -94,6 +104,9 @@ def read(text: str | bytes) -> tuple[Document, Statement]:
         raise Invalid(f"not a statement: {error}") from None
     if said.format != FORMAT:
         raise Invalid(f"a statement of format {said.format!r}; this version reads {FORMAT!r}")
+    for name, shape in _SHAPES.items():
+        if not re.fullmatch(shape, getattr(said, name), re.ASCII):
+            raise Invalid(f"not a statement: `{_WORDS.get(name, name)}` is {getattr(said, name)[:80]!r}")
     return document, said
 
 

@@ -18,8 +18,9 @@ ROWS = [
 ]
 SAID: dict[str, Any] = {
     "format": statement.FORMAT, "flow": "orders", "number": 1, "previous": chain.ORIGIN, "key": KEY.id,
-    "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "made_at": "", "made_by": "ann", "specs": [],
-    "pass": 7, "as_of": "2026-01-03T00:00:00Z", "settled": True, "produced": 9, "orphans": 1, "delivered": 8,
+    "from": "2026-01-01T00:00:00.000000Z", "to": "2026-01-02T00:00:00.000000Z",
+    "made_at": "2026-01-03T00:00:01.000000Z", "made_by": "ann", "specs": [],
+    "pass": 7, "as_of": "2026-01-03T00:00:00.000000Z", "settled": True, "produced": 9, "orphans": 1, "delivered": 8,
     "verdicts": {"delivered": 8, "lost": 1, "blind": 1}, "conserved": True,
     "exceptions": {"total": 2, "messages": 2, "kinds": {"lost": 1, "blind": 1}, "digest": statement.digest(ROWS),
                    "listed": ROWS},
@@ -81,7 +82,13 @@ def test_a_changed_statement_has_neither_its_hash_nor_its_signature() -> None:
     assert not seal.signed(found.public_key, found.statement, found.signature)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "\x00", '{"statement": {}}', "[" * 10_000, document(format="x/9")])
+NONE = [
+    "", "{}", "[]", "\x00", '{"statement": {}}', "[" * 10_000, document(format="x/9"), document(flow="\x1b[2J"),
+    document(key="x"), document(**{"from": "yesterday"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NONE, ids=range(len(NONE)))
 def test_what_is_no_statement_is_refused(text: str) -> None:
     """Never a stack trace, whatever the file holds."""
     with pytest.raises(Invalid):
