@@ -65,15 +65,25 @@ def _blind(states: Sequence[CheckpointState]) -> str:
 
 def _missing(verdict: Verdict, states: Sequence[CheckpointState], facts: Facts, spec: FlowSpec, now: int) -> str:
     first = next(s for s in states if s.kind == verdict)
-    after = f"{say(max(now - first.deadline, 0))} past its deadline" if first.deadline else "without a deadline"
-    held = _hops(facts.holding, spec)
-    copy = f"{held} still hold{'' if len(facts.holding) > 1 else 's'} a copy." if held else "no hop holds a copy."
+    held = [h for h in spec.hops if h in facts.holding]
     if first.by == "drop":
         reasons = _drops(facts, {e.reason for e in facts.events} - DESIGNED_DROPS)
-        return f"{_hops(facts.lossy, spec)} dropped it ({reasons}), so {first.name} cannot happen; {copy}"
+        return f"{_hops(facts.lossy, spec)} dropped it ({reasons}), so {first.name} cannot happen; {_copy(held)}"
     before = [i for i in facts.seen if i in spec.paths.ancestors[first.index]]
     last = max(before, key=spec.paths.order.index, default=None)
-    passed = f"It passed {spec.checkpoints[last].name} and then" if last is not None else "It"
-    if first.status == Status.short:
-        return f"{passed} reached fewer nodes at {first.name} than its quorum, {after}; {copy}"
-    return f"{passed} never reached {first.name}, {after}; {copy}"
+    passed = "" if last is None else spec.checkpoints[last].name
+    past = None if first.deadline is None else max(now - first.deadline, 0)
+    return stopped(first.name, passed, held, past, first.status == Status.short)
+
+
+def stopped(first: str, passed: str, held: Sequence[str], past: int | None, short: bool) -> str:
+    """Where a message stopped: it passed the checkpoint `passed` (empty: none) and not `first`, `past` µs ago; `short`:
+    it did, on too few nodes. `held` are the hops with a copy."""
+    after = "without a deadline" if past is None else f"{say(past)} past its deadline"
+    begin = f"It passed {passed} and then" if passed else "It"
+    missed = f"reached fewer nodes at {first} than its quorum" if short else f"never reached {first}"
+    return f"{begin} {missed}, {after}; {_copy(held)}"
+
+
+def _copy(held: Sequence[str]) -> str:
+    return f"{', '.join(held)} still hold{'' if len(held) > 1 else 's'} a copy." if held else "no hop holds a copy."

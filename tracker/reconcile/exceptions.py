@@ -156,7 +156,9 @@ def _known_at(spec: FlowSpec, events: Sequence[Event], state: CheckpointState) -
         drops = [e for e in events if e.stage == Stage.drop and e.hop in path and e.reason not in DESIGNED_DROPS]
         first = {key: min(received(e) for e in drops if natural_key(e) == key) for key in map(natural_key, drops)}
         times = [max(first.values())] if first else []
-    return times[0] if times else state.deadline or min(received(e) for e in events)
+    if times:
+        return times[0]
+    return min(received(e) for e in events) if state.deadline is None else state.deadline
 
 
 def _differing(spec: FlowSpec, events: Sequence[Event], index: int) -> int:

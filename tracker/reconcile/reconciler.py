@@ -18,7 +18,6 @@ from tracker.control import Control
 from tracker.control.errors import ControlError
 from tracker.control.flows import FlowVersion, in_force
 from tracker.control.passes import Pass
-from tracker.model.coverage import Coverage
 from tracker.model.errors import TrackerError
 from tracker.model.event import Event, Range
 from tracker.model.spec import FlowSpec, load_spec
@@ -26,6 +25,7 @@ from tracker.reconcile import rows
 from tracker.reconcile.cover import Cover, columns
 from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
+from tracker.reconcile.openings import openings
 from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
 from tracker.store.bounds import Bounds, from_json
@@ -164,21 +164,23 @@ class Reconciler:
         cover, incidents = self._load()
         coverage = cover.coverage(spec, self._heard)
         shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
-        targets = [
-            (hop, stage)
-            for hop, stage in self._store.range_targets(spec.flow)
-            if (hop, stage) in known.checkpoint_bits and not coverage.vouches(hop, stage)
-        ]
+        ranged = self._store.range_targets(spec.flow)
+        targets = [place for place in ranged if place in known.checkpoint_bits and not coverage.vouches(*place)]
         states = self._store.fold(shape, bounds, number, now, events, targets, leapt)
         if not states.num_rows:
             return PassResult(number)
-        plain = judge_plain(Court(shape, now, _in_force(known), _watermarks(spec, coverage, now)), states)
-        self._keep(rows.of_plain(states, plain, now), now)
-        result = PassResult(number, states.num_rows)
-        rest = states.filter(pa.array(plain.codes == 0))
 
         def incident_for(hop: str, stage: str, kind: str) -> str:
             return incidents.belongs_to(spec.flow, hop, stage, kind, number, now)
+
+        court = Court.of(shape, now, coverage, _in_force(known), frozenset(ranged))
+        plain = judge_plain(court, states)
+        opened = openings(court, plain, incident_for)
+        if opened is not None:
+            self._store.keep("findings", opened.append_column("pass", pa.repeat(number, opened.num_rows)))
+        self._keep(rows.of_plain(states, plain, now), now)
+        result = PassResult(number, states.num_rows, opened.num_rows if opened is not None else 0)
+        rest = states.filter(pa.array(plain.codes == 0))
 
         for start in range(0, rest.num_rows, BATCH):
             batch = rest.slice(start, BATCH)
@@ -250,15 +252,3 @@ class Reconciler:
 def _in_force(known: Known) -> int:
     """From when on the newest version judges; the only version reaches back without limit."""
     return known.newest.in_force_from if len(known.versions) > 1 else 0
-
-
-def _watermarks(spec: FlowSpec, coverage: Coverage, now: int) -> dict[int, int]:
-    """By checkpoint: how far all who see its single messages vouch."""
-    marks = {}
-    for i, point in enumerate(spec.checkpoints):
-        vouched = [hop for hop in point.hop if coverage.vouches(hop, point.stage.value)]
-        ends = [now if s.closed is not None else s.intervals[-1][1]
-                for hop in vouched for s in coverage.of(hop, point.stage.value)]  # fmt: skip
-        if vouched:
-            marks[i] = min(ends)
-    return marks

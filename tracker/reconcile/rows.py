@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tracker.reconcile.plain import FLAGS, VERDICTS, Plain
+from tracker.reconcile.plain import FLAGS, UNDER_REPLICATED, VERDICTS, Plain
 
 _FLAG_LISTS = [[flag.value for n, flag in enumerate(FLAGS) if bits >> n & 1] for bits in range(1 << len(FLAGS))]
 """The list of flags for every combination of bits."""
@@ -28,6 +28,7 @@ def of_plain(states: pa.Table, plain: Plain, now: int) -> pa.Table:
         {
             "verdict": pa.array(VERDICTS[plain.codes[mask]], pa.string()),
             "flags": combinations.take(pa.array(plain.flags[mask])),
+            "found": pa.array(plain.codes[mask] >= UNDER_REPLICATED),
             "look_again": pa.array(look),
             "timer_at": pa.array(np.where(earlier, look, timer)),
         },

@@ -24,7 +24,7 @@ NO_BIT = 255
 """The bit of an event that is no checkpoint."""
 
 MAX_DELIVERIES = 64
-"""How many distinct deliveries of a message are kept, over all checkpoints that limit them."""
+"""How many distinct deliveries, and nodes, of a message are kept, over all checkpoints that count them."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,17 @@ class Shape:
         joined = {j for i, c in enumerate(self.spec.checkpoints) if c.same_payload
                   for j in (i, *self.spec.paths.before[i])}  # fmt: skip
         limited = [b for i, c in enumerate(self.spec.checkpoints) if c.at_most for b in self.bits(i)]
+        counted = [b for i, c in enumerate(self.spec.checkpoints) if c.quorum > 1 for b in self.bits(i)]
+        outboxes = " OR ".join(self._at(hop) for c in self.spec.checkpoints if c.outbox for hop in c.hop)
         return {
             "known_hops": " OR ".join(self._at(hop) for hop in self.spec.hops),
             "bit": f"multiIf({', '.join(f'{cond}, {bit}' for bit, cond in self._by_bit.items())}, {NO_BIT})",
             "place": f"multiIf({', '.join(f'{self._at(h)}, {self.hop_bits[h]}' for h in self.spec.hops)}, {NO_BIT})",
             "observed": self._per_bit("at"),
             "received": self._per_bit("got"),
-            "deliveries": _distinct_if(
-                "bitOr(bitShiftLeft(toUInt64(bit), 58), bitShiftRight(delivery_hash, 6))",
-                limited,
-                "replay_id = ''",
-                MAX_DELIVERIES,
-            ),
+            "keeps": f"stage IN ('persist', 'replicate') OR (stage = 'produce' AND ({outboxes or 'false'}))",
+            "deliveries": _distinct_if(_tagged("delivery_hash"), limited, "replay_id = ''", MAX_DELIVERIES),
+            "nodes": _distinct_if(_tagged("sipHash64(node)"), counted, "true", MAX_DELIVERIES),
             "digests": _distinct_if("digest", [b for j in joined for b in self.bits(j)], "digest != 0", 4),
             "retry": f"'{RETRY}'",
             "dropped": str(DROPPED),
@@ -91,6 +90,11 @@ class Shape:
             "replayed": str(REPLAYED),
             "never": str(NEVER),
         }
+
+
+def _tagged(value: str) -> str:
+    """A hash whose top six bits are replaced by the checkpoint's."""
+    return f"bitOr(bitShiftLeft(toUInt64(bit), 58), bitShiftRight({value}, 6))"
 
 
 def _distinct_if(value: str, bits: Iterable[int], also: str, limit: int) -> str:

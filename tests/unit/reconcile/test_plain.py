@@ -15,7 +15,6 @@ from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Flag
 from tracker.reconcile.plain import FLAGS, VERDICTS, Court, Plain, judge_plain
-from tracker.reconcile.reconciler import _watermarks
 from tracker.reconcile.rows import of_plain, timers
 from tracker.store.shape import MAX_DELIVERIES
 
@@ -29,7 +28,7 @@ ALL = [MADE, KEPT, COPY, DONE]
 def court(spec: FlowSpec, now: float, coverage: Coverage | None = None, **more: Any) -> Court:
     """The court of a pass at `now` seconds."""
     at = round(now * SECOND)
-    return Court(shape_of(spec), at, watermarks=_watermarks(spec, coverage or vouched(spec), at), **more)
+    return Court.of(shape_of(spec), at, coverage or vouched(spec), **more)
 
 
 def plainly(events: list[Event], now: float, spec: FlowSpec = ORDERS, **known: Any) -> tuple[str, set[str], float]:
@@ -49,10 +48,21 @@ def test_the_three_plain_verdicts() -> None:
     assert plainly([MADE, KEPT, COPY, event("billing:ack", 22)], 30) == ("late", set(), 0)
 
 
-def test_nothing_plain_about_a_passed_deadline() -> None:
-    """Whether it is overdue or unknown is for the reference to say."""
+def test_a_passed_deadline() -> None:
+    """Overdue where coverage reaches, unknown where it does not, and then looked at again a second later."""
     assert plainly([MADE, KEPT], 20.9)[0] == "in_flight"
-    assert plainly([MADE, KEPT], 21)[0] == ""
+    assert plainly([MADE, KEPT], 21)[0] == "unacknowledged"
+    assert plainly([MADE], 21)[0] == "lost"
+    assert plainly([MADE, KEPT, DONE], 32)[0] == "under_replicated"
+    behind = vouched(ORDERS, but={"billing:ack": [source((-9, 20))]})
+    judged = judge_plain(court(ORDERS, 21, behind), states(shape_of(ORDERS), {"m": [MADE, KEPT]}))
+    assert (VERDICTS[judged.codes[0]], judged.look_again[0]) == ("blind", 22 * SECOND)
+
+
+def test_whose_copy_is_left_is_unclear() -> None:
+    """A hop that kept deliveries and gave some away: how many of which, states do not know."""
+    assert plainly([MADE, KEPT, event("log:ack", 2)], 4)[0] == "in_flight"
+    assert plainly([MADE, KEPT, event("log:ack", 2)], 21)[0] == ""
 
 
 @pytest.mark.parametrize(
@@ -88,10 +98,17 @@ def test_older_origins_belong_to_an_older_spec() -> None:
     assert judge_plain(court(ORDERS, 4, in_force_from=1), table).codes[0] == 0
 
 
-def test_quorums_and_too_many_deliveries_go_to_the_reference() -> None:
-    """States keep no nodes, and deliveries only up to a bound."""
+def test_a_quorum_counts_nodes() -> None:
+    """On one node it is short: waited for, and then under-replicated; nothing behind it waits."""
     spec = flow("hop: shop, stage: produce", "hop: log, stage: persist, after: shop, within: 5s, quorum: 2")
-    assert plainly([MADE, KEPT], 2, spec)[0] == ""
+    other = structs.replace(KEPT, node="n2")
+    assert plainly([MADE, KEPT], 2, spec)[0] == "in_flight"
+    assert plainly([MADE, KEPT], 5, spec)[0] == "under_replicated"
+    assert plainly([MADE, KEPT, other], 5, spec)[0] == "delivered"
+
+
+def test_too_many_deliveries_go_to_the_reference() -> None:
+    """States keep them only up to a bound."""
     many = [event("billing:ack", 3, delivery=f"d{n}") for n in range(MAX_DELIVERIES)]
     assert plainly([MADE, KEPT, COPY, *many[1:]], 4)[0] == "delivered"
     assert plainly([MADE, KEPT, COPY, *many], 4)[0] == ""
@@ -129,7 +146,7 @@ def test_many_messages_at_once() -> None:
     again = event("billing:ack", 3, delivery="d2")
     messages = {"a": ALL, "b": [MADE, KEPT], "c": [*ALL, again], "d": [KEPT, COPY, DONE], "e": [MADE]}
     judged = judge_plain(court(ORDERS, 6), states(shape_of(ORDERS), messages))
-    assert [VERDICTS[code] for code in judged.codes] == ["delivered", "in_flight", "delivered", "", ""]
+    assert [VERDICTS[code] for code in judged.codes] == ["delivered", "in_flight", "delivered", "", "lost"]
     assert [_flags(judged, row) for row in range(3)] == [set(), set(), {Flag.duplicated}]
 
 
@@ -137,11 +154,12 @@ def test_rows_and_timers() -> None:
     """The rows judged here, with verdict, flags and one timer each where a look is due; a timer already set, and
     not later, is kept."""
     messages = {"a": ALL, "b": [MADE, KEPT], "e": [MADE]}
-    for timer, set_now in ((0, ["b"]), (7, []), (30, ["b"])):
+    for timer, set_now in ((0, ["b", "e"]), (7, []), (23, ["b"]), (30, ["b", "e"])):
         known: dict[str, Any] = {"timer_at": timer * SECOND, "tenant": "", "flow": "orders", "pass": 1}
         table = states(shape_of(ORDERS), messages, **known)
         kept = of_plain(table, judge_plain(court(ORDERS, 6), table), 6 * SECOND)
-        assert kept["message_id"].to_pylist() == ["a", "b"]
-        assert kept["verdict"].to_pylist() == ["delivered", "in_flight"]
-        assert kept["look_again"].to_pylist() == [0, 21 * SECOND]
+        assert kept["message_id"].to_pylist() == ["a", "b", "e"]
+        assert kept["verdict"].to_pylist() == ["delivered", "in_flight", "lost"]
+        assert kept["found"].to_pylist() == [False, False, True]
+        assert kept["look_again"].to_pylist() == [0, 21 * SECOND, 25 * SECOND]
         assert timers(kept, 6 * SECOND)["message_id"].to_pylist() == set_now

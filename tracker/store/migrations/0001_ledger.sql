@@ -81,6 +81,8 @@ CREATE TABLE IF NOT EXISTS {db}.states (
     seen           UInt64 CODEC(T64, ZSTD(1)),
     ranged         UInt64 CODEC(T64, ZSTD(1)),
     hops           UInt64 CODEC(T64, ZSTD(1)),
+    kept           UInt64 CODEC(T64, ZSTD(1)),
+    gone           UInt64 CODEC(T64, ZSTD(1)),
     marks          UInt32 CODEC(T64, ZSTD(1)),
     observed       Array(Int64) CODEC(Delta, ZSTD(1)),
     received       Array(Int64) CODEC(Delta, ZSTD(1)),
@@ -90,6 +92,7 @@ CREATE TABLE IF NOT EXISTS {db}.states (
     produced_first Int64 CODEC(Delta, ZSTD(1)),
     produced_last  Int64 CODEC(Delta, ZSTD(1)),
     deliveries     Array(UInt64) CODEC(ZSTD(1)),
+    nodes          Array(UInt64) CODEC(ZSTD(1)),
     digests        Array(UInt64) CODEC(ZSTD(1)),
     origin_at      DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     verdict        LowCardinality(String),
@@ -111,6 +114,8 @@ CREATE TABLE IF NOT EXISTS {db}.delta (
     seen           UInt64,
     ranged         UInt64,
     hops           UInt64,
+    kept           UInt64,
+    gone           UInt64,
     marks          UInt32,
     observed       Array(Int64),
     received       Array(Int64),
@@ -120,6 +125,7 @@ CREATE TABLE IF NOT EXISTS {db}.delta (
     produced_first Int64,
     produced_last  Int64,
     deliveries     Array(UInt64),
+    nodes          Array(UInt64),
     digests        Array(UInt64)
 ) ENGINE = Memory;
 
@@ -141,7 +147,7 @@ CREATE TABLE IF NOT EXISTS {db}.findings (
     stage       LowCardinality(String),
     kind        LowCardinality(String),
     pass        UInt64,
-    finding_id  String CODEC(ZSTD(1)),
+    finding_id  String DEFAULT leftPad(lower(hex(xxh3(concat(flow, '\0', message_id, '\0', hop, '\0', stage, '\0', kind)))), 16, '0') CODEC(ZSTD(1)),
     incident    LowCardinality(String),
     status      LowCardinality(String),
     by          LowCardinality(String),

@@ -7,6 +7,8 @@ SELECT
     groupBitOr(if(bit < 64, bitShiftLeft(toUInt64(1), bit), 0)) AS seen,
     toUInt64(0) AS ranged,
     groupBitOr(if(place < 64, bitShiftLeft(toUInt64(1), place), 0)) AS hops,
+    groupBitOr(if(place < 64 AND keeps, bitShiftLeft(toUInt64(1), place), 0)) AS kept,
+    groupBitOr(if(place < 64 AND stage IN ('ack', 'drop'), bitShiftLeft(toUInt64(1), place), 0)) AS gone,
     groupBitOr(mark) AS marks,
     {observed} AS observed,
     {received} AS received,
@@ -16,10 +18,12 @@ SELECT
     min(if(root, made, {never})) AS produced_first,
     maxIf(made, root) AS produced_last,
     {deliveries} AS deliveries,
+    {nodes} AS nodes,
     {digests} AS digests
 FROM (
     SELECT
-        message_id, replay_id, digest,
+        message_id, replay_id, digest, node, stage,
+        {keeps} AS keeps,
         {bit} AS bit,
         {place} AS place,
         toUnixTimestamp64Micro(observed_at) AS at,

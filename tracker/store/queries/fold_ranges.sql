@@ -8,10 +8,13 @@ SELECT
     toUInt64({mask:UInt64}) AS seen,
     toUInt64({mask:UInt64}) AS ranged,
     toUInt64(0) AS hops,
+    toUInt64(0) AS kept,
+    toUInt64(0) AS gone,
     toUInt32(0) AS marks,
     arrayMap(b -> if(b = {bit:UInt8}, passed, {never}), range({bit:UInt8} + 1)) AS observed,
     arrayMap(b -> if(b = {bit:UInt8}, got, {never}), range({bit:UInt8} + 1)) AS received,
     {never}, {never}, {never}, {never}, toInt64(0),
+    CAST([], 'Array(UInt64)'),
     CAST([], 'Array(UInt64)'),
     CAST([], 'Array(UInt64)')
 FROM (

@@ -1,10 +1,10 @@
 -- The states of the messages that a pass touches, what is new merged with what was known; ordered by message.
 SELECT
     '' AS tenant, {flow:String} AS flow, message_id, {pass:UInt64} AS pass,
-    seen, ranged, hops, marks,
+    seen, ranged, hops, kept, gone, marks,
     arrayResize(observed, {size:UInt8}, {never}) AS observed,
     arrayResize(received, {size:UInt8}, {never}) AS received,
-    origin_carried, first_observed, first_received, produced_first, produced_last, deliveries, digests,
+    origin_carried, first_observed, first_received, produced_first, produced_last, deliveries, nodes, digests,
     multiIf(origin_carried < {never}, origin_carried, {time_in_id} > 0, {time_in_id}, first_observed) AS origin_at,
     was, origin_was, found, timer_at
 FROM (
@@ -13,6 +13,8 @@ FROM (
         groupBitOr(seen) AS seen,
         groupBitOr(ranged) AS ranged,
         groupBitOr(hops) AS hops,
+        groupBitOr(kept) AS kept,
+        groupBitOr(gone) AS gone,
         groupBitOr(marks) AS marks,
         minForEach(observed) AS observed,
         minForEach(received) AS received,
@@ -22,20 +24,21 @@ FROM (
         min(produced_first) AS produced_first,
         max(produced_last) AS produced_last,
         groupUniqArrayArray(64)(deliveries) AS deliveries,
+        groupUniqArrayArray(64)(nodes) AS nodes,
         groupUniqArrayArray(4)(digests) AS digests,
         toString(if(max(number) = {pass:UInt64}, argMax(before, number), argMax(verdict, number))) AS was,
         if(max(number) = {pass:UInt64}, argMax(origin_before, number), argMax(origin, number)) AS origin_was,
         max(found) AS found,
         argMax(timer, number) AS timer_at
     FROM (
-        SELECT message_id, seen, ranged, hops, marks, observed, received, origin_carried, first_observed,
-            first_received, produced_first, produced_last, deliveries, digests,
+        SELECT message_id, seen, ranged, hops, kept, gone, marks, observed, received, origin_carried, first_observed,
+            first_received, produced_first, produced_last, deliveries, nodes, digests,
             toUInt64(0) AS number, '' AS verdict, '' AS before, toInt64(0) AS origin,
             toInt64(0) AS origin_before, false AS found, toInt64(0) AS timer
         FROM {db}.delta
         UNION ALL
-        SELECT message_id, seen, ranged, hops, marks, observed, received, origin_carried, first_observed,
-            first_received, produced_first, produced_last, deliveries, digests,
+        SELECT message_id, seen, ranged, hops, kept, gone, marks, observed, received, origin_carried, first_observed,
+            first_received, produced_first, produced_last, deliveries, nodes, digests,
             pass, verdict, was, toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_was), found, timer_at
         FROM {db}.states
         WHERE tenant = '' AND flow = {flow:String} AND message_id IN (SELECT message_id FROM {db}.delta)
