@@ -11,6 +11,9 @@ from enum import Enum, auto
 import httpx
 import msgspec
 
+from collectors.clock import Clock
+from collectors.node_clock import Exchange, ticks
+from tracker.model.clock import ANSWER_HEADER, answered
 from tracker.model.coverage import Report
 
 COVERAGE_HEADER = "Tracker-Coverage"
@@ -45,13 +48,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Delivery:
-    """Talks to one tracker over a kept-alive connection. Used by one thread. `timeout` in seconds."""
+    """Talks to one tracker over a kept-alive connection. Used by one thread. `timeout` in seconds; `steady` times
+    the requests."""
 
-    def __init__(self, url: str, token: str = "", timeout: float = 10.0) -> None:
+    def __init__(self, url: str, token: str = "", timeout: float = 10.0, steady: Clock = ticks) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self.round_trip = 0.0
         """Seconds that the last request took."""
+        self.exchange: Exchange | None = None
+        """When the last request was sent, received, answered and back; None where the answer did not tell."""
+        self._ticks = steady
         self._http = httpx.Client(headers=headers, timeout=timeout)
 
     def send(self, lines: bytes, report: Report) -> Answer:
@@ -67,6 +74,11 @@ class Delivery:
         alone = self._alone(report)
         return answer if alone.outcome is Outcome.stored else alone
 
+    def probe(self) -> Answer:
+        """Ask for nothing but the time, twice: the first request may have to connect, the second shows the way."""
+        answer = self._request("GET", "/healthz", b"", {})
+        return self._request("GET", "/healthz", b"", {}) if self.exchange else answer
+
     def _alone(self, report: Report) -> Answer:
         answer = self._post("/v1/coverage", msgspec.json.encode(report), "application/json", {})
         if answer.outcome is Outcome.too_large:  # there is nothing to halve: a person has to raise that limit
@@ -81,16 +93,23 @@ class Delivery:
         sent = {**headers, "Content-Type": content_type}
         if len(body) > _SMALL:
             body, sent["Content-Encoding"] = gzip.compress(body, compresslevel=1, mtime=0), "gzip"
-        began = time.monotonic()
+        return self._request("POST", path, body, sent)
+
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        self.exchange = None
+        began = self._ticks()
         try:
-            response = self._http.post(self.url + path, content=body, headers=sent)
+            response = self._http.request(method, self.url + path, content=body, headers=headers)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             return Answer(Outcome.refused, f"tracker URL {self.url!r} cannot be used: {error}")
         except (httpx.TransportError, httpx.DecodingError) as error:
             reason = str(error) or type(error).__name__
             return Answer(Outcome.again, f"tracker at {self.url} does not answer: {reason}")
         finally:
-            self.round_trip = time.monotonic() - began
+            back = self._ticks()
+            self.round_trip = (back - began) / 1_000_000
+        told = answered(response.headers.get(ANSWER_HEADER, ""))
+        self.exchange = Exchange(began, *told, back) if told else None
         return answer_of(response)
 
 
@@ -102,7 +121,7 @@ def answer_of(response: httpx.Response) -> Answer:
     reason = f"{response.request.url} answered {status}: {response.text[:300]}"
     if status == 413:
         return Answer(Outcome.too_large, reason)
-    if status == 429 or status >= 500 or status == 408:
+    if status in (408, 429) or (status >= 500 and status != 501):
         return Answer(Outcome.again, reason, wait=retry_after(response.headers.get("Retry-After", "")))
     return Answer(Outcome.refused, reason)
 

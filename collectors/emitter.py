@@ -40,6 +40,7 @@ from collectors.batch import Bounds
 from collectors.clock import Clock, steady
 from collectors.delivery import Delivery
 from collectors.errors import Forked
+from collectors.node_clock import NodeClock
 from collectors.segment import Kind
 from collectors.sender import Counts, Pace, Sender
 from collectors.sources import Sources
@@ -54,6 +55,8 @@ CHUNK = 200
 class Emitter:
     """Any number of threads may call. `url` and `token` of the tracker; `collector` a name that no other running
     collector has; `spool` a folder that no other process uses, at most `limit` bytes. `clock` must not jump.
+    `own_clock`: observations are dated by this host's wall clock, so the emitter measures how far that is off and
+    reports it; by default a client's are and a reader's are not (it passes on what a broker's clock said).
 
     Raises `SpoolHeld` when another process has the folder.
     """
@@ -66,6 +69,7 @@ class Emitter:
         collector: str,
         spool: str | os.PathLike[str],
         reader: bool = False,
+        own_clock: bool | None = None,
         limit: int = LIMIT,
         timeout: float = 10.0,
         pace: Pace | None = None,
@@ -83,6 +87,7 @@ class Emitter:
         self._sender = Sender(
             self._spool, standing, self._sources, self._delivery,
             reader=reader, pace=pace or Pace(), bounds=bounds or Bounds(), clock=clock,
+            node=NodeClock() if own_clock or (own_clock is None and not reader) else None,
         )  # fmt: skip
         self._forked = self._closed = False
         self._patience = 2 * timeout

@@ -15,7 +15,7 @@ from collectors.config import Config, Located, read_config
 from collectors.emitter import Emitter
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.logs import logger
-from collectors.registry import factory
+from collectors.registry import KINDS, factory
 from collectors.runner import Runner
 from collectors.sender import Pace
 
@@ -62,17 +62,19 @@ def _built(located: Located, path: Path, dry: bool) -> list[Runner]:
             made.close()
             continue
         folder = config.spool / wanted.name
-        runners.append(Runner(wanted.name, made, _emitter(config, wanted.name, token), folder / "undecodable.ndjson"))
+        emitter = _emitter(config, wanted.name, token, KINDS[wanted.kind].own_clock)
+        runners.append(Runner(wanted.name, made, emitter, folder / "undecodable.ndjson"))
     return runners
 
 
-def _emitter(config: Config, name: str, token: str) -> Emitter:
+def _emitter(config: Config, name: str, token: str, own_clock: bool) -> Emitter:
     return Emitter(
         config.tracker.url,
         token,
         collector=name,
         spool=config.spool / name,
         reader=True,
+        own_clock=own_clock,
         limit=config.spool_mb * 2**20,
         timeout=config.tracker.timeout,
         pace=Pace(heartbeat=config.heartbeat),

@@ -16,19 +16,21 @@ Factory = Callable[[str, Mapping[str, Any]], Collector]
 
 class Kind(NamedTuple):
     """`module:function` of the factory; the extra that brings `library` (none: the base does). `name_inside`: the
-    factory takes the name as a setting like the others."""
+    factory takes the name as a setting like the others. `own_clock`: it dates what it observes by its own wall clock,
+    not by the broker's."""
 
     factory: str
     extra: str = ""
     library: str = ""
     name_inside: bool = False
+    own_clock: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
     "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka"),
-    "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka"),
-    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True),
+    "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=True),
+    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=True),
 }
 
 

@@ -14,8 +14,10 @@ import tenacity
 
 from collectors.batch import Batch, Bounds, next_batch, payload
 from collectors.clock import Clock
+from collectors.dating import Asks, Dating
 from collectors.delivery import Answer, Outcome
 from collectors.logs import logger
+from collectors.node_clock import NodeClock
 from collectors.rejects import Rejects
 from collectors.sources import Sources
 from collectors.spool import Spool
@@ -55,7 +57,7 @@ class Pace:
     slow: float = 30.0
 
 
-class Delivers(Protocol):
+class Delivers(Asks, Protocol):
     """What a sender needs of `collectors.delivery.Delivery`."""
 
     @property
@@ -82,6 +84,7 @@ class Sender:
         pace: Pace,
         bounds: Bounds,
         clock: Clock,
+        node: NodeClock | None = None,
     ) -> None:
         self.counts = Counts()
         self.acknowledged = threading.Condition()
@@ -90,6 +93,7 @@ class Sender:
         """How many records a reader has not read yet, for the report's `backlog`."""
         self._spool, self._standing, self._sources, self._delivery = spool, standing, sources, delivery
         self._reader, self._pace, self._bounds, self._clock = reader, pace, bounds, clock
+        self._dating = Dating(node, standing, spool, delivery, clock)
         self._path = spool.folder / "standing.json"
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._trips: list[float] = []
@@ -190,6 +194,7 @@ class Sender:
             report=report, start=self._standing.acknowledged, end=batch.end,
             reached=batch.reached, blind_until=batch.blind_until, settles=batch.settles, let_go=batch.let_go,
         )  # fmt: skip
+        self._dating.say(pending)
         self._keep(pending, listed)
         self._spool.settle(batch.settles)
         return pending
@@ -211,6 +216,11 @@ class Sender:
             self._log.error("cannot write the collector's standing", file=str(self._path), error=str(error))
 
     def _attempt(self, pending: Pending, lines: bytes) -> Answer:
+        if not pending.clocked:
+            unreachable = self._dating.ask(pending)
+            if unreachable:
+                return unreachable
+            self._keep(pending, self._standing.sources)
         lag = self.lag(pending.reached)
         dated = self._clock() - lag * 1000  # the tracker dates it here, or a little later
         blind = pending.reached is None or dated <= pending.blind_until
@@ -224,6 +234,7 @@ class Sender:
         self.counts.sent += report.events
         answer = self._delivery.send(lines, report)
         self._trips = [*self._trips[-8:], self._delivery.round_trip]
+        self._dating.heard()
         return answer
 
     def _settle(self, pending: Pending, answer: Answer) -> None:

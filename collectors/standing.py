@@ -19,7 +19,8 @@ from tracker.model.coverage import Report, SourceRef
 class Pending(msgspec.Struct, kw_only=True):
     """A report on its way. Its lines lie in the spool from `start` to `end`; all that happened until `reached`
     (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet. Lines
-    are missing until `blind_until`; `settles` of its `dropped` lines are known from the spool's counter only."""
+    are missing until `blind_until`; `settles` of its `dropped` lines are known from the spool's counter only.
+    `clocked`: what the report says of the clock stays, however often it is sent, so that copies have equal times."""
 
     report: Report
     start: int
@@ -28,13 +29,15 @@ class Pending(msgspec.Struct, kw_only=True):
     blind_until: int = 0
     settles: int = 0
     let_go: list[SourceRef] = msgspec.field(default_factory=list)
+    clocked: bool = False
 
 
 class Standing(msgspec.Struct, kw_only=True):
     """`sequence` is the last report the tracker said yes to, `acknowledged` the spool position behind its lines.
     Nothing is vouched for until `blind_until`: lines are missing there; nor for a source before its moment in `begins`,
-    however late the report is dated. `boot` names the host's run in which this was
-    written; empty after an orderly close."""
+    however late the report is dated. `boot` names the host's run in which this was written; empty after an orderly
+    close. `wall` is the difference between wall clock and ticks then (µs), and lines before the position `clocked_from`
+    were dated by a wall clock that has been set since."""
 
     collector: str
     epoch: int
@@ -46,6 +49,8 @@ class Standing(msgspec.Struct, kw_only=True):
     begins: list[tuple[SourceRef, int]] = msgspec.field(default_factory=list)
     pending: Pending | None = None
     boot: str = ""
+    wall: int | None = None
+    clocked_from: int = 0
 
     @property
     def undelivered(self) -> int:
@@ -80,6 +85,8 @@ def load(path: Path, collector: str, now: int, lacks: Callable[[int], bool]) -> 
         begins=old.begins if old.collector == collector else [],
         blind_until=now,
         boot=_boot(),
+        wall=old.wall,
+        clocked_from=old.clocked_from,
     )
 
 

@@ -41,6 +41,11 @@ class HttpTracker:
     limit: int = 0
     requests: list[Request] = field(default_factory=list)
     token: str = ""
+    ahead: int = 0
+    """Microseconds by which this server's clock is ahead."""
+    tells: bool = True
+    """Whether it tells its clock."""
+    probes: int = 0
 
     def __post_init__(self) -> None:
         self.changed = threading.Condition()
@@ -51,6 +56,9 @@ class HttpTracker:
 
             def do_POST(self) -> None:
                 outer.answer(self)
+
+            def do_GET(self) -> None:
+                outer.tell(self)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Quiet."""
@@ -65,9 +73,27 @@ class HttpTracker:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
+    @property
+    def now(self) -> int:
+        """This server's clock, epoch microseconds."""
+        return time.time_ns() // 1000 + self.ahead
+
+    def tell(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer `GET /healthz`: the time, for whoever measures his clock by it."""
+        self.probes += 1
+        at = self.now
+        handler.send_response(OK)
+        handler.send_header("Content-Length", "0")
+        self._date(handler, at)
+        handler.end_headers()
+
+    def _date(self, handler: BaseHTTPRequestHandler, at: int) -> None:
+        if self.tells:
+            handler.send_header("Tracker-Clock", f"{at} {self.now}")
+
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Note the request, then answer it by the script."""
-        at = time.time_ns() // 1000
+        at = self.now
         raw = handler.rfile.read(int(handler.headers["Content-Length"]))
         body = gzip.decompress(raw) if handler.headers.get("Content-Encoding") == "gzip" else raw
         alone = handler.path == "/v1/coverage"
@@ -83,6 +109,7 @@ class HttpTracker:
         handler.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(sent))}.items():
             handler.send_header(name, value)
+        self._date(handler, at)
         handler.end_headers()
         with contextlib.suppress(OSError):
             handler.wfile.write(sent)

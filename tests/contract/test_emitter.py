@@ -16,15 +16,13 @@ import pytest
 
 from collectors.base import Lag
 from collectors.batch import Bounds
-from collectors.emitter import CHUNK, Emitter
+from collectors.emitter import CHUNK
 from collectors.errors import ConfigInvalid, Forked, SpoolHeld
 from collectors.sender import Pace
 from collectors.spool import REFUSED
-from tests.contract.http_tracker import HttpTracker
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 
-FAST = Pace(linger=0.005, heartbeat=0.05, backoff=(0.001, 0.01), slow=0.02)
 SOURCE = SourceRef("orders", "billing", "ack", "pod-7")
 
 
@@ -32,28 +30,6 @@ def event(number, **more):
     """One ack."""
     known = {"flow": "orders", "message_id": f"m-{number}", "hop": "billing", "stage": Stage.ack, "observed_at": 1}
     return Event(**{**known, **more})
-
-
-@pytest.fixture
-def tracker():
-    """A tracker that answers as told."""
-    with HttpTracker() as server:
-        yield server
-
-
-@pytest.fixture
-def emitter(tracker, tmp_path):
-    """A function that makes emitters on one spool folder; all are closed at the end."""
-    made = []
-
-    def make(**more):
-        settings = {"url": tracker.url, "collector": "c", "spool": tmp_path / "spool", "pace": FAST, "timeout": 5.0}
-        made.append(Emitter(**{**settings, **more}))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close(timeout=0.1)
 
 
 def gone(found):
