@@ -80,7 +80,7 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     produced: int
     orphans: int
     delivered: int
-    verdicts: dict[str, int]
+    verdicts: dict[Verdict, int]
     conserved: bool
     exceptions: Exceptions
     blind_spots: BlindSpots
@@ -159,8 +159,8 @@ def complete(said: Statement, rows: Sequence[Mapping[str, str]]) -> list[str]:
     counts = Counter(verdicts.values())
     return [
         f"{said.verdicts.get(verdict, 0)} messages are {verdict}, {counts[verdict]} are listed"
-        for verdict in sorted({*said.verdicts, *counts} - {Verdict.delivered.value})
-        if counts[verdict] != said.verdicts.get(verdict, 0)
+        for verdict in Verdict
+        if verdict != Verdict.delivered and counts[verdict] != said.verdicts.get(verdict, 0)
     ]
 
 

@@ -84,7 +84,7 @@ def test_a_changed_statement_has_neither_its_hash_nor_its_signature() -> None:
 
 NONE = [
     "", "{}", "[]", "\x00", '{"statement": {}}', "[" * 10_000, document(format="x/9"), document(flow="\x1b[2J"),
-    document(key="x"), document(**{"from": "yesterday"}),
+    document(key="x"), document(verdicts={"\x1b[2J": 10}), document(**{"from": "yesterday"}),
 ]  # fmt: skip
 
 
