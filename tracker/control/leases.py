@@ -51,6 +51,17 @@ class Leases:
             row.owner, row.expires_at = owner, max(row.expires_at, now + ttl)
             return _value(row)
 
+    def seize(self, name: str, owner: str, now: int, ttl: int) -> Lease:
+        """The lease, whoever held it: for an owner that knows that the one before is gone."""
+        with self._transactions.write() as session:
+            lock(session, f"lease:{name}")
+            row = session.get(tables.Lease, name)
+            if row is None:
+                row = tables.Lease(name=name, owner=owner, token=0, expires_at=0)
+                session.add(row)
+            row.owner, row.token, row.expires_at = owner, row.token + 1, now + ttl
+            return _value(row)
+
     def renew(self, lease: Lease, now: int, ttl: int) -> Lease:
         """The same lease for longer. Raises `LeaseLost` when it has expired, even if nobody took it."""
         with self._transactions.write() as session:

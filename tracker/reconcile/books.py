@@ -9,13 +9,15 @@ import msgspec
 
 from tracker.control import Control
 from tracker.model.coverage import GRACE, Coverage
-from tracker.model.errors import Invalid
+from tracker.model.errors import Invalid, Unavailable
 from tracker.model.spec import FlowSpec
 from tracker.store import Store
 from tracker.store.answers import Window
 from tracker.store.bounds import Bounds, from_json
 
 MAX_WINDOWS = 1000
+TRIES = 5
+"""How often the books are asked for as of one pass."""
 
 
 class BlindSpot(msgspec.Struct, frozen=True):
@@ -77,14 +79,24 @@ def reconcile(
 def _as_one_pass_left_them(
     store: Store, control: Control, spec: FlowSpec, start: int, end: int, step: int
 ) -> tuple[int, int, list[Window]]:
-    """(number and `now` of the pass, windows). A state remembers one pass back; read again when two went by under the
-    question."""
-    while True:
+    """(number and `now` of the pass, windows). A state remembers one pass back: asked again when two went by between
+    looking up the pass and asking. Raises Unavailable when that goes on."""
+    number = 0
+    for _ in range(TRIES):
         last = control.passes.last_finished()
         bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
         rows = store.reconciliation(spec, bounds, number, start, end, step)
-        if store.newest_pass(spec.flow) <= number + 1:
+        if rows is not None:
             return number, as_of, rows
+    raise overtaken(spec.flow, number)
+
+
+def overtaken(flow: str, number: int) -> Unavailable:
+    """Pass after pass went by while something was asked as of pass `number`."""
+    return Unavailable(
+        f"the books of flow {flow} are no longer those of pass {number}, the last in the control database: passes are "
+        "quicker than this question (ask again), or that database is not the one of this ledger"
+    )
 
 
 def blind_spots(spec: FlowSpec, coverage: Coverage, start: int, end: int, now: int) -> list[BlindSpot]:

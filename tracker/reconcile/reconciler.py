@@ -25,6 +25,7 @@ from tracker.reconcile import rows
 from tracker.reconcile.cover import Cover, columns
 from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
+from tracker.reconcile.lead import Lead
 from tracker.reconcile.openings import openings
 from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
@@ -35,6 +36,8 @@ log = structlog.get_logger()
 
 LIMIT = 2_000_000
 """About how many new rows a pass takes on at most."""
+STANDBY_S = 1.0
+"""How often a tracker that does not lead looks whether it has to."""
 BATCH = 5_000
 """How many messages are handed to the reference judge at once."""
 
@@ -88,14 +91,25 @@ class Reconciler:
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def run(self, stop: threading.Event, interval: float = 0.5) -> None:
-        """Pass after pass until `stop`; what fails is logged and tried again, with more patience each time."""
+        """Pass after pass until `stop`, while this process holds the lease; what fails is logged and tried again, with
+        more patience each time."""
+        lead = Lead(self._control, self._store.engine.embedded, now_us)
+        try:
+            self._run(lead, stop, interval)
+        finally:
+            lead.close()
+
+    def _run(self, lead: Lead, stop: threading.Event, interval: float) -> None:
         patience = interval
         while not stop.is_set():
             try:
-                result = self.run_pass()
+                if not lead.take():
+                    self._forget()  # what is known now, the one that leads will have changed
+                    stop.wait(STANDBY_S)
+                    continue
+                result = self.run_pass(lead.finish)
             except (TrackerError, ControlError) as error:
                 log.error("reconciler.pass_failed", error=str(error), again_in_s=patience)
-                self._cover = self._incidents = None
                 stop.wait(patience)
                 patience = min(patience * 2, 30.0)
                 continue
@@ -104,19 +118,37 @@ class Reconciler:
                 log.info("reconciler.pass", **msgspec.structs.asdict(result))
             stop.wait(max(interval - result.seconds, 0.01))
 
-    def run_pass(self) -> PassResult:
-        """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due."""
+    def run_pass(self, finish: Callable[[int], None] | None = None) -> PassResult:
+        """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due.
+
+        `finish` records that a pass is stored; without it nobody else may be running passes.
+        """
         started = time.monotonic()
+        try:
+            result = self._pass(finish or self._finish)
+        except BaseException:
+            self._forget()  # half of the pass is in it
+            raise
+        return msgspec.structs.replace(result, seconds=time.monotonic() - started)
+
+    def _pass(self, finish: Callable[[int], None]) -> PassResult:
         _, incidents = self._load()
         cut_short = self._control.passes.unfinished()
         work = cut_short or self._begin()
         if work is None:
-            return PassResult(seconds=time.monotonic() - started)
+            return PassResult()
         if cut_short:
             incidents.touched.update(self._store.incidents_of_pass(work.number))
         result = self._carry_out(work, from_json(work.bounds))
-        self._control.passes.finish(work.number, self._clock())
-        return msgspec.structs.replace(result, seconds=time.monotonic() - started)
+        finish(work.number)
+        return result
+
+    def _finish(self, number: int) -> None:
+        self._control.passes.finish(number, self._clock())
+
+    def _forget(self) -> None:
+        """What is known is read from the stores again."""
+        self._cover = self._incidents = None
 
     def _begin(self) -> Pass | None:
         last = self._control.passes.last_finished()

@@ -3,48 +3,75 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from tracker.control import Control
 from tracker.control.errors import Conflict
 from tracker.control.flows import FlowVersion
+from tracker.model.errors import Unavailable
 from tracker.model.spec import FlowSpec
 from tracker.model.statement import FORMAT, LISTED, SPOTS
 from tracker.model.units import rfc3339
 from tracker.model.verdict import Verdict
 from tracker.reconcile.books import BlindSpot, Reconciliation, reconcile
 from tracker.store import Store
-from tracker.store.exceptions import Asked
+from tracker.store.exceptions import Asked, Totals
+
+TRIES = 10
+NOTHING_YET = "no pass has finished yet, so there is nothing to state; is the reconciler running?"
+TOO_FAST = "messages of this span are judged faster than they can be listed: try again, or end it earlier"
 
 
 def statement(store: Store, control: Control, spec: FlowSpec, start: int, end: int) -> dict[str, Any]:
     """What became of the messages of a flow whose origin lies in [start, end), µs, but for number, link and who asked.
 
-    Raises Invalid for an empty span, Conflict before the first pass. Reads states and findings three times; again when
-    two passes went by meanwhile.
+    Reads states and findings three times as of one pass; again when two passes went by over one of the span's messages
+    meanwhile. Raises Unavailable when that goes on, Invalid for an empty span, Conflict before the first pass.
     """
-    while True:
+    for _ in range(TRIES):
         books = reconcile(store, control, spec, start, end)
         if not books.number:
-            raise Conflict("no pass has finished yet, so there is nothing to state; is the reconciler running?")
+            raise Conflict(NOTHING_YET)
         asked = Asked(spec.flow, start, end, books.number, books.as_of)
         totals, listed = store.exception_totals(asked), store.exceptions(asked, limit=LISTED)
-        if store.newest_pass(spec.flow) <= books.number + 1:
-            break
-    exceptions = {"total": totals.total, "messages": totals.messages, "kinds": totals.kinds, "digest": totals.digest}
+        if totals is not None and listed is not None:
+            return _head(control, asked) | _books(books, end) | _exceptions(totals, listed)
+    raise Unavailable(TOO_FAST)
+
+
+def exceptions(
+    store: Store, control: Control, flow: str, start: int, end: int, after: str, limit: int
+) -> tuple[int, list[dict[str, str]]]:
+    """(number of a pass, a page of the exceptions as it left them). Raises as `statement`, and Invalid for a cursor
+    that is none."""
+    for _ in range(TRIES):
+        last = control.passes.last_finished()
+        if last is None:
+            raise Conflict(NOTHING_YET)
+        rows = store.exceptions(Asked(flow, start, end, last.number, last.started_at), after, limit)
+        if rows is not None:
+            return last.number, rows
+    raise Unavailable(TOO_FAST)
+
+
+def _head(control: Control, asked: Asked) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "flow": spec.flow,
-        "from": rfc3339(start),
-        "to": rfc3339(end),
-        "specs": _specs(control.flows.versions(spec.flow), start, end),
-        "exceptions": exceptions | {"listed": listed},
-        **_books(books, end),
+        "flow": asked.flow,
+        "from": rfc3339(asked.start),
+        "to": rfc3339(asked.end),
+        "specs": _specs(control.flows.versions(asked.flow), asked.start, asked.end),
     }
 
 
-def _books(books: Reconciliation, end: int) -> Mapping[str, Any]:
+def _exceptions(totals: Totals, listed: list[dict[str, str]]) -> dict[str, Any]:
+    return {"exceptions": msgspec.to_builtins(totals) | {"listed": listed}}
+
+
+def _books(books: Reconciliation, end: int) -> dict[str, Any]:
     """`settled`: the span lies before what the pass has seen, and nothing of it waits for a deadline."""
     spots = sorted(books.blind_spots, key=lambda spot: (spot.hop, spot.stage, spot.start, spot.source))
     return {

@@ -63,8 +63,9 @@ class Answers:
 
     def reconciliation(
         self, spec: FlowSpec, bounds: Bounds, number: int, start: int, end: int, step: int
-    ) -> list[Window]:
-        """The three books per window of origin time, all as pass `number` (with these bounds) left them."""
+    ) -> list[Window] | None:
+        """The three books per window of origin time, all as pass `number` (with these bounds) left them; None when two
+        passes have gone by since, so that nobody knows any more what it left."""
         hops = {f"h{n}": hop for n, hop in enumerate(spec.hops)}
         roots = [spec.checkpoints[i] for i in spec.paths.roots]
         began = " OR ".join(f"(hop = {{h{spec.hops.index(h)}:String}} AND stage = '{c.stage.value}')"
@@ -73,14 +74,16 @@ class Answers:
                   known_hops=" OR ".join(f"hop = {{{name}:String}}" for name in hops))  # fmt: skip
         values = {"flow": spec.flow, "pass": number, "start": start, "end": end, "step": step}
         rows = self._engine.rows(sql, values | hops | bounds.parameters)
+        if any(row["window"] < 0 for row in rows):
+            return None
         return [
             Window(row["window"], row["produced"], row["orphans"], {k: v for k, v in row["verdicts"] if v})
             for row in rows
         ]
 
-    def newest_pass(self, flow: str) -> int:
-        """The highest pass that wrote a state of this flow; 0 when none did."""
-        sql = f"SELECT max(pass) FROM {self._db}.states WHERE tenant = '' AND flow = {{flow:String}}"
+    def newest_pass(self, flow: str = "") -> int:
+        """The highest pass that wrote a state, of this flow where one is named; 0 when none did."""
+        sql = f"SELECT max(pass) FROM {self._db}.states WHERE tenant = '' {'AND flow = {flow:String}' if flow else ''}"
         return int(self._engine.command(sql, {"flow": flow}) or 0)
 
     def counts(self) -> dict[str, dict[str, int]]:

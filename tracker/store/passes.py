@@ -37,7 +37,9 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Passing:
-    """The questions and writes of a pass, on one engine."""
+    """The questions and writes of a pass, on one engine. `_delta`: the name of this process's table to fold into."""
+
+    _delta: str
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -118,8 +120,7 @@ class Passing:
         """
         base = {"flow": shape.spec.flow, "now": now, "pass": number, "due_after": bounds.due_after}
         base |= bounds.parameters | shape.parameters | {"size": shape.size}
-        pieces = {"new_since": bounds.new(), "until": bounds.known(), "never": str(NEVER)}
-        self._engine.command(f"TRUNCATE TABLE {self._db}.delta")
+        pieces = {"new_since": bounds.new(), "until": bounds.known(), "never": str(NEVER), "delta": self._scratch()}
         if events:
             self._run("fold_new", pieces | shape.fold_pieces(), base)
         for hop, stage in ranges:
@@ -129,7 +130,20 @@ class Passing:
         self._run("due", pieces, base)
         if blind:
             self._run("blind", pieces, base)
-        return self._engine.table(ask("merge", self._db, never=str(NEVER)), base)
+        return self._engine.table(ask("merge", self._db, never=str(NEVER), delta=pieces["delta"]), base)
+
+    def _scratch(self) -> str:
+        """An empty table of this process alone, like `delta`. Those of others are dropped: one that stalled in a pass,
+        and lost the lease meanwhile, must not go on with it."""
+        rows = self._engine.rows(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, 'delta_')",
+            {"database": self._db},
+        )
+        for name in {row["name"] for row in rows} - {self._delta}:
+            self._engine.command(f"DROP TABLE IF EXISTS {self._db}.{name}")
+        self._engine.command(f"CREATE TABLE IF NOT EXISTS {self._db}.{self._delta} AS {self._db}.delta")
+        self._engine.command(f"TRUNCATE TABLE {self._db}.{self._delta}")
+        return self._delta
 
     def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any]) -> None:
         self._engine.command(ask(name, self._db, **pieces), parameters)

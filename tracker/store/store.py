@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from typing import Literal
 
@@ -13,6 +14,7 @@ from tracker.store.exceptions import Exceptions
 from tracker.store.findings import Findings
 from tracker.store.held import Held
 from tracker.store.migrate import migrate
+from tracker.store.order import Order
 from tracker.store.passes import Passing
 from tracker.store.writer import Writer
 
@@ -20,12 +22,13 @@ DURABLE = ("events", "ranges", "reports", "quarantine")
 """Tables whose rows were promised to somebody outside when an insert returns."""
 
 
-class Store(Answers, Exceptions, Findings, Held, Passing):
+class Store(Answers, Exceptions, Findings, Held, Order, Passing):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:
         super().__init__(engine)
         self.engine = engine
+        self._delta = f"delta_{secrets.token_hex(4)}"
         self._durability = durability
         self._writer: Writer | None = None
         self._lock = threading.Lock()

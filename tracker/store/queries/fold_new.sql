@@ -1,5 +1,5 @@
 -- Folds the events of one flow that are new since the last pass into one row per message.
-INSERT INTO {db}.delta
+INSERT INTO {db}.{delta}
 SELECT
     '' AS tenant,
     {flow:String} AS flow,

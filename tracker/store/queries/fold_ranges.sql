@@ -1,6 +1,6 @@
 -- Adds the messages of one flow that ranges moved past at one (hop, stage): new ranges over what was persisted, and
 -- what was newly persisted under the ranges known.
-INSERT INTO {db}.delta
+INSERT INTO {db}.{delta}
 SELECT
     '' AS tenant,
     {flow:String} AS flow,

@@ -35,13 +35,13 @@ FROM (
             first_received, produced_first, produced_last, deliveries, nodes, digests,
             toUInt64(0) AS number, '' AS verdict, '' AS before, toInt64(0) AS origin,
             toInt64(0) AS origin_before, false AS found, toInt64(0) AS timer
-        FROM {db}.delta
+        FROM {db}.{delta}
         UNION ALL
         SELECT message_id, seen, ranged, hops, kept, gone, marks, observed, received, origin_carried, first_observed,
             first_received, produced_first, produced_last, deliveries, nodes, digests,
             pass, verdict, was, toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_was), found, timer_at
         FROM {db}.states
-        WHERE tenant = '' AND flow = {flow:String} AND message_id IN (SELECT message_id FROM {db}.delta)
+        WHERE tenant = '' AND flow = {flow:String} AND message_id IN (SELECT message_id FROM {db}.{delta})
     )
     GROUP BY message_id
 )
