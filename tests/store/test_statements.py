@@ -13,7 +13,7 @@ from tracker.control.errors import Conflict
 from tracker.model import chain
 from tracker.model import statement as statements
 from tracker.model.coverage import SourceRef
-from tracker.model.errors import Invalid
+from tracker.model.errors import Invalid, Unavailable
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
@@ -161,6 +161,7 @@ def test_pages_of_exceptions_are_one_list(world: Installation, spec: FlowSpec) -
     assert last is not None
     asked = Asked(spec.flow, begun, begun + SECOND, last.number, last.started_at)
     every = world.store.exceptions(asked)
+    assert every is not None
     assert len(every) == 14  # log and billing, each
     assert _paged(world, asked, 3) == every
     with pytest.raises(Invalid, match="cursor"):
@@ -172,6 +173,35 @@ def _paged(world: Installation, asked: Asked, limit: int) -> Sequence[dict[str, 
     while page := world.store.exceptions(asked, row_cursor(found[-1]) if found else "", limit):
         found += page
     return found
+
+
+def test_what_two_passes_have_overtaken_is_not_told(world: Installation, spec: FlowSpec) -> None:
+    """Nobody knows any more what the older pass left of those messages; of others it is still known."""
+    begun = begin(world, spec)
+    world.observe([*way(spec.flow, "a", begun, *WHOLE[:2]), *way(spec.flow, "b", begun + 5 * SECOND, *WHOLE[:2])])
+    later(world, spec)
+    last = world.control.passes.last_finished()
+    assert last is not None
+    both = Asked(spec.flow, begun, begun + 6 * SECOND, last.number, last.started_at)
+    only_b = msgspec.structs.replace(both, start=begun + SECOND)
+    before, totals = world.store.exceptions(both), world.store.exception_totals(both)
+    world.observe(way(spec.flow, "a", world.now, "billing:ack"))
+    later(world, spec)
+    assert (world.store.exceptions(both), world.store.exception_totals(both)) == (before, totals)
+    world.observe(way(spec.flow, "a", world.now, "log:persist"))
+    later(world, spec)
+    assert (world.store.exceptions(both), world.store.exception_totals(both)) == (None, None)
+    assert [row["message_id"] for row in world.store.exceptions(only_b) or ()] == ["b"]
+
+
+def test_a_span_that_never_rests_is_given_up(
+    world: Installation, spec: FlowSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some tries the answer says what to do; nothing half true is stated."""
+    world.run_pass()
+    monkeypatch.setattr(world.store, "exception_totals", lambda asked: None)
+    with pytest.raises(Unavailable, match="end it earlier"):
+        made.statement(world.store, world.control, spec, T0, T0 + 1)
 
 
 def test_more_exceptions_than_are_listed_are_counted_and_covered(
@@ -189,6 +219,7 @@ def test_more_exceptions_than_are_listed_are_counted_and_covered(
     last = world.control.passes.last_finished()
     assert last is not None
     every = world.store.exceptions(Asked(spec.flow, begun, begun + SECOND, last.number, last.started_at))
+    assert every is not None
     assert statements.digest(every) == said["exceptions"]["digest"]
 
 

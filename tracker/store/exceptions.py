@@ -11,6 +11,8 @@ from tracker.model.statement import ROW
 from tracker.store.engine import Engine
 from tracker.store.sql import ask
 
+OVERTAKEN = "overtaken"
+"""Instead of a verdict: two passes have gone by, so nobody knows any more what the one asked about left."""
 _KEY = ("message_id", "hop", "stage", "kind")
 """The order of the list, and what a page starts after."""
 
@@ -45,8 +47,9 @@ class Exceptions:
     _engine: Engine
     _db: str
 
-    def exceptions(self, asked: Asked, after: str = "", limit: int = 1000) -> list[dict[str, str]]:
-        """Rows (`statement.ROW`) by message, hop, stage and kind, after the row that `row_cursor` was made of.
+    def exceptions(self, asked: Asked, after: str = "", limit: int = 1000) -> list[dict[str, str]] | None:
+        """Rows (`statement.ROW`) by message, hop, stage and kind, after the row that `row_cursor` was made of. None
+        when two passes have gone by over any of them.
 
         Raises Invalid for a cursor that is none.
         """
@@ -56,22 +59,27 @@ class Exceptions:
         if after:
             where = f"WHERE {key} > ({', '.join(f'{{after{n}:String}}' for n in range(len(_KEY)))})"
             values |= {f"after{n}": part for n, part in enumerate(_decoded(after))}
-        return self._engine.rows(
+        rows = self._engine.rows(
             f"SELECT {', '.join(ROW)} FROM ({ask('exceptions', self._db)}) {where} "
             f"ORDER BY {', '.join(_KEY)} LIMIT {{limit:UInt32}}",
             asked.parameters | values,
         )
+        return None if any(row["verdict"] == OVERTAKEN for row in rows) else rows
 
-    def exception_totals(self, asked: Asked) -> Totals:
-        """Counts and digest over all of them; the engine hashes, so that millions cost seconds."""
+    def exception_totals(self, asked: Asked) -> Totals | None:
+        """Counts and digest over all of them; None as above. The engine hashes, so that millions cost seconds."""
         text = ", ".join(f"toString(length({name})), ':', {name}" for name in ROW)
         [row] = self._engine.rows(
             "SELECT count() AS total, uniqExact(message_id) AS messages, "
+            f"countIf(verdict = '{OVERTAKEN}') AS overtaken, "
             "sumMap(map(toString(kind), toUInt64(1))) AS kinds, "
             "lower(hex(SHA256(arrayStringConcat(arraySort(groupArray(row)))))) AS digest FROM ("
-            f"SELECT message_id, kind, lower(hex(SHA256(concat({text})))) AS row FROM ({ask('exceptions', self._db)}))",
+            f"SELECT message_id, verdict, kind, lower(hex(SHA256(concat({text})))) AS row "
+            f"FROM ({ask('exceptions', self._db)}))",
             asked.parameters,
         )
+        if row["overtaken"]:
+            return None
         return Totals(row["total"], row["messages"], dict(row["kinds"]), row["digest"])
 
 

@@ -10,12 +10,11 @@ from tracker.api import declared, shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.reading import Cursor, Limit, moment, once
 from tracker.control import Books
-from tracker.control.errors import Conflict
 from tracker.control.idempotency import Answer
 from tracker.control.tokens import Principal
 from tracker.model.units import rfc3339
-from tracker.reconcile.statement import statement
-from tracker.store.exceptions import Asked, row_cursor
+from tracker.reconcile.statement import exceptions, statement
+from tracker.store.exceptions import row_cursor
 
 routes = APIRouter(prefix="/v1", tags=["statements"])
 Start = Annotated[str, Query(alias="from", description="RFC 3339, epoch, or -1h")]
@@ -78,15 +77,10 @@ def list_exceptions(
     """Every message created in [from, to) that is not delivered or had a finding, as a statement lists them, by id."""
     service = service_of(request)
     spec, now = service.specs.of(flow).spec, service.clock()
-    last = service.control.passes.last_finished()
-    if last is None:
-        raise Conflict("no pass has finished yet; is the reconciler running?")
     low, high = moment(start, now, "from"), moment(end, now, "to")
-    rows = service.store.exceptions(Asked(spec.flow, low, high, last.number, last.started_at), cursor, limit)
+    number, rows = exceptions(service.store, service.control, spec.flow, low, high, cursor, limit)
     items = [declared.Exceptional(**row) for row in rows]
-    return declared.Exceptions(
-        number=last.number, items=items, next=row_cursor(rows[-1]) if len(rows) == limit else None
-    )
+    return declared.Exceptions(number=number, items=items, next=row_cursor(rows[-1]) if len(rows) == limit else None)
 
 
 @routes.get("/statements/key", dependencies=[Depends(allowed("read"))])

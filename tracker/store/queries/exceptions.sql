@@ -4,16 +4,21 @@ SELECT message_id, said AS verdict, place.1 AS hop, place.2 AS stage,
 FROM (
     SELECT message_id, max(state) AS said, groupArrayArray(places) AS found
     FROM (
-        -- A pass that is under way has replaced some rows already; these remember what they said before it.
-        SELECT message_id, if(pass <= {pass:UInt64}, verdict, was) AS state,
-            toUnixTimestamp64Micro(if(pass <= {pass:UInt64}, origin_at, origin_was)) AS origin,
+        -- A pass that is under way has replaced some rows already; these remember what they said before it. What is
+        -- two passes further on does not, and says so.
+        SELECT message_id,
+            multiIf(pass > {pass:UInt64} + 1, 'overtaken', pass <= {pass:UInt64}, toString(verdict), toString(was)) AS state,
             CAST([], 'Array(Tuple(String, String, String, String))') AS places
         FROM {db}.states FINAL
-        WHERE tenant = '' AND flow = {flow:String} AND state != ''
-            AND origin >= {start:Int64} AND origin < {end:Int64}
+        WHERE tenant = '' AND flow = {flow:String} AND state != '' AND (
+            (pass != {pass:UInt64} + 1 AND origin_at >= fromUnixTimestamp64Micro({start:Int64})
+                AND origin_at < fromUnixTimestamp64Micro({end:Int64}))
+            OR (pass > {pass:UInt64} AND origin_was >= fromUnixTimestamp64Micro({start:Int64})
+                AND origin_was < fromUnixTimestamp64Micro({end:Int64}))
+        )
         UNION ALL
         -- What that pass has resolved was open before it; what it has opened is left out.
-        SELECT message_id, '', 0,
+        SELECT message_id, '',
             [(toString(hop), toString(stage), toString(kind),
                 if(min(pass) <= {pass:UInt64}, argMaxIf(toString(status), pass, pass <= {pass:UInt64}), 'open'))]
         FROM {db}.findings
