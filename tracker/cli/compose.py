@@ -12,6 +12,7 @@ import structlog
 from tracker.api.service import Limits, Service
 from tracker.api.specs import Specs
 from tracker.cli.settings import ServiceSettings
+from tracker.cli.together import together
 from tracker.control import Control
 from tracker.control.signing import Signer
 from tracker.ingest.commit import Bounds, Committer
@@ -69,13 +70,16 @@ class Ports:
 
 
 @contextmanager
-def opened(settings: ServiceSettings) -> Iterator[tuple[Store, Control, list[str]]]:
-    """Store and control database, migrated; and what the store's migration did. Raises TrackerError, ControlError."""
+def opened(settings: ServiceSettings, adopt: bool = False) -> Iterator[tuple[Store, Control, list[str]]]:
+    """Store and control database, migrated, and known to belong together (see `together` for `adopt`); and what the
+    store's migration did. Raises TrackerError, ControlError."""
     with ExitStack() as stack:
         control = stack.enter_context(Control.open(settings.control_url))
         store = Store.open(settings.store_url, settings.durability)
         stack.callback(store.close)
-        yield store, control, store.migrate()
+        done = store.migrate()
+        together(store, control, control.where, adopt)
+        yield store, control, done
 
 
 @contextmanager

@@ -27,11 +27,14 @@ def serve(
         run(settings, host, port, insecure)
 
 
-def migrate(as_json: Json = False) -> None:
+def migrate(
+    adopt: Annotated[bool, typer.Option("--adopt", help="the ledger's own control database is lost for good")] = False,
+    as_json: Json = False,
+) -> None:
     """Bring store and control database to this version's schema. `serve` does so by itself when it starts."""
     with server_side():
         from tracker.cli.compose import opened
 
-        with opened(service_settings()) as (store, _, done):
+        with opened(service_settings(), adopt) as (store, _, done):
             where = store.engine.where
     emit(as_json, {"store": where, "applied": done}, f"{where}: {', '.join(done) or 'up to date'}")

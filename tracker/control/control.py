@@ -69,6 +69,11 @@ class Control(Books):
             raise
         return cls(database)
 
+    @property
+    def where(self) -> str:
+        """Its URL without the password."""
+        return self._database.engine.url.render_as_string(hide_password=True)
+
     @contextmanager
     def transaction(self) -> Iterator[Books]:
         """What is called on the books given commits together at the end, or not at all when the block raises."""

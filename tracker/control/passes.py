@@ -56,6 +56,19 @@ class Passes:
             if row.finished_at is None:
                 row.finished_at = now
 
+    def skip_to(self, number: int) -> None:
+        """Go on behind pass `number`, which a ledger has and this database does not know, from the bounds of the last
+        finished one. An unfinished pass before it is forgotten: the next takes on what it had."""
+        with self._transactions.write() as session:
+            lock(session, "passes")
+            last = _last(session)
+            if last is not None and last.finished_at is None:
+                session.delete(last)
+                session.flush()
+                last = _last(session)
+            started, bounds = (last.started_at, last.bounds) if last else (0, {})
+            session.add(tables.Pass(number=number, started_at=started, bounds=dict(bounds), finished_at=started))
+
     def unfinished(self) -> Pass | None:
         """The pass that a crash left, or that is under way."""
         last = self.last()

@@ -9,6 +9,7 @@ from tracker.control import tables
 from tracker.control.database import Transactions, lock
 
 _SALT = "key.salt"
+_INSTALLATION = "installation"
 
 
 class Settings:
@@ -45,3 +46,11 @@ class Settings:
     def salt(self) -> bytes:
         """32 random bytes of this installation: the key of the hash in which message keys are stored."""
         return bytes.fromhex(self.once(_SALT, lambda: secrets.token_hex(32)))
+
+    def installation(self) -> str:
+        """The word that the ledger of this installation has, too."""
+        return self.once(_INSTALLATION, lambda: secrets.token_hex(6))
+
+    def adopt(self, installation: str) -> None:
+        """From now on this is the control database of that installation's ledger."""
+        self.put(_INSTALLATION, installation)

@@ -76,6 +76,15 @@ class Store(Answers, Exceptions, Findings, Held, Order, Passing):
                 self._writer = Writer(self.engine)
             return self._writer
 
+    def installation(self) -> str | None:
+        """The installation that this ledger belongs to; None before `claim`."""
+        rows = self.engine.rows(f"SELECT id FROM {self.engine.database}.installation ORDER BY id LIMIT 1")
+        return rows[0]["id"] if rows else None
+
+    def claim(self, installation: str) -> None:
+        """This ledger belongs to that installation from now on."""
+        self.engine.insert("installation", pa.table({"id": [installation]}))
+
     def ping(self) -> None:
         """Raises Unavailable when the engine does not answer."""
         self.engine.command("SELECT 1")
