@@ -23,10 +23,10 @@ def together(store: Store, control: Control, where: str, adopt: bool = False) ->
         control.settings.adopt(theirs)
     elif ours != theirs:
         raise Invalid(
-            f"the ledger {store.engine.where} belongs to installation {theirs}, the control database {where} to {ours}: "
-            "set TRACKER_STORE and TRACKER_CONTROL to two that belong together, or restore the control database from its "
-            "backup. Only when it is lost for good: `tracker migrate --adopt` goes on with this one, without the flows, "
-            "tokens, incidents and replays of the lost one"
+            f"the ledger {store.engine.where} is of installation {theirs}, the control database {where} of {ours}. "
+            "Set TRACKER_STORE and TRACKER_CONTROL to two that belong together, or restore the backup of the control "
+            "database. Only when it is lost for good: `tracker migrate --adopt` goes on with this one, without the "
+            "flows, tokens, incidents and replays of the lost one"
         )
     newest, last = store.newest_pass(), control.passes.last()
     if newest > (last.number if last else 0):

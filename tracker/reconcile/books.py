@@ -4,13 +4,14 @@ coverage. All of them as the last finished pass left them, so that they can be h
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
 from tracker.control import Control
 from tracker.model.coverage import GRACE, Coverage
 from tracker.model.errors import Invalid, Unavailable
-from tracker.model.spec import FlowSpec
+from tracker.model.spec import FlowSpec, load_spec
 from tracker.store import Store
 from tracker.store.answers import Window
 from tracker.store.bounds import Bounds, from_json
@@ -81,14 +82,25 @@ def _as_one_pass_left_them(
 ) -> tuple[int, int, list[Window]]:
     """(number and `now` of the pass, windows). A state remembers one pass back: asked again when two went by between
     looking up the pass and asking. Raises Unavailable when that goes on."""
+    hops = list(control.flows.bits(spec.flow).hops)
+    versions = [v for v in control.flows.versions(spec.flow) if v.deleted_at is None]
+    roots = {root for version in versions for root in _roots(version.text)}
     number = 0
     for _ in range(TRIES):
         last = control.passes.last_finished()
         bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
-        rows = store.reconciliation(spec, bounds, number, start, end, step)
+        rows = store.reconciliation(spec.flow, hops, roots, bounds, number, start, end, step)
         if rows is not None:
             return number, as_of, rows
     raise overtaken(spec.flow, number)
+
+
+@lru_cache(maxsize=1000)
+def _roots(text: str) -> frozenset[tuple[str, str]]:
+    """The (hop, stage) at which messages of this version begin."""
+    spec = load_spec(text)
+    points = [spec.checkpoints[i] for i in spec.paths.roots]
+    return frozenset((hop, point.stage.value) for point in points for hop in point.hop)
 
 
 def overtaken(flow: str, number: int) -> Unavailable:

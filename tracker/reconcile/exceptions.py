@@ -39,8 +39,8 @@ class Judged:
 class Bench:
     """What the judge needs for every message of one flow in one pass.
 
-    `spec_at` gives the spec in force at an origin time, `newest` judges what was seen only at hops which that one does
-    not name. `incident_for(hop, stage, kind)` gives the incident to belong to.
+    `spec_at` gives the spec in force at an origin time, `newest`, or one of `others`, judges what was seen only at hops
+    which that one does not name. `incident_for(hop, stage, kind)` gives the incident to belong to.
     """
 
     now: int
@@ -49,6 +49,7 @@ class Bench:
     coverage: Coverage
     ranges: Sequence[Range]
     incident_for: Callable[[str, str, str], str]
+    others: Sequence[FlowSpec] = ()
 
 
 def judge_batch(
@@ -63,8 +64,9 @@ def judge_batch(
         message_id = state["message_id"]
         mine = events[message_id]
         spec = bench.spec_at(state["origin_at"])
-        if not any(event.hop in spec.hops for event in mine):
-            spec = bench.newest
+        hops = {event.hop for event in mine}
+        if hops.isdisjoint(spec.hops):
+            spec = next(one for one in (bench.newest, *bench.others) if not hops.isdisjoint(one.hops))
         judgement = judge(spec, mine, bench.coverage, bench.now, bench.ranges)
         changes = transitions(bench, spec, mine, judgement, before.get(message_id, ()))
         judged.findings += changes

@@ -192,9 +192,10 @@ class _Case:
                       self.facts.count)  # fmt: skip
         found = np.asarray(states["found"].to_numpy(), dtype=bool)
         older = times(states, "origin_at") < self.court.in_force_from
+        strange = (self.facts.hops & ~self.facts.of_hops(self.court.shape.spec.hops)) != 0
         gap = any_of((self._maybe_gap(i) for i in self.required if i in self.court.watermarks), self.facts.count)
         unclear: Bools = self.due_by_range | (self.due & self.mixed)
-        result: Bools = marks | digests | many | found | older | gap | unclear | self._ranges_matter()
+        result: Bools = marks | digests | many | found | older | strange | gap | unclear | self._ranges_matter()
         return result
 
     def _late(self, i: int) -> Bools:

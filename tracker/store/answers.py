@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from tracker.model.carry import Locator
 from tracker.model.coverage import SOURCE_TTL, Coverage, SourceCover, join
-from tracker.model.event import Event
+from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
 from tracker.store.bounds import Bounds
 from tracker.store.bundles import bundles
@@ -62,18 +62,27 @@ class Answers:
         return distinct(event(row) for row in rows)
 
     def reconciliation(
-        self, spec: FlowSpec, bounds: Bounds, number: int, start: int, end: int, step: int
+        self,
+        flow: str,
+        hops: Sequence[str],
+        roots: Iterable[tuple[str, str]],
+        bounds: Bounds,
+        number: int,
+        start: int,
+        end: int,
+        step: int,
     ) -> list[Window] | None:
         """The three books per window of origin time, all as pass `number` (with these bounds) left them; None when two
-        passes have gone by since, so that nobody knows any more what it left."""
-        hops = {f"h{n}": hop for n, hop in enumerate(spec.hops)}
-        roots = [spec.checkpoints[i] for i in spec.paths.roots]
-        began = " OR ".join(f"(hop = {{h{spec.hops.index(h)}:String}} AND stage = '{c.stage.value}')"
-                            for c in roots for h in c.hop)  # fmt: skip
+        passes have gone by since, so that nobody knows any more what it left. `hops` are those of all versions of the
+        spec, `roots` the (hop, stage) at which messages begin."""
+        named = {f"h{n}": hop for n, hop in enumerate(hops)}
+        began = " OR ".join(
+            f"(hop = {{h{hops.index(hop)}:String}} AND stage = '{Stage(stage).value}')" for hop, stage in sorted(roots)
+        )
         sql = ask("reconciliation", self._db, roots=began, known=bounds.known(),
-                  known_hops=" OR ".join(f"hop = {{{name}:String}}" for name in hops))  # fmt: skip
-        values = {"flow": spec.flow, "pass": number, "start": start, "end": end, "step": step}
-        rows = self._engine.rows(sql, values | hops | bounds.parameters)
+                  known_hops=" OR ".join(f"hop = {{{name}:String}}" for name in named))  # fmt: skip
+        values = {"flow": flow, "pass": number, "start": start, "end": end, "step": step}
+        rows = self._engine.rows(sql, values | named | bounds.parameters)
         if any(row["window"] < 0 for row in rows):
             return None
         return [

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracker.model.event import RETRY
+from tracker.model.event import RETRY, Stage
 from tracker.model.spec import FlowSpec
 
 NEVER = (1 << 63) - 1
@@ -29,7 +29,8 @@ MAX_DELIVERIES = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """One spec with the bits that were given to its hops and checkpoints."""
+    """The newest spec of a flow with the bits that were given to the hops and checkpoints of all its versions: events
+    are folded for whichever version judges their message."""
 
     spec: FlowSpec
     checkpoint_bits: Mapping[tuple[str, str], int]
@@ -38,7 +39,7 @@ class Shape:
     @property
     def parameters(self) -> dict[str, str]:
         """Query parameters `h0`, `h1`, ... : the hops."""
-        return {f"h{n}": hop for n, hop in enumerate(self.spec.hops)}
+        return {f"h{bit}": hop for hop, bit in self.hop_bits.items()}
 
     def bits(self, i: int) -> list[int]:
         """The bits of checkpoint `i`: one per alternative hop."""
@@ -51,15 +52,14 @@ class Shape:
         return max(self.checkpoint_bits.values(), default=-1) + 1
 
     def _at(self, hop: str) -> str:
-        return f"hop = {{h{self.spec.hops.index(hop)}:String}}"
+        return f"hop = {{h{self.hop_bits[hop]}:String}}"
 
     @cached_property
     def _by_bit(self) -> dict[int, str]:
-        """Bit -> condition on an event, for the checkpoints of this version of the spec."""
+        """Bit -> condition on an event."""
         return {
-            self.checkpoint_bits[hop, c.stage.value]: f"{self._at(hop)} AND stage = '{c.stage.value}'"
-            for c in self.spec.checkpoints
-            for hop in c.hop
+            bit: f"{self._at(hop)} AND stage = '{Stage(stage).value}'"
+            for (hop, stage), bit in self.checkpoint_bits.items()
         }
 
     def _per_bit(self, value: str) -> str:
@@ -73,9 +73,9 @@ class Shape:
         counted = [b for i, c in enumerate(self.spec.checkpoints) if c.quorum > 1 for b in self.bits(i)]
         outboxes = " OR ".join(self._at(hop) for c in self.spec.checkpoints if c.outbox for hop in c.hop)
         return {
-            "known_hops": " OR ".join(self._at(hop) for hop in self.spec.hops),
+            "known_hops": " OR ".join(self._at(hop) for hop in self.hop_bits),
             "bit": f"multiIf({', '.join(f'{cond}, {bit}' for bit, cond in self._by_bit.items())}, {NO_BIT})",
-            "place": f"multiIf({', '.join(f'{self._at(h)}, {self.hop_bits[h]}' for h in self.spec.hops)}, {NO_BIT})",
+            "place": f"multiIf({', '.join(f'{self._at(h)}, {self.hop_bits[h]}' for h in self.hop_bits)}, {NO_BIT})",
             "observed": self._per_bit("at"),
             "received": self._per_bit("got"),
             "keeps": f"stage IN ('persist', 'replicate') OR (stage = 'produce' AND ({outboxes or 'false'}))",

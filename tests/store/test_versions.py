@@ -1,0 +1,79 @@
+"""A flow whose hops are renamed while messages are on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.model.case import event
+from tests.world.installation import Installation
+from tracker.model.coverage import SourceRef
+from tracker.model.units import SECOND
+from tracker.reconcile.books import reconcile
+
+SPEC = """
+flow: orders
+checkpoints:
+  - {{hop: {shop}, stage: produce}}
+  - {{hop: {billing}, stage: ack, after: {shop}, within: 5s}}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Installation]:
+    """One installation, its clock at 0: events say when they happen in seconds."""
+    installation = Installation(tmp_path)
+    installation.now = 0
+    yield installation
+    installation.close()
+
+
+def at(world: Installation, seconds: float) -> None:
+    """Everybody vouches, and a pass runs."""
+    world.now = round(seconds * SECOND)
+    places = [("shop", "produce"), ("billing", "ack"), ("store", "produce"), ("invoicing", "ack")]
+    world.vouch([SourceRef("orders", hop, stage, "s") for hop, stage in places])
+    world.run_pass()
+
+
+def verdicts(world: Installation) -> dict[str, str]:
+    """By message."""
+    return {state["message_id"]: state["verdict"] for state in world.store.message_states("orders")}
+
+
+def test_what_began_under_the_old_names_ends_under_them(world: Installation) -> None:
+    """Its finding recovers by an event at the old hop; new messages are judged by the new names; nobody is lost from
+    the books."""
+    world.put(SPEC.format(shop="shop", billing="billing"))
+    at(world, 1)
+    world.observe([event("shop:produce", 2, message_id="old"), event("shop:produce", 2, message_id="gone")])
+    at(world, 3)
+    at(world, 9)
+    assert verdicts(world) == {"old": "unacknowledged", "gone": "unacknowledged"}
+    world.now = 10 * SECOND
+    spec = world.put(SPEC.format(shop="store", billing="invoicing"))
+    world.observe([event("billing:ack", 11, message_id="old"), event("store:produce", 11, message_id="new"),
+                   event("invoicing:ack", 12, message_id="new")])  # fmt: skip
+    at(world, 13)
+    at(world, 20)
+    found = {f.message_id: f.status for f in world.store.findings(flow="orders")}
+    assert verdicts(world) == {"old": "late", "gone": "unacknowledged", "new": "delivered"}
+    assert found == {"old": "recovered", "gone": "open"}
+    books = reconcile(world.store, world.control, spec, 0, 1 << 61)
+    assert (books.produced, books.orphans, books.conserved) == (3, 0, True)
+
+
+def test_seen_only_at_a_hop_of_another_version(world: Installation) -> None:
+    """It is judged by the version that knows the hop, and counted once."""
+    world.put(SPEC.format(shop="shop", billing="billing"))
+    at(world, 1)
+    world.now = 10 * SECOND
+    spec = world.put(SPEC.format(shop="store", billing="invoicing"))
+    world.observe([event("billing:ack", 12, message_id="strange")])
+    at(world, 13)
+    at(world, 30)
+    assert verdicts(world) == {"strange": "delivered"}
+    books = reconcile(world.store, world.control, spec, 0, 1 << 61)
+    assert (books.produced, books.orphans, books.conserved) == (0, 1, True)
