@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,9 +36,15 @@ class Known:
         return {version.version: load_spec(version.text) for version in self.versions}
 
     def spec_at(self, origin: int) -> FlowSpec:
-        """The spec that judges a message of this origin time, µs."""
+        """The spec in force for messages of this origin time, µs."""
         version = in_force(self.versions, origin) or self.versions[0]
         return self._specs[version.version]
+
+    def spec_for(self, origin: int, hops: AbstractSet[str]) -> FlowSpec | None:
+        """The spec that judges a message of this origin time seen at `hops`: the one in force then, or the newest that
+        knows one of them; None when none does."""
+        specs = (self.spec_at(origin), *(self._specs[version.version] for version in reversed(self.versions)))
+        return next((spec for spec in specs if not hops.isdisjoint(spec.hops)), None)
 
 
 class Specs:

@@ -17,16 +17,19 @@ from tracker.store.findings import Finding
 
 
 def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
-    """Judged by the spec in force at its origin. Raises NotFound when the flow is unknown or nothing was observed."""
+    """Judged by the spec in force at its origin, where that knows it.
+
+    Raises NotFound when the flow is unknown or nothing was observed.
+    """
     known = service.specs.of(flow)
     events = service.store.timeline(flow, message_id)
     if not events:
         raise NotFound(f"no event of message {message_id!r} in flow {flow!r}; is the id complete, is it this flow?")
     origin = origin_of(message_id, events)
-    spec = known.spec_at(origin)
+    spec = known.spec_for(origin, {event.hop for event in events})
     now = service.clock()
     findings = service.store.findings(flow=flow, message_id=message_id, limit=1000)
-    if not any(event.hop in spec.hops for event in events):
+    if spec is None:
         return _unjudged(flow, message_id, events, origin, now, findings)
     places = [(e.hop, e.partition, e.offset, e.offset) for e in events if e.offset is not None]
     ranges = service.store.ranges_over(flow, dict.fromkeys(places))
