@@ -71,6 +71,11 @@ class Known(msgspec.Struct, frozen=True):
         """The version that new messages are judged by."""
         return self.versions[-1]
 
+    @property
+    def others(self) -> list[FlowSpec]:
+        """All versions, the newest first."""
+        return [self.specs[version.version] for version in reversed(self.versions)]
+
     def spec_at(self, origin: int) -> FlowSpec:
         """The spec in force at this origin time; the first version reaches back without limit."""
         version = in_force(self.versions, origin) or self.versions[0]
@@ -218,7 +223,9 @@ class Reconciler:
             batch = rest.slice(start, BATCH)
             ids = batch["message_id"].to_pylist()
             observed = self._store.events_of(spec.flow, ids, bounds)
-            bench = Bench(now, known.spec_at, spec, coverage, self._ranges(spec.flow, observed), incident_for)
+            bench = Bench(
+                now, known.spec_at, spec, coverage, self._ranges(spec.flow, observed), incident_for, known.others
+            )
             judged = judge_batch(bench, batch.to_pylist(), observed, self._store.findings_of(spec.flow, ids, number))
             # Findings first: a message whose state is kept may not be looked at again when this pass is done again.
             self._store.keep_findings(judged.findings, number)
