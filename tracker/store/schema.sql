@@ -122,6 +122,35 @@ CREATE TABLE {db}.heard
 ENGINE = AggregatingMergeTree
 ORDER BY (tenant, flow, hop, stage);
 
+CREATE TABLE {db}.installation
+(
+    `id` String
+)
+ENGINE = MergeTree
+ORDER BY id;
+
+CREATE TABLE {db}.lines
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `line` UInt64 CODEC(ZSTD(1)),
+    `made` Int64 CODEC(Delta(8), ZSTD(1)),
+    `message_id` String CODEC(ZSTD(1)),
+    `made_error` Int64 CODEC(T64, ZSTD(1)),
+    `maker` UInt64 CODEC(ZSTD(1)),
+    `since` Int64 CODEC(Delta(8), ZSTD(1)),
+    `seen` Int64 CODEC(Delta(8), ZSTD(1)),
+    `seen_error` Int64 CODEC(T64, ZSTD(1)),
+    `node` UInt64 CODEC(ZSTD(1)),
+    `pass` UInt64 CODEC(Delta(8), ZSTD(1)),
+    INDEX of_pass pass TYPE minmax GRANULARITY 1,
+    INDEX of_seen seen TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY (tenant, flow, hop, stage, line, made, message_id);
+
 CREATE TABLE {db}.migrations
 (
     `name` String,
@@ -202,6 +231,19 @@ CREATE TABLE {db}.ranges
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (tenant, flow, log, partition, hop, stage, offset);
+
+CREATE TABLE {db}.reordered
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `message_id` String CODEC(ZSTD(1)),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `passed_by` String CODEC(ZSTD(1)),
+    `pass` UInt64 CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY (tenant, flow, message_id, hop, stage);
 
 CREATE TABLE {db}.reports
 (
