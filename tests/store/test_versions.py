@@ -77,3 +77,22 @@ def test_seen_only_at_a_hop_of_another_version(world: Installation) -> None:
     assert verdicts(world) == {"strange": "delivered"}
     books = reconcile(world.store, world.control, spec, 0, 1 << 61)
     assert (books.produced, books.orphans, books.conserved) == (0, 1, True)
+
+
+def test_deleted_and_put_again(world: Installation) -> None:
+    """What was stored just before, and what came due meanwhile, is judged when the flow is back."""
+    text = SPEC.format(shop="shop", billing="billing")
+    world.put(text)
+    at(world, 1)
+    world.observe([event("shop:produce", 2, message_id="waits")])
+    at(world, 3)
+    world.observe([event("shop:produce", 4, message_id="unseen")])
+    world.control.flows.delete("orders", world.now)
+    at(world, 5)
+    at(world, 30)
+    spec = world.put(text)
+    at(world, 31)
+    at(world, 32)
+    assert verdicts(world) == {"waits": "unacknowledged", "unseen": "unacknowledged"}
+    assert reconcile(world.store, world.control, spec, 0, 1 << 61).conserved
+    assert world.control.flows.to_fold_again() == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from tracker.control import tables
@@ -19,6 +19,7 @@ from tracker.control.errors import Exhausted, NotFound
 from tracker.control.tables import BITS, CheckpointBit, HopBit
 
 _REVISION = "flows.revision"
+_AGAIN = "fold.again."
 
 
 class FlowVersion(msgspec.Struct, frozen=True):
@@ -81,6 +82,8 @@ class Flows:
             session.add(row)
             _allocate(session, flow, hops, checkpoints)
             _count_change(session)
+            if last is not None and last.deleted_at is not None:
+                session.merge(tables.Setting(name=_AGAIN + flow, value=str(row.version)))
             return row.version
 
     def get(self, flow: str) -> FlowVersion:
@@ -130,6 +133,18 @@ class Flows:
                 update(versions).where(versions.flow == flow, versions.deleted_at.is_(None)).values(deleted_at=now)
             )
             _count_change(session)
+
+    def to_fold_again(self) -> list[str]:
+        """Flows that came back after they were deleted: passes left their events and timers out meanwhile."""
+        query = select(tables.Setting.name).where(tables.Setting.name.startswith(_AGAIN, autoescape=True))
+        with self._transactions.read() as session:
+            return [name.removeprefix(_AGAIN) for name in session.scalars(query.order_by(tables.Setting.name))]
+
+    def folded_again(self, flow: str) -> None:
+        """A pass has taken on all that there is of this flow."""
+        with self._transactions.write() as session:
+            lock(session, "flows")
+            session.execute(delete(tables.Setting).where(tables.Setting.name == _AGAIN + flow))
 
     def bits(self, flow: str) -> Bits:
         """All bits ever given to this flow; empty for a flow that never was."""

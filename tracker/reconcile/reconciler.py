@@ -27,7 +27,6 @@ from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
 from tracker.reconcile.lead import Lead
 from tracker.reconcile.openings import openings
-from tracker.reconcile.order import judge_order
 from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
 from tracker.store.bounds import Bounds, from_json
@@ -161,7 +160,7 @@ class Reconciler:
         before = from_json(last.bounds) if last else Bounds()
         bounds = before.next(self._store.stored_since(before.floor), last.started_at if last else 0, LIMIT)
         now = max(self._clock(), last.started_at + 1 if last else 0)
-        if bounds.empty and not self._store.due_flows(bounds, now):
+        if bounds.empty and not self._store.due_flows(bounds, now) and not self._control.flows.to_fold_again():
             return None
         return self._control.passes.begin(now, msgspec.to_builtins(bounds, str_keys=True))
 
@@ -177,10 +176,11 @@ class Reconciler:
         with_events = {h.flow for h in heard}
         ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
         leapt = cover.take_leapt()
-        touched = with_events | ranged | leapt | set(self._store.due_flows(bounds, work.started_at))
+        again = set(self._control.flows.to_fold_again()) & set(self._flows)
+        touched = with_events | ranged | leapt | again | set(self._store.due_flows(bounds, work.started_at))
         total = PassResult(work.number)
         for flow in sorted(touched & set(self._flows)):
-            done = self._flow(work, bounds, flow, flow in with_events, flow in leapt)
+            done = self._flow(work, bounds, flow, flow in with_events, flow in leapt, flow in again)
             total = msgspec.structs.replace(
                 total,
                 messages=total.messages + done.messages,
@@ -188,16 +188,19 @@ class Reconciler:
                 recovered=total.recovered + done.recovered,
                 withdrawn=total.withdrawn + done.withdrawn,
             )
-        for flow in sorted(with_events & set(self._flows)):
-            judge_order(self._store, self._flows[flow].specs[self._flows[flow].newest.version], bounds, work.number)
         self._settle(incidents, work.started_at)
         self._store.remember_heard(heard)
         runs = cover.take_changed()
         self._store.keep("coverage", columns(runs, work.number))
+        for flow in again:
+            self._control.flows.folded_again(flow)
         return total
 
-    def _flow(self, work: Pass, bounds: Bounds, flow: str, events: bool, leapt: bool) -> PassResult:
-        """Fold, judge and keep one flow's part of the pass. `events`: it has new ones; `leapt`: its coverage grew."""
+    def _flow(
+        self, work: Pass, bounds: Bounds, flow: str, events: bool, leapt: bool, again: bool = False
+    ) -> PassResult:
+        """Fold, judge and keep one flow's part of the pass. `events`: it has new ones; `leapt`: its coverage grew;
+        `again`: it was away, and all there is of it counts as new."""
         known = self._flows[flow]
         now, number = work.started_at, work.number
         spec = known.specs[known.newest.version]
@@ -206,7 +209,7 @@ class Reconciler:
         shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
         ranged = self._store.range_targets(spec.flow)
         targets = [place for place in ranged if place in known.checkpoint_bits and not coverage.vouches(*place)]
-        states = self._store.fold(shape, bounds, number, now, events, targets, leapt)
+        states = self._store.fold(shape, bounds, number, now, events or again, targets, leapt, again)
         if not states.num_rows:
             return PassResult(number)
 

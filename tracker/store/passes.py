@@ -111,23 +111,25 @@ class Passing:
         events: bool,
         ranges: Sequence[tuple[str, str]],
         blind: bool,
+        again: bool = False,
     ) -> pa.Table:
         """The merged states of every message of one flow that this pass touches, by message id.
 
         `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for; `blind`: take
-        the blind ones, too. The columns are those of the states table up to the verdict's, with `was`, `found` and
-        `timer_at` as they stood before.
+        the blind ones, too; `again`: take all events and all that waits, as if nothing had been folded. The columns
+        are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood before.
         """
         base = {"flow": shape.spec.flow, "now": now, "pass": number, "due_after": bounds.due_after}
         base |= bounds.parameters | shape.parameters | {"size": shape.size}
-        pieces = {"new_since": bounds.new(), "until": bounds.known(), "never": str(NEVER), "delta": self._scratch()}
+        new = bounds.known() if again else bounds.new()
+        pieces = {"new_since": new, "until": bounds.known(), "never": str(NEVER), "delta": self._scratch()}
         if events:
             self._run("fold_new", pieces | shape.fold_pieces(), base)
         for hop, stage in ranges:
             bit = shape.checkpoint_bits[hop, stage]
             values = {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit}
             self._run("fold_ranges", pieces, base | values)
-        self._run("due", pieces, base)
+        self._run("waiting" if again else "due", pieces, base)
         if blind:
             self._run("blind", pieces, base)
         return self._engine.table(ask("merge", self._db, never=str(NEVER), delta=pieces["delta"]), base)
