@@ -109,8 +109,17 @@ class Finding(Shape):
     why: str
 
 
+class Overtaken(Shape):
+    """Where the message was overtaken, and by which one of its key or partition that was produced after it."""
+
+    hop: str
+    stage: str
+    passed_by: str
+
+
 class Message(Shape):
-    """One message, judged now. `verdict` is null when it was only seen at hops that the flow does not know."""
+    """One message, judged now; its order as the last pass left it. `verdict` is null when it was only seen at hops that
+    the flow does not know."""
 
     flow: str
     message_id: str
@@ -123,6 +132,7 @@ class Message(Shape):
     origin_at: Instant | None
     as_of: Instant
     findings: list[Finding]
+    overtaken: list[Overtaken] = []
 
 
 class MessageState(Shape):

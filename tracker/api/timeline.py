@@ -11,7 +11,7 @@ from tracker.model.event import Event, Stage, delivery_of
 from tracker.model.judge import judge
 from tracker.model.origin import origin_of
 from tracker.model.spec import FlowSpec
-from tracker.model.verdict import CheckpointState, Judgement
+from tracker.model.verdict import CheckpointState, Flag, Judgement
 from tracker.model.why import CAUSES
 from tracker.store.findings import Finding
 
@@ -34,11 +34,13 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
     places = [(e.hop, e.partition, e.offset, e.offset) for e in events if e.offset is not None]
     ranges = service.store.ranges_over(flow, dict.fromkeys(places))
     judgement = judge(spec, events, service.store.coverage(spec), now, ranges)
+    overtaken = service.store.overtaken(flow, message_id)
+    flags = judgement.flags | {Flag.reordered} if overtaken else judgement.flags
     return shapes.Message(
         flow=flow,
         message_id=message_id,
         verdict=judgement.verdict.value,
-        flags=sorted(flag.value for flag in judgement.flags),
+        flags=sorted(flag.value for flag in flags),
         held_by=list(judgement.held_by),
         missing=_missing(spec, judgement),
         timeline=[observation(event, created(events, judgement.origin_at), spec.hops) for event in events],
@@ -46,6 +48,7 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
         origin_at=judgement.origin_at,
         as_of=now,
         findings=[finding(one) for one in findings],
+        overtaken=[shapes.Overtaken.model_validate(one) for one in overtaken],
     )
 
 

@@ -29,6 +29,8 @@ def show(flow: str, message_id: str, as_json: Json = False) -> None:
         )
     )
     out.print(got["why"], markup=False)
+    for one in got["overtaken"]:
+        out.print(f"Overtaken at {one['hop']} ({one['stage']}) by {one['passed_by']}.", markup=False)
     if got["missing"]:
         columns = {
             "hop": "MISSING AT",

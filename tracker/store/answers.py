@@ -110,18 +110,23 @@ class Answers:
     ) -> list[dict[str, Any]]:
         """(message_id, verdict, flags, origin_at µs) of one flow's messages by id, after the id `after`."""
         where, parameters = ["flow = {flow:String}"], {"flow": flow, "limit": limit}
+        overtaken = (
+            f"message_id IN (SELECT message_id FROM {self._db}.reordered FINAL "
+            "WHERE tenant = '' AND flow = {flow:String} AND passed_by != '')"
+        )
         for name, value, condition in (
             ("verdict", verdict, "verdict = {verdict:String}"),
-            ("flag", flag, "has(flags, {flag:String})"),
+            ("flag", flag, f"(has(flags, {{flag:String}}) OR ({{flag:String}} = 'reordered' AND {overtaken}))"),
             ("after", after, "message_id > {after:String}"),
         ):
             if value:
                 where.append(condition)
                 parameters[name] = value
         return self._engine.rows(
-            "SELECT message_id, verdict, flags, toUnixTimestamp64Micro(origin_at) AS origin "
+            "SELECT message_id, verdict, marked AS flags, toUnixTimestamp64Micro(origin_at) AS origin FROM (SELECT "
+            f"message_id, verdict, origin_at, if({overtaken}, arrayPushBack(flags, 'reordered'), flags) AS marked "
             f"FROM {self._db}.states FINAL WHERE tenant = '' AND {' AND '.join(where)} "
-            "ORDER BY message_id LIMIT {limit:UInt32}",
+            "ORDER BY message_id LIMIT {limit:UInt32}) ORDER BY message_id",
             parameters,
         )
 

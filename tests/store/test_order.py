@@ -1,0 +1,88 @@
+"""The flag `reordered` as passes leave it, on the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.model.test_order import message
+from tests.world.installation import Installation
+from tracker.model.event import Event
+from tracker.model.units import SECOND
+from tracker.reconcile.reconciler import Reconciler
+
+SPEC = """
+flow: orders
+checkpoints:
+  - {hop: shop, stage: produce}
+  - {hop: billing, stage: ack, after: shop, within: 60s, order: key}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Installation]:
+    """One installation, its clock at 0: events say when they happen in seconds."""
+    installation = Installation(tmp_path)
+    installation.now = 0
+    installation.put(SPEC)
+    yield installation
+    installation.close()
+
+
+def told(world: Installation, **messages: list[Event]) -> dict[str, str]:
+    """Store these, run a pass; who was overtaken, by whom."""
+    for ident, events in messages.items():
+        world.observe([Event(**{**fields(e), "message_id": ident}) for e in events])
+    world.now += SECOND
+    world.run_pass()
+    ids = [state["message_id"] for state in world.store.message_states("orders")]
+    return {ident: one.passed_by for ident in ids for one in world.store.overtaken("orders", ident)}
+
+
+def fields(event: Event) -> dict[str, object]:
+    """What an event was made of."""
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def test_the_flag_is_in_every_answer(world: Installation) -> None:
+    """In the message's row, and in the list of those that have it."""
+    assert told(world, a=message(1, 9), b=message(2, 8), c=message(3, 10)) == {"a": "b"}
+    flags = {state["message_id"]: state["flags"] for state in world.store.message_states("orders")}
+    assert flags == {"a": ["reordered"], "b": [], "c": []}
+    listed = world.store.message_states("orders", flag="reordered")
+    assert [state["message_id"] for state in listed] == ["a"]
+
+
+def test_who_comes_later_corrects_who_was_judged_before(world: Installation) -> None:
+    """b's ack is told passes after a was judged: a is flagged. Then a's own first ack turns up: it was in order."""
+    assert told(world, a=message(1, 9), b=message(2, 8)[:1]) == {}
+    assert told(world, b=message(2, 8)[1:]) == {"a": "b"}
+    assert told(world, c=message(3, 11)) == {"a": "b"}
+    assert told(world, a=message(1, 7)[1:]) == {}
+    assert [state["flags"] for state in world.store.message_states("orders")] == [[], [], []]
+
+
+def test_a_produce_that_comes_last_decides(world: Installation) -> None:
+    """Both were acked; which was produced first is known only when the produces come."""
+    assert told(world, a=message(1, 9)[1:], b=message(2, 8)[1:]) == {}
+    assert told(world, b=message(2, 8)[:1]) == {}
+    assert told(world, a=message(1, 9)[:1]) == {"a": "b"}
+
+
+def test_a_pass_done_again_says_the_same(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after order was judged and before the pass was finished."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconciler, "_settle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            told(world, a=message(1, 9), b=message(2, 8))
+    world.restarted()
+    assert told(world) == {"a": "b"}
+
+
+def test_a_flow_that_asks_for_no_order_leaves_nothing(world: Installation) -> None:
+    """It costs nothing: no row, no question."""
+    world.put(SPEC.replace("order: key", "at_most: 1"))
+    assert told(world, a=message(1, 9), b=message(2, 8)) == {}
+    assert world.store.stats().get("lines", {"rows": 0})["rows"] == 0
