@@ -27,6 +27,7 @@ from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
 from tracker.reconcile.lead import Lead
 from tracker.reconcile.openings import openings
+from tracker.reconcile.order import judge_order
 from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
 from tracker.store.bounds import Bounds, from_json
@@ -188,6 +189,8 @@ class Reconciler:
                 recovered=total.recovered + done.recovered,
                 withdrawn=total.withdrawn + done.withdrawn,
             )
+        for flow in sorted(with_events & set(self._flows)):
+            judge_order(self._store, self._flows[flow].specs[self._flows[flow].newest.version], bounds, work.number)
         self._settle(incidents, work.started_at)
         self._store.remember_heard(heard)
         runs = cover.take_changed()
