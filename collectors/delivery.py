@@ -71,7 +71,8 @@ class Delivery:
         answer = self._post("/v1/events", lines, "application/x-ndjson", {COVERAGE_HEADER: as_header} if fits else {})
         if fits or answer.outcome is not Outcome.stored:
             return answer
-        alone = self._alone(report)
+        # What went into quarantine is a hole in coverage; with a report in the header the tracker declares it itself.
+        alone = self._alone(msgspec.structs.replace(report, dropped=report.dropped + answer.quarantined))
         return answer if alone.outcome is Outcome.stored else alone
 
     def probe(self) -> Answer:

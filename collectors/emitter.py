@@ -108,6 +108,10 @@ class Emitter:
         `CHUNK` observations a part may have been taken; a line that comes twice counts once.)"""
         return self._put(observations, self._spool.offer)
 
+    def lost(self, count: int = 1) -> None:
+        """Observations that could not even be made of what happened: nobody vouches for the time in which they lie."""
+        self._spool.lost(count)
+
     def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
         """Announce sources. A client: from now on everything that happens there is emitted; adds to those it has.
 

@@ -76,7 +76,12 @@ class Watch:
             if not _done(self._describing, wait):
                 return None
             described, self._describing = self._describing, None
-            if self._described(described):
+            try:
+                changed = self._described(described)
+            except CollectorError:
+                self._ending = None  # it was asked for what was known before: no answer to this question
+                raise
+            if changed:
                 self._ending = self._ask_ends()
         if self._ending is None or not _done(self._ending, max(0.0, until - time.monotonic())):
             return None

@@ -137,6 +137,7 @@ class Runner:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - one record that breaks a decoder must not stop all others
             reason = f"defect of the collector: {error!r}"
+            self._emitter.lost()
         kept = self._rejects.keep(raw, reason)
         self._note(undecodable=self.health.undecodable + 1)
         if self.health.undecodable <= _FIRST_FEW:

@@ -72,6 +72,12 @@ class Spool:
         with self._mutex:
             return self._append(kind, payload, lines, self._clock())
 
+    def lost(self, lines: int) -> None:
+        """Count lines that never got here, for a defect on their way: coverage gets its hole at this place."""
+        with self._mutex:
+            self._count(refused=lines)
+            self._write_dropped(self._clock())
+
     def give_up(self, lines: int) -> None:
         """Count lines that were in the spool and cannot be delivered; a report on disk declares them already."""
         with self._mutex:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from collectors.base import Lag, Observation
 from collectors.carried import Headers, carried, digest_of, new_message_id, text
 from collectors.clock import Clock, now_micros
 from collectors.logs import logger
+from collectors.spool import REFUSED
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
@@ -26,7 +28,11 @@ class Emits(Protocol):
     """What an observer needs of `collectors.emitter.Emitter`."""
 
     def emit(self, observations: Sequence[Observation]) -> int:
-        """In the spool when this returns."""
+        """In the spool when this returns; `REFUSED` when there was no room."""
+        ...
+
+    def lost(self, count: int = 1) -> None:
+        """Something happened that cannot be emitted: not vouched for."""
         ...
 
     def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
@@ -181,8 +187,11 @@ class Observer:
                 replay_id=said.replay_id,
                 attributes=attributes or {},
             )
-            self._emitter.emit([event])
+            if self._emitter.emit([event]) == REFUSED:
+                return False  # the emitter has counted and declared it
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            with suppress(Exception):
+                self._emitter.lost()
             return self._failed(stage, error)
         self.counts.events += 1
         return True

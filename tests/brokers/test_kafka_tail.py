@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -264,6 +264,36 @@ def test_a_setting_that_the_driver_does_not_know_is_said(kafka_server: str) -> N
         tailing(Topic(kafka_server, "t"), client={"sasl.pasword": "x"}),
     ):
         pass
+
+
+def claims(collector: KafkaTail, after: float) -> bool:
+    """True when it vouches for a moment past `after` (epoch seconds) by more than clocks are rounded."""
+    return bool(collector.sources()) and time.time() - collector.lag().ms / 1000 > after + 0.1
+
+
+@pytest.mark.slow
+def test_a_collector_that_starts_before_its_broker(kafka_factory: Callable[..., Any]) -> None:
+    """It says that the broker is away, not that the topic does not exist, and vouches for nothing that it has not
+    read when the broker comes with a backlog."""
+    server = kafka_factory()
+    topic = Topic(server.bootstrap, "orders")
+    topic.create(1)
+    topic.put([f"m-{n}" for n in range(3000)])
+    made = time.time()
+    server.kill()
+    with tailing(topic, client={"log_level": 0}) as collector:
+        until = time.monotonic() + 12
+        while time.monotonic() < until:  # several questions without an answer
+            with suppress(Unavailable):
+                assert collector.read(10, 0.2) == []
+            assert not claims(collector, made)
+        server.start()
+        raws = _read_patiently(collector, 1)
+        while len(raws) < 3000:
+            assert not claims(collector, made)
+            raws += collector.read(100, 0.2)
+        assert ids(collector, raws) == sorted(f"m-{n}" for n in range(3000))
+    server.kill()
 
 
 @pytest.mark.slow

@@ -379,6 +379,18 @@ def test_a_long_report_goes_alone_behind_its_lines(tracker, emitter):
     assert len(report.report["sources"]) == 1000
 
 
+def test_quarantined_lines_are_declared_by_a_report_that_goes_alone(tracker, emitter):
+    """With a report in the header the tracker does so; otherwise they would be vouched for."""
+    found = emitter()
+    found.vouch([SourceRef("orders", "log", "persist", f"topic-{i}/0") for i in range(1000)])
+    assert found.flush()
+    tracker.script.append((207, {}, {"accepted": 1, "quarantined": 1, "errors": []}))
+    found.emit([event(1), event(2)])
+    assert found.flush()
+    lines = next(i for i, request in enumerate(tracker.requests) if request.lines)
+    assert tracker.requests[lines + 1].report["dropped"] == 1
+
+
 def test_letters_beyond_ascii_fit_into_the_header(tracker, emitter):
     """A report with any names arrives as it was."""
     found = emitter(collector="größe-日本")
@@ -498,3 +510,13 @@ def test_a_sigkill_of_the_application_loses_nothing(tracker, emitter, tmp_path):
     assert len({request.report["epoch"] for request in tracker.stored}) == 1
     sequences = sorted({request.report["sequence"] for request in tracker.stored})
     assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_what_a_defect_kept_from_the_spool_is_declared(tracker, emitter):
+    """Also when nothing else happens: the next report says that a line is missing, so nobody vouches for its time."""
+    found = emitter()
+    found.vouch([SOURCE])
+    assert found.flush()
+    found.lost()
+    assert found.flush()
+    assert any(request.report.get("dropped") == 1 for request in tracker.requests)

@@ -19,6 +19,7 @@ from tracker.store.columns import REPORTS
 
 HEADER = "Tracker-Coverage"
 MAX_SOURCES = 10_000
+MAX_LAG_MS = 10 * 366 * 86_400_000
 _COUNTS = {"epoch": 0, "sequence": 1, "events": 0, "lag_ms": 0, "backlog": 0, "dropped": 0}
 """Each number and the least it may be."""
 _SOURCES = pl.List(pl.Struct(dict.fromkeys(("flow", "hop", "stage", "source", "evidence"), pl.String)))
@@ -43,6 +44,8 @@ def report_of(text: str | bytes) -> Report:
     for field, least in _COUNTS.items():
         if not least <= getattr(report, field) < 2**63:
             raise Invalid(f"the coverage report's {field} is {getattr(report, field)}; it counts from {least}")
+    if report.lag_ms > MAX_LAG_MS:
+        raise Invalid(f"the coverage report's lag_ms is {report.lag_ms}: more than ten years; it counts milliseconds")
     if not 0 < len(report.collector.encode()) <= 256:
         raise Invalid("the coverage report's collector must be a name of 1 to 256 bytes")
     every = [*report.sources, *report.signed_off]

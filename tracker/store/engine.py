@@ -25,6 +25,8 @@ CLIENTS = 8
 
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
+    # Timers of one pass, or backfilled events, may lie on any number of days.
+    "max_partitions_per_insert_block": 0,
     "max_memory_usage": 3_000_000_000,
     # An insert is one block, hence one part, hence visible as a whole or not at all (docs/adr/0001).
     "min_insert_block_size_rows": 4_000_000,
@@ -159,7 +161,7 @@ def _ours(error: Exception, where: str) -> Exception:
         folder = where.removeprefix("chdb://")
         return Unavailable(
             f"the data folder {folder} is held by another process (an embedded store has one owner): "
-            f"stop that one (`fuser {folder}/status` names it), talk to it with --url, or use another folder"
+            f"stop that one (`fuser {folder}/status` names it), talk to it (TRACKER_URL), or use another folder"
         )
     first = text.splitlines()[0] if text else type(error).__name__
     kind = Invalid if getattr(error, "code", None) in DATA_ERRORS else Unavailable

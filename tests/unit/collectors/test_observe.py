@@ -4,6 +4,7 @@ import pytest
 
 from collectors.carried import carried, digest_of, new_message_id, number, text, trace_of
 from collectors.instrument.observe import Observer, log_delivery, process_name, stamped
+from collectors.spool import REFUSED
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage
@@ -14,13 +15,20 @@ class Kept:
 
     def __init__(self, error=None):
         self.events, self.sources, self.ended, self.error = [], [], [], error
+        self.refuses, self.missed = False, 0
 
     def emit(self, observations):
         """Keep, or fail."""
         if self.error:
             raise self.error
+        if self.refuses:
+            return REFUSED
         self.events += observations
         return len(self.events)
+
+    def lost(self, count=1):
+        """Count."""
+        self.missed += count
 
     def vouch(self, sources, lag=None, at=None):
         """Keep."""
@@ -166,3 +174,15 @@ def test_text_of_any_bytes():
     assert text(b"\xff\xfea") == "\\xff\\xfea"
     assert text(None) == ""
     assert text(7) == "7"
+
+
+def test_what_did_not_get_through_is_said_so():
+    """Refused for want of room: the emitter declares it. Lost by a defect: declared here, so nobody vouches for it."""
+    kept = Kept()
+    observer = Observer(kept, "orders", "billing")
+    kept.refuses = True
+    assert not observer.observe(Stage.ack, HEADERS, b"")
+    assert (observer.counts.events, kept.missed) == (0, 0)
+    kept.error = RuntimeError("no")
+    assert not observer.observe(Stage.ack, HEADERS, b"")
+    assert (observer.counts.events, kept.missed) == (0, 1)
