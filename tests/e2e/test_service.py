@@ -239,6 +239,15 @@ def test_the_command_line_is_a_client(service, flow, tmp_path):
     assert (gone.returncode, "Traceback" in gone.stderr) == (3, False)
 
 
+def test_every_quarantined_line_can_be_listed(service, flow):
+    """Also more of one request, which were all received at one moment, than fit on a page."""
+    bad = [{**next(iter(way(flow, f"q-{n}", now_us()))), "stage": "sent"} for n in range(1200)]
+    assert service.send(bad)["quarantined"] == 1200
+    listed = json.loads(service.cli("events", "quarantine", "--limit", "5000", "--json").stdout)
+    mine = [row["line"] for row in listed if f'"{flow}"' in row["raw"]]
+    assert (len(mine), len(set(mine))) == (1200, 1200)
+
+
 def test_a_killed_tracker_has_what_it_answered(tmp_path):
     """After SIGKILL in the middle of everything, what was answered is there, is judged, and counts once."""
     service = Service(tmp_path, "--insecure").start()

@@ -178,13 +178,16 @@ class Answers:
 
     # --- quarantine and size --------------------------------------------------------------------------------------
 
-    def quarantined(self, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-        """What could not be used, oldest first, received after `after` (µs)."""
+    def quarantined(self, after: tuple[int, str, int] = (0, "", 0), limit: int = 100) -> list[dict[str, Any]]:
+        """What could not be used, by (received_at µs, source, line), behind `after`: oldest first."""
+        received, source, line = after
         return self._engine.rows(
             "SELECT source, line, field, reason, raw, flow, toUnixTimestamp64Micro(received_at) AS received "
-            f"FROM {self._db}.quarantine WHERE received_at > fromUnixTimestamp64Micro({{after:Int64}}) "
-            "ORDER BY received_at, line LIMIT {limit:UInt32}",
-            {"after": after, "limit": limit},
+            f"FROM {self._db}.quarantine WHERE received_at >= fromUnixTimestamp64Micro({{received:Int64}}) "
+            "AND (toUnixTimestamp64Micro(received_at), source, line) "
+            "> ({received:Int64}, {source:String}, {line:UInt32}) "
+            "ORDER BY received_at, source, line LIMIT {limit:UInt32}",
+            {"received": received, "source": source, "line": line, "limit": limit},
         )
 
     def stats(self) -> dict[str, dict[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated
 
 import anyio
@@ -92,17 +93,25 @@ def router(gate: Gate) -> APIRouter:
 
     @routes.get("/v1/quarantine", dependencies=[Depends(allowed("read"))])
     def quarantine(
-        request: Request, cursor: Annotated[str, Query(max_length=40)] = "", limit: Limit = 100
+        request: Request, cursor: Annotated[str, Query(max_length=600)] = "", limit: Limit = 100
     ) -> shapes.Page[shapes.Quarantined]:
         """Lines that could not be used, oldest first."""
-        if cursor and not cursor.isdigit():
-            raise Invalid(f"{cursor!r} is not a cursor of this list; leave it out to start from the beginning")
-        rows = service_of(request).store.quarantined(int(cursor or 0), limit)
+        rows = service_of(request).store.quarantined(_place(cursor), limit)
         items = [shapes.Quarantined(received_at=row.pop("received"), **row) for row in rows]
-        more = len(items) == limit and items[-1].received_at > int(cursor or 0)
-        return shapes.Page(items=items, next=str(items[-1].received_at) if more else None)
+        last = items[-1] if len(items) == limit else None
+        return shapes.Page(items=items, next=f"{last.received_at}-{last.line}-{last.source}" if last else None)
 
     return routes
+
+
+def _place(cursor: str) -> tuple[int, str, int]:
+    """(received_at, source, line) behind which a page of the quarantine begins."""
+    if not cursor:
+        return 0, "", 0
+    found = re.fullmatch(r"(\d{1,18})-(\d{1,9})-(.*)", cursor, re.DOTALL)
+    if not found:
+        raise Invalid(f"{cursor!r} is not a cursor of this list; leave it out to start from the beginning")
+    return int(found[1]), found[3], int(found[2])
 
 
 async def _durable(service: Service, batch: Batch) -> Accepted:
