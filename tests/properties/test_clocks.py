@@ -123,7 +123,7 @@ happened = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=st.data(),
     text=st.sampled_from(SPECS),
