@@ -58,7 +58,7 @@ def happenings(draw: st.DrawFn) -> Happening:
 @given(
     text=st.sampled_from(SPECS),
     batches=st.lists(st.lists(happenings(), min_size=4, max_size=16), min_size=1, max_size=4),
-    seeded=st.booleans(),
+    makers=st.none() | st.lists(st.sampled_from(["n1", "n2"]), min_size=MESSAGES, max_size=MESSAGES),
     keys=st.lists(st.sampled_from(["k1", "k1", "k1", "k1", "k2", ""]), min_size=MESSAGES, max_size=MESSAGES),
     offsets=st.lists(st.sampled_from([None, None, 1, 2, 3, 4]), min_size=MESSAGES, max_size=MESSAGES),
     partitions=st.lists(st.sampled_from(["", "p0", "p0", "p1"]), min_size=MESSAGES, max_size=MESSAGES),
@@ -67,7 +67,7 @@ def test_passes_find_who_was_overtaken(
     installation: Installation,
     text: str,
     batches: list[list[Happening]],
-    seeded: bool,
+    makers: list[str] | None,
     keys: list[str],
     offsets: list[int | None],
     partitions: list[str],
@@ -75,7 +75,7 @@ def test_passes_find_who_was_overtaken(
     """In any batches, any order, late or twice: after every pass the same messages, at every checkpoint that asks."""
     world, base = installation, installation.now
     spec = world.put(text.format(flow=f"order{next(numbers)}"))
-    for batch in [[*begun(), *batches[0]], *batches[1:]] if seeded else batches:
+    for batch in [[*begun(makers), *batches[0]], *batches[1:]] if makers else batches:
         events = [
             structs.replace(
                 seen, flow=spec.flow, hop=hop, stage=stage, key=keys[number], partition=partitions[number],
@@ -97,11 +97,11 @@ def test_passes_find_who_was_overtaken(
     world.control.flows.delete(spec.flow, world.now)
 
 
-def begun() -> list[Happening]:
-    """Every message is produced and stored, one after the other, as it mostly is."""
+def begun(makers: list[str]) -> list[Happening]:
+    """Every message is produced and stored, one after the other, as it mostly is; by these nodes."""
     return [
-        (place, n, Event(flow="", message_id=f"m{n}", hop="", stage=Stage.ack, observed_at=n * SECOND, node="n1"))
-        for n in range(MESSAGES)
+        (place, n, Event(flow="", message_id=f"m{n}", hop="", stage=Stage.ack, observed_at=n * SECOND, node=maker))
+        for n, maker in enumerate(makers)
         for place in PLACES[:2]
     ]
 
