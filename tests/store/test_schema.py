@@ -67,4 +67,4 @@ def test_a_held_folder_names_folder_and_way_out(tmp_path: Path) -> None:
     last = second.stderr.strip().splitlines()[-1]
     assert "tracker.model.errors.Unavailable" in last
     assert f"{tmp_path}/held is held by another process" in last
-    assert "--url" in last
+    assert "TRACKER_URL" in last
