@@ -76,13 +76,8 @@ class Watch:
             if not _done(self._describing, wait):
                 return None
             described, self._describing = self._describing, None
-            try:
-                changed = self._described(described)
-            except CollectorError:
-                self._ending = None  # it was asked for what was known before: no answer to this question
-                raise
-            if changed:
-                self._ending = self._ask_ends()
+            ending, self._ending = self._ending, None  # asked for what was known before: no answer if this fails
+            self._ending = self._ask_ends() if self._described(described) else ending
         if self._ending is None or not _done(self._ending, max(0.0, until - time.monotonic())):
             return None
         ended, self._ending = self._ending, None

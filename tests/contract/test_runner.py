@@ -150,7 +150,7 @@ def test_undecodable_records_are_kept_and_passed(world, caplog):
 
 
 def test_a_defect_of_a_decoder_stops_nothing(world):
-    """An exception that a decoder must not raise is one record set aside."""
+    """An exception that a decoder must not raise is one record set aside, and declared: nobody vouches for its time."""
     decode = world.collector.decode
 
     def broken(raw):
@@ -163,6 +163,7 @@ def test_a_defect_of_a_decoder_stops_nothing(world):
     world.start()
     assert world.tracker.until(lambda: world.tracker.ids == ["m-0", "m-2"])
     assert "defect of the collector" in (world.folder / "undecodable.ndjson").read_text()
+    assert world.tracker.until(lambda: any(request.report.get("dropped") == 1 for request in world.tracker.requests))
 
 
 def test_an_unavailable_system_is_tried_again(world, caplog):
