@@ -54,11 +54,12 @@ def happenings(draw: st.DrawFn) -> Happening:
     return draw(st.sampled_from([*PLACES, *PLACES[1:], *PLACES[3:]])), number, seen
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     text=st.sampled_from(SPECS),
     batches=st.lists(st.lists(happenings(), min_size=4, max_size=16), min_size=1, max_size=4),
     makers=st.none() | st.lists(st.sampled_from(["n1", "n2"]), min_size=MESSAGES, max_size=MESSAGES),
+    times=st.lists(st.integers(0, 12), min_size=MESSAGES, max_size=MESSAGES),
     keys=st.lists(st.sampled_from(["k1", "k1", "k1", "k1", "k2", ""]), min_size=MESSAGES, max_size=MESSAGES),
     offsets=st.lists(st.sampled_from([None, None, 1, 2, 3, 4]), min_size=MESSAGES, max_size=MESSAGES),
     partitions=st.lists(st.sampled_from(["", "p0", "p0", "p1"]), min_size=MESSAGES, max_size=MESSAGES),
@@ -68,6 +69,7 @@ def test_passes_find_who_was_overtaken(
     text: str,
     batches: list[list[Happening]],
     makers: list[str] | None,
+    times: list[int],
     keys: list[str],
     offsets: list[int | None],
     partitions: list[str],
@@ -75,7 +77,7 @@ def test_passes_find_who_was_overtaken(
     """In any batches, any order, late or twice: after every pass the same messages, at every checkpoint that asks."""
     world, base = installation, installation.now
     spec = world.put(text.format(flow=f"order{next(numbers)}"))
-    for batch in [[*begun(makers), *batches[0]], *batches[1:]] if makers else batches:
+    for batch in [[*begun(makers, times), *batches[0]], *batches[1:]] if makers else batches:
         events = [
             structs.replace(
                 seen, flow=spec.flow, hop=hop, stage=stage, key=keys[number], partition=partitions[number],
@@ -97,12 +99,12 @@ def test_passes_find_who_was_overtaken(
     world.control.flows.delete(spec.flow, world.now)
 
 
-def begun(makers: list[str]) -> list[Happening]:
-    """Every message is produced and stored, one after the other, as it mostly is; by these nodes."""
+def begun(makers: list[str], times: list[int]) -> list[Happening]:
+    """Every message is produced and stored, one after the other, by these nodes, and handled at these seconds."""
     return [
-        (place, n, Event(flow="", message_id=f"m{n}", hop="", stage=Stage.ack, observed_at=n * SECOND, node=maker))
+        (place, n, Event(flow="", message_id=f"m{n}", hop="", stage=Stage.ack, node=node, observed_at=at * SECOND))
         for n, maker in enumerate(makers)
-        for place in PLACES[:2]
+        for place, node, at in [(p, maker, n) for p in PLACES[:2]] + [(p, "n1", times[n]) for p in PLACES[2:]]
     ]
 
 

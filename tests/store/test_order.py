@@ -10,6 +10,8 @@ import pytest
 from tests.unit.model.test_order import message
 from tests.world.installation import Installation
 from tracker.model.event import Event
+from tracker.model.order import ordered, reordered
+from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
 from tracker.reconcile.reconciler import Reconciler
 
@@ -69,6 +71,41 @@ def test_a_produce_that_comes_last_decides(world: Installation) -> None:
     assert told(world, a=message(1, 9)[1:], b=message(2, 8)[1:]) == {}
     assert told(world, b=message(2, 8)[:1]) == {}
     assert told(world, a=message(1, 9)[:1]) == {"a": "b"}
+
+
+def test_news_of_the_one_that_overtook_corrects_the_other(world: Installation) -> None:
+    """An earlier copy of its produce turns up: it was produced first."""
+    assert told(world, a=message(1, 9), b=message(2, 8)) == {"a": "b"}
+    assert told(world, b=message(0.5, 8)[:1]) == {}
+
+
+CLOCKS = {
+    "one clock": (message(1, 9), message(1.1, 8.9), True),
+    "two that handled it, within their errors": (message(1, 8.9, node="x"), message(2, 8, node="y"), False),
+    "two that handled it, beyond their errors": (message(1, 9.1, node="x"), message(2, 8, node="y"), True),
+    "two that made it, within their errors": (message(1, 9, maker="x"), message(1.9, 8, maker="y"), False),
+    "two that made it, beyond their errors": (message(1, 9, maker="x"), message(2.1, 8, maker="y"), True),
+    "two that made it, one that handled it": (message(1, 8.1, maker="x"), message(3, 8, maker="y"), True),
+    "one that made it, two that handled it": (message(1, 9.1, node="x"), message(1.1, 8, node="y"), True),
+    "two and two, one of them in doubt": (
+        message(1, 8.1, maker="x", node="x"),
+        message(3, 8, maker="y", node="y"),
+        False,
+    ),
+    "an interval in doubt": (message(1, 9, observed_from=7), message(2, 8), False),
+}
+
+
+def test_clocks_are_compared_as_the_reference_does(world: Installation) -> None:
+    """Times of one node as they are, of two only beyond what both may be wrong by. Each case has a key of its own."""
+    for name, (a, b, _) in CLOCKS.items():
+        for ident, events in ((f"{name}: a", a), (f"{name}: b", b)):
+            world.observe([Event(**{**fields(e), "message_id": ident, "key": name}) for e in events])
+    expected = {f"{name}: a" for name, (_, _, flagged) in CLOCKS.items() if flagged}
+    assert set(told(world)) == expected
+    spec = load_spec(SPEC)
+    every = [f"{name}: {which}" for name in CLOCKS for which in "ab"]
+    assert reordered(spec, ordered(spec)[0], world.store.events_of("orders", every, None)) == expected
 
 
 def test_a_pass_done_again_says_the_same(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
