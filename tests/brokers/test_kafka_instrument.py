@@ -41,6 +41,9 @@ class Kept:
         self.events += [o for o in observations if isinstance(o, Event)]
         return 0
 
+    def lost(self, count: int = 1) -> None:
+        """Nothing to do."""
+
     def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
         """Nothing to do."""
 

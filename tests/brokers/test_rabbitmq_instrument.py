@@ -36,6 +36,9 @@ class Kept:
         self.events += observations
         return len(self.events)
 
+    def lost(self, count: int = 1) -> None:
+        """Not looked at here."""
+
     def vouch(self, sources: Any, lag: Any = None, at: Any = None) -> None:
         """Not looked at here."""
 

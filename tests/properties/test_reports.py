@@ -63,11 +63,16 @@ class Wire:
     """Delivers to the book, or not, as told for each request; a request takes `transit` ms before its receipt."""
 
     round_trip = 0.0
+    exchange = None
 
     def __init__(self, world: EmitterMachine) -> None:
         self.world = world
         self.script: list[str] = []
         self.transit = 0
+
+    def probe(self) -> Answer:
+        """Nothing is asked for."""
+        return Answer(Outcome.stored)
 
     def send(self, lines: bytes, report: Report) -> Answer:
         """One request."""

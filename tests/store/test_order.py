@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def told(world: Installation, **messages: list[Event]) -> dict[str, str]:
     return {ident: one.passed_by for ident in ids for one in world.store.overtaken("orders", ident)}
 
 
-def fields(event: Event) -> dict[str, object]:
+def fields(event: Event) -> dict[str, Any]:
     """What an event was made of."""
     return {name: getattr(event, name) for name in event.__struct_fields__}
 

@@ -45,7 +45,8 @@ def test_another_key_is_another_line() -> None:
 
 def test_offsets_tell_what_was_produced_later_whatever_the_clock_says() -> None:
     """Within one partition; two partitions are two lines, and so are messages without a place."""
-    first, second = {"partition": "p", "offset": 1}, {"partition": "p", "offset": 2}
+    first: dict[str, Any] = {"partition": "p", "offset": 1}
+    second: dict[str, Any] = {"partition": "p", "offset": 2}
     assert overtaken(a=message(5, 9, **first), b=message(1, 8, **second)) == {"a"}
     assert overtaken(a=message(1, 9, **second), b=message(5, 8, **first)) == set()
     assert overtaken(a=message(1, 9, **first), b=message(2, 8, partition="q", offset=2)) == set()
