@@ -148,6 +148,15 @@ def _quoted(text):
     return "".join(f"%{byte:02X}" for byte in text.encode()).encode()
 
 
+def quarantine(service):
+    """Every line there is: other tests of this service leave some too."""
+    cursor = ""
+    while cursor is not None:
+        page = service.get("/v1/quarantine", cursor=cursor, limit=1000)
+        yield from page["items"]
+        cursor = page["next"]
+
+
 def test_a_bad_line_takes_nothing_down(service, flow):
     """The good lines are judged, the bad ones are listed with line and reason, and kept."""
     good = list(way(flow, "m-1", now_us()))
@@ -158,8 +167,7 @@ def test_a_bad_line_takes_nothing_down(service, flow):
     errors = answer.json()["errors"]
     assert (answer.status_code, answer.json()["accepted"], [e["line"] for e in errors]) == (207, 3, [2, 5])
     assert "tracker flows put unknown-flow.yaml" in errors[1]["reason"]
-    kept = service.get("/v1/quarantine", limit=1000)["items"]
-    assert {"oops"} <= {row["raw"] for row in kept}
+    assert "oops" in {row["raw"] for row in quarantine(service)}
 
 
 def test_a_collector_that_reports_makes_its_silence_known(service, flow):
