@@ -31,6 +31,8 @@ checkpoints:
 HOPS = [("checkout", "produce"), ("kafka-eu", "persist"), ("kafka-us", "replicate"), ("billing", "ack")]
 STEP = 10_000_000
 """From one block to the next, µs."""
+DELAYS = [(100, 1_000), (1_000, STEP // 3), (1_000, STEP // 3), (1_000, STEP // 3)]
+"""How long after a message's origin, or the beginning of a block, each hop sees it, µs: from, to."""
 BATCH = 500_000
 """How often a collector sends what it saw, µs: events of one batch are received at one time."""
 MISSING = 0.001
@@ -131,7 +133,7 @@ class Traffic:
 
     def _events(self, block: Block, hop: int, delivery: str = "", at: int | None = None) -> pa.Table:
         count = len(block.ids)
-        delay = self._random.integers(1_000, STEP // 3, count)
+        delay = self._random.integers(*DELAYS[hop], count)
         observed = delay + ((block.origins if hop < 2 else self.now) if at is None else at)
         placed = hop in (1, 2)
         received = (observed // BATCH + 1) * BATCH + 20_000

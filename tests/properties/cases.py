@@ -38,6 +38,7 @@ def specs(draw: st.DrawFn) -> FlowSpec:
             point["required"] = draw(st.integers(0, 3)) > 0
             point["quorum"] = draw(st.sampled_from([1, 1, 1, 2]))
             point["same_payload"] = bool(after) and draw(st.booleans())
+            point["at_most"] = draw(st.sampled_from([None, None, 1, 2]))
         point["outbox"] = draw(st.integers(0, 5)) == 0
         points.append(point)
     return FlowSpec.model_validate({"flow": "f", "checkpoints": points})

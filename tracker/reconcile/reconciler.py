@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -18,10 +19,11 @@ from tracker.control import Control
 from tracker.control.errors import ControlError
 from tracker.control.flows import FlowVersion, in_force
 from tracker.control.passes import Pass
+from tracker.model.coverage import Coverage
 from tracker.model.errors import TrackerError
 from tracker.model.event import Event, Range
 from tracker.model.spec import FlowSpec, load_spec
-from tracker.reconcile import rows
+from tracker.reconcile import rows as filled
 from tracker.reconcile.cover import Cover, columns
 from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
@@ -31,11 +33,12 @@ from tracker.reconcile.order import judge_order
 from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
 from tracker.store.bounds import Bounds, from_json
+from tracker.store.folding import Reach
 from tracker.store.shape import Shape
 
 log = structlog.get_logger()
 
-LIMIT = 2_000_000
+LIMIT = 20_000_000
 """About how many new rows a pass takes on at most."""
 STANDBY_S = 1.0
 """How often a tracker that does not lead looks whether it has to."""
@@ -57,6 +60,11 @@ class PassResult(msgspec.Struct, frozen=True):
     recovered: int = 0
     withdrawn: int = 0
     seconds: float = 0.0
+
+    def __add__(self, other: PassResult) -> PassResult:
+        """Both together; the number is this one's."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__[1:]}
+        return PassResult(self.number, **sums)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -81,6 +89,22 @@ class Known(msgspec.Struct, frozen=True):
         """The spec in force at this origin time; the first version reaches back without limit."""
         version = in_force(self.versions, origin) or self.versions[0]
         return self.specs[version.version]
+
+
+class _Hearing(msgspec.Struct, frozen=True):
+    """What one flow's messages are judged by in one pass."""
+
+    work: Pass
+    known: Known
+    spec: FlowSpec
+    coverage: Coverage
+    court: Court
+    bounds: Bounds
+    incidents: Incidents
+
+    def incident_for(self, hop: str, stage: str, kind: str) -> str:
+        """The incident that a finding of this pass belongs to."""
+        return self.incidents.belongs_to(self.spec.flow, hop, stage, kind, self.work.number, self.court.now)
 
 
 class Reconciler:
@@ -170,25 +194,20 @@ class Reconciler:
     def _carry_out(self, work: Pass, bounds: Bounds) -> PassResult:
         cover, incidents = self._load()
         heard = self._store.heard(bounds)
+        rows: Counter[str] = Counter()
         for h in heard:
             place = (h.flow, h.hop, h.stage)
             self._heard[place] = max(self._heard.get(place, 0), h.received_at)
+            rows[h.flow] += h.events
         cover.fold(self._store.new_reports(bounds))
-        with_events = {h.flow for h in heard}
+        with_events = set(rows)
+        rows.update(self._store.due_flows(bounds, work.started_at))
         ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
         leapt = cover.take_leapt()
         again = set(self._control.flows.to_fold_again()) & set(self._flows)
-        touched = with_events | ranged | leapt | again | set(self._store.due_flows(bounds, work.started_at))
         total = PassResult(work.number)
-        for flow in sorted(touched & set(self._flows)):
-            done = self._flow(work, bounds, flow, flow in with_events, flow in leapt, flow in again)
-            total = msgspec.structs.replace(
-                total,
-                messages=total.messages + done.messages,
-                opened=total.opened + done.opened,
-                recovered=total.recovered + done.recovered,
-                withdrawn=total.withdrawn + done.withdrawn,
-            )
+        for flow in sorted((set(rows) | ranged | leapt | again) & set(self._flows)):
+            total += self._flow(work, bounds, flow, rows[flow], flow in with_events, flow in leapt, flow in again)
         for flow in sorted(with_events & set(self._flows)):
             judge_order(self._store, self._flows[flow].specs[self._flows[flow].newest.version], bounds, work.number)
         self._settle(incidents, work.started_at)
@@ -200,58 +219,66 @@ class Reconciler:
         return total
 
     def _flow(
-        self, work: Pass, bounds: Bounds, flow: str, events: bool, leapt: bool, again: bool = False
+        self, work: Pass, bounds: Bounds, flow: str, rows: int, events: bool, leapt: bool, again: bool
     ) -> PassResult:
-        """Fold, judge and keep one flow's part of the pass. `events`: it has new ones; `leapt`: its coverage grew;
-        `again`: it was away, and all there is of it counts as new."""
+        """Fold, judge and keep one flow's part of the pass, portion by portion. `rows`: how many new events and due
+        messages it has; `events`: it has new ones; `leapt`: its coverage grew; `again`: it was away, and all there is
+        of it counts as new."""
         known = self._flows[flow]
-        now, number = work.started_at, work.number
         spec = known.specs[known.newest.version]
         cover, incidents = self._load()
         coverage = cover.coverage(spec, self._heard)
         shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
-        ranged = self._store.range_targets(spec.flow)
+        ranged = self._store.range_targets(flow)
         targets = [place for place in ranged if place in known.checkpoint_bits and not coverage.vouches(*place)]
-        states = self._store.fold(shape, bounds, number, now, events or again, targets, leapt, again)
-        if not states.num_rows:
-            return PassResult(number)
+        reach = Reach(
+            shape, bounds, work.number, work.started_at, rows, events, targets, leapt, again, _in_force(known)
+        )
+        court = Court.of(shape, work.started_at, coverage, reach.in_force_from, frozenset(ranged))
+        hearing = _Hearing(work, known, spec, coverage, court, bounds, incidents)
+        total = PassResult()
+        for portion in self._store.portions(reach):
+            touched, states = self._store.fold(reach, portion)
+            total += PassResult(messages=touched)
+            if states.num_rows:
+                total += self._judge(hearing, states)
+        return total
 
-        def incident_for(hop: str, stage: str, kind: str) -> str:
-            return incidents.belongs_to(spec.flow, hop, stage, kind, number, now)
+    def _judge(self, hearing: _Hearing, states: pa.Table) -> PassResult:
+        """Judge merged states by their columns, and those with something odd about them by the reference.
 
-        court = Court.of(shape, now, coverage, _in_force(known), frozenset(ranged))
-        plain = judge_plain(court, states)
-        opened = openings(court, plain, incident_for)
+        Findings are kept first: a message whose state is kept may not be looked at again when this pass is done again.
+        """
+        plain = judge_plain(hearing.court, states)
+        opened = openings(hearing.court, plain, hearing.incident_for)
         if opened is not None:
-            self._store.keep("findings", opened.append_column("pass", pa.repeat(number, opened.num_rows)))
-        self._keep(rows.of_plain(states, plain, now), now)
-        result = PassResult(number, states.num_rows, opened.num_rows if opened is not None else 0)
-        rest = states.filter(pa.array(plain.codes == 0))
+            numbers = pa.repeat(hearing.work.number, opened.num_rows)
+            self._store.keep("findings", opened.append_column("pass", numbers))
+        self._keep(filled.of_plain(states, plain, hearing.court.now), hearing.court.now)
+        total = PassResult(opened=opened.num_rows if opened is not None else 0)
+        odd = states.filter(pa.array(plain.codes == 0))
+        for start in range(0, odd.num_rows, BATCH):
+            total += self._refer(hearing, odd.slice(start, BATCH))
+        return total
 
-        for start in range(0, rest.num_rows, BATCH):
-            batch = rest.slice(start, BATCH)
-            ids = batch["message_id"].to_pylist()
-            observed = self._store.events_of(spec.flow, ids, bounds)
-            bench = Bench(
-                now, known.spec_at, spec, coverage, self._ranges(spec.flow, observed), incident_for, known.others
-            )
-            judged = judge_batch(bench, batch.to_pylist(), observed, self._store.findings_of(spec.flow, ids, number))
-            # Findings first: a message whose state is kept may not be looked at again when this pass is done again.
-            self._store.keep_findings(judged.findings, number)
-            self._keep(rows.of_judged(batch, judged.rows), now)
-            incidents.touched.update(f.incident for f in judged.findings)
-            result = msgspec.structs.replace(
-                result,
-                opened=result.opened + judged.opened,
-                recovered=result.recovered + judged.recovered,
-                withdrawn=result.withdrawn + judged.withdrawn,
-            )
-        return result
+    def _refer(self, hearing: _Hearing, states: pa.Table) -> PassResult:
+        """Judge some messages by the reference, from their events."""
+        number, flow, now = hearing.work.number, hearing.spec.flow, hearing.court.now
+        ids = states["message_id"].to_pylist()
+        observed = self._store.events_of(flow, ids, hearing.bounds)
+        known = hearing.known
+        ranges = self._ranges(flow, observed)
+        bench = Bench(now, known.spec_at, hearing.spec, hearing.coverage, ranges, hearing.incident_for, known.others)
+        judged = judge_batch(bench, states.to_pylist(), observed, self._store.findings_of(flow, ids, number))
+        self._store.keep_findings(judged.findings, number)
+        self._keep(filled.of_judged(states, judged.rows), now)
+        hearing.incidents.touched.update(f.incident for f in judged.findings)
+        return PassResult(opened=judged.opened, recovered=judged.recovered, withdrawn=judged.withdrawn)
 
     def _keep(self, states: pa.Table, now: int) -> None:
         """Store states, and a timer for each that has to be looked at earlier than a timer it already has."""
         self._store.keep("states", states)
-        self._store.keep("timers", rows.timers(states, now))
+        self._store.keep("timers", filled.timers(states, now))
 
     def _ranges(self, flow: str, observed: dict[str, list[Event]]) -> list[Range]:
         """Ranges that touch the places at which these messages lie."""

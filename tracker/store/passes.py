@@ -1,4 +1,4 @@
-"""What one pass of the reconciler asks of the store: what is new, fold it, keep the results.
+"""What one pass of the reconciler asks of the store: what is new, and to keep the results.
 
 Every step may be done again with the same bounds, `now` and pass number, and then leaves the same rows.
 """
@@ -16,8 +16,6 @@ from tracker.store.bounds import Bounds
 from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, RANGE_FIELDS, event, moved
 from tracker.store.engine import Engine
-from tracker.store.shape import NEVER, Shape
-from tracker.store.sql import ask
 from tracker.store.writer import typed
 
 LANES = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_sequence"))
@@ -37,9 +35,7 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Passing:
-    """The questions and writes of a pass, on one engine. `_delta`: the name of this process's table to fold into."""
-
-    _delta: str
+    """The questions and writes of a pass, on one engine, but for the folding (`tracker.store.folding`)."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -82,14 +78,15 @@ class Passing:
         )
         return [(row["hop"], row["stage"]) for row in rows]
 
-    def due_flows(self, bounds: Bounds, now: int) -> list[str]:
-        """Flows with a message whose time has come."""
+    def due_flows(self, bounds: Bounds, now: int) -> dict[str, int]:
+        """Flows with messages whose time has come, and how many timers say so."""
         rows = self._engine.rows(
-            f"SELECT DISTINCT flow FROM {self._db}.timers WHERE due_at > fromUnixTimestamp64Micro({{after:Int64}}) "
-            "AND due_at <= fromUnixTimestamp64Micro({now:Int64})",
+            "SELECT flow, count() AS n "
+            f"FROM {self._db}.timers WHERE due_at > fromUnixTimestamp64Micro({{after:Int64}}) "
+            "AND due_at <= fromUnixTimestamp64Micro({now:Int64}) GROUP BY flow",
             {"after": bounds.due_after, "now": now},
         )
-        return [row["flow"] for row in rows]
+        return {row["flow"]: row["n"] for row in rows}
 
     def new_reports(self, bounds: Bounds) -> list[dict[str, Any]]:
         """Coverage reports that are new, oldest first; `received` in µs."""
@@ -100,55 +97,7 @@ class Passing:
             bounds.parameters,
         )
 
-    # --- fold -----------------------------------------------------------------------------------------------------
-
-    def fold(
-        self,
-        shape: Shape,
-        bounds: Bounds,
-        number: int,
-        now: int,
-        events: bool,
-        ranges: Sequence[tuple[str, str]],
-        blind: bool,
-        again: bool = False,
-    ) -> pa.Table:
-        """The merged states of every message of one flow that this pass touches, by message id.
-
-        `events`: the flow has new events; `ranges`: the (hop, stage) that range evidence may speak for; `blind`: take
-        the blind ones, too; `again`: take all events and all that waits, as if nothing had been folded. The columns
-        are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood before.
-        """
-        base = {"flow": shape.spec.flow, "now": now, "pass": number, "due_after": bounds.due_after}
-        base |= bounds.parameters | shape.parameters | {"size": shape.size}
-        new = bounds.known() if again else bounds.new()
-        pieces = {"new_since": new, "until": bounds.known(), "never": str(NEVER), "delta": self._scratch()}
-        if events:
-            self._run("fold_new", pieces | shape.fold_pieces(), base)
-        for hop, stage in ranges:
-            bit = shape.checkpoint_bits[hop, stage]
-            values = {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit}
-            self._run("fold_ranges", pieces, base | values)
-        self._run("waiting" if again else "due", pieces, base)
-        if blind:
-            self._run("blind", pieces, base)
-        return self._engine.table(ask("merge", self._db, never=str(NEVER), delta=pieces["delta"]), base)
-
-    def _scratch(self) -> str:
-        """An empty table of this process alone, like `delta`. Those of others are dropped: one that stalled in a pass,
-        and lost the lease meanwhile, must not go on with it."""
-        rows = self._engine.rows(
-            "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, 'delta_')",
-            {"database": self._db},
-        )
-        for name in {row["name"] for row in rows} - {self._delta}:
-            self._engine.command(f"DROP TABLE IF EXISTS {self._db}.{name}")
-        self._engine.command(f"CREATE TABLE IF NOT EXISTS {self._db}.{self._delta} AS {self._db}.delta")
-        self._engine.command(f"TRUNCATE TABLE {self._db}.{self._delta}")
-        return self._delta
-
-    def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any]) -> None:
-        self._engine.command(ask(name, self._db, **pieces), parameters)
+    # --- look up ------------------------------------------------------------------------------------------------------
 
     def events_of(self, flow: str, ids: Sequence[str], bounds: Bounds | None) -> dict[str, list[Event]]:
         """The events of these messages by id; with `bounds`, only those that the pass, or one before, has folded."""

@@ -79,7 +79,8 @@ CREATE TABLE {db}.events
     `clock_error` Int64 DEFAULT -1 CODEC(T64, ZSTD(1)),
     `lane` UInt64 CODEC(Delta(8), ZSTD(1)),
     `sequence` UInt64 CODEC(Delta(8), ZSTD(1)),
-    INDEX new_since sequence TYPE minmax GRANULARITY 1
+    INDEX new_since sequence TYPE minmax GRANULARITY 1,
+    INDEX of_lane lane TYPE set(8) GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
@@ -129,6 +130,12 @@ CREATE TABLE {db}.installation
 ENGINE = MergeTree
 ORDER BY id;
 
+CREATE TABLE {db}.known
+(
+    `message_id` String
+)
+ENGINE = Memory;
+
 CREATE TABLE {db}.lines
 (
     `tenant` LowCardinality(String),
@@ -150,6 +157,33 @@ CREATE TABLE {db}.lines
 )
 ENGINE = ReplacingMergeTree(pass)
 ORDER BY (tenant, flow, hop, stage, line, made, message_id);
+
+CREATE TABLE {db}.merged
+(
+    `message_id` String,
+    `seen` UInt64,
+    `ranged` UInt64,
+    `hops` UInt64,
+    `kept` UInt64,
+    `gone` UInt64,
+    `marks` UInt32,
+    `observed` Array(Int64),
+    `received` Array(Int64),
+    `origin_carried` Int64,
+    `first_observed` Int64,
+    `first_received` Int64,
+    `produced_first` Int64,
+    `produced_last` Int64,
+    `deliveries` Array(UInt64),
+    `nodes` Array(UInt64),
+    `digests` Array(UInt64),
+    `origin_at` Int64,
+    `was` LowCardinality(String),
+    `origin_was` Int64,
+    `found` Bool,
+    `timer_at` Int64
+)
+ENGINE = Memory;
 
 CREATE TABLE {db}.migrations
 (
@@ -309,7 +343,8 @@ CREATE TABLE {db}.states
     `look_again` Int64 CODEC(Delta(8), ZSTD(1)),
     `timer_at` Int64 CODEC(Delta(8), ZSTD(1)),
     INDEX of_pass pass TYPE minmax GRANULARITY 1,
-    INDEX of_origin origin_at TYPE minmax GRANULARITY 1
+    INDEX of_origin origin_at TYPE minmax GRANULARITY 1,
+    INDEX of_verdict verdict TYPE set(16) GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(pass)
 ORDER BY (tenant, flow, message_id);

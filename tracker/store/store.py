@@ -12,6 +12,7 @@ from tracker.store.answers import Answers
 from tracker.store.engine import Engine
 from tracker.store.exceptions import Exceptions
 from tracker.store.findings import Findings
+from tracker.store.folding import Folding
 from tracker.store.held import Held
 from tracker.store.migrate import migrate
 from tracker.store.order import Order
@@ -22,13 +23,13 @@ DURABLE = ("events", "ranges", "reports", "quarantine")
 """Tables whose rows were promised to somebody outside when an insert returns."""
 
 
-class Store(Answers, Exceptions, Findings, Held, Order, Passing):
+class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:
         super().__init__(engine)
         self.engine = engine
-        self._delta = f"delta_{secrets.token_hex(4)}"
+        self._token = secrets.token_hex(4)
         self._durability = durability
         self._writer: Writer | None = None
         self._lock = threading.Lock()

@@ -3,7 +3,7 @@
 INSERT INTO {db}.{delta} (tenant, flow, message_id, origin_carried, first_observed, first_received, produced_first)
 SELECT '', {flow:String}, message_id, {never}, {never}, {never}, {never}
 FROM {db}.states
-WHERE tenant = '' AND flow = {flow:String} AND message_id IN (
+WHERE tenant = '' AND flow = {flow:String} AND {slice} AND message_id IN (
     SELECT message_id FROM {db}.timers
     WHERE due_at > fromUnixTimestamp64Micro({due_after:Int64}) AND due_at <= fromUnixTimestamp64Micro({now:Int64})
         AND tenant = '' AND flow = {flow:String}

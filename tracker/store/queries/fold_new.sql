@@ -32,17 +32,19 @@ FROM (
         toUnixTimestamp64Micro(origin_at) AS origin,
         if(origin > 0, origin, at) AS made,
         stage = 'produce' AND replay_id = '' AS root,
-        sipHash64(multiIf(
-            delivery != '', delivery,
-            partition = '' AND offset < 0 AND consumer_group = '' AND attempt = 0, concat('node ', node),
-            concat(partition, ':', toString(offset), ':', consumer_group, ':', toString(attempt))
-        )) AS delivery_hash,
+        {limited} AS limited,
+        multiIf(
+            NOT limited, toUInt64(0),
+            delivery != '', cityHash64(delivery),
+            partition = '' AND offset < 0 AND consumer_group = '' AND attempt = 0, cityHash64('node', node),
+            cityHash64(partition, offset, consumer_group, attempt)
+        ) AS delivery_hash,
         toUInt32(if(stage = 'drop', {dropped}, 0)
             + if(stage = 'dead_letter' AND reason != {retry}, {dead}, 0)
             + if(observed_span > 0, {interval}, 0)
             + if(backfill, {backfilled}, 0)
             + if(replay_id != '', {replayed}, 0)) AS mark
     FROM {db}.events
-    WHERE tenant = '' AND flow = {flow:String} AND ({known_hops}) AND {new_since}
+    WHERE tenant = '' AND flow = {flow:String} AND {slice} AND ({known_hops}) AND {new_since}
 )
 GROUP BY message_id

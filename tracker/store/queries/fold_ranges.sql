@@ -38,6 +38,6 @@ FROM (
         SELECT log, partition, offset, offset_to, observed_from, received_at FROM {db}.ranges
         WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND stage = {stage:String} AND {until}
     ) AS moved ON place.hop = moved.log AND place.partition = moved.partition AND place.offset >= moved.offset
-    WHERE place.offset < moved.offset_to
+    WHERE place.offset < moved.offset_to AND {slice}
     GROUP BY message_id
 )

@@ -1,11 +1,11 @@
--- The states of the messages that a pass touches, what is new merged with what was known; ordered by message.
+-- What is new of the messages of one flow, merged with what was known of them: one row per message.
+INSERT INTO {db}.{merged}
 SELECT
-    '' AS tenant, {flow:String} AS flow, message_id, {pass:UInt64} AS pass,
-    seen, ranged, hops, kept, gone, marks,
-    arrayResize(observed, {size:UInt8}, {never}) AS observed,
-    arrayResize(received, {size:UInt8}, {never}) AS received,
+    message_id, seen, ranged, hops, kept, gone, marks,
+    arrayResize(observed, {size:UInt8}, {never}),
+    arrayResize(received, {size:UInt8}, {never}),
     origin_carried, first_observed, first_received, produced_first, produced_last, deliveries, nodes, digests,
-    multiIf(origin_carried < {never}, origin_carried, {time_in_id} > 0, {time_in_id}, first_observed) AS origin_at,
+    multiIf(origin_carried < {never}, origin_carried, {time_in_id} > 0, {time_in_id}, first_observed),
     was, origin_was, found, timer_at
 FROM (
     SELECT
@@ -36,13 +36,13 @@ FROM (
             toUInt64(0) AS number, '' AS verdict, '' AS before, toInt64(0) AS origin,
             toInt64(0) AS origin_before, false AS found, toInt64(0) AS timer
         FROM {db}.{delta}
+        WHERE {several}
         UNION ALL
         SELECT message_id, seen, ranged, hops, kept, gone, marks, observed, received, origin_carried, first_observed,
             first_received, produced_first, produced_last, deliveries, nodes, digests,
             pass, verdict, was, toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_was), found, timer_at
         FROM {db}.states
-        WHERE tenant = '' AND flow = {flow:String} AND message_id IN (SELECT message_id FROM {db}.{delta})
+        WHERE tenant = '' AND flow = {flow:String} AND {slice} AND message_id IN (SELECT message_id FROM {db}.{known})
     )
     GROUP BY message_id
 )
-ORDER BY message_id

@@ -1,0 +1,140 @@
+"""What the reconciler costs, on the embedded engine; prints one line of JSON.
+
+    python -m tests.benchmarks.reconcile --messages 10000000 --json
+
+All events are stored first, then one pass folds, judges and keeps them: `full_pass_s`. In the same run and on the same
+rows, `limit_s` is what no reconciler could do without: one GROUP BY over the events with a bit mask of checkpoints,
+and the bare write of as many state rows, from a table that holds them in order, with the settings of our own writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.watch import cpu_s, load, peak_rss_mb
+from tests.benchmarks.workload import FLOW, HOPS, SPEC, Ids, Traffic
+from tests.world.installation import T0, Installation
+from tracker.model.coverage import SourceRef
+from tracker.store.engine import Engine
+from tracker.store.folding import STATES
+
+BLOCK = 250_000
+"""Messages per insert: a million events."""
+LATER = 400_000_000
+"""How long after the last event the pass runs, µs: all deadlines have passed."""
+
+
+def measure(messages: int, ids: Ids, folder: Path) -> dict[str, Any]:
+    """One full pass over `messages` messages of four events each."""
+    before = load()
+    with closing(Installation(folder)) as world:
+        world.put(SPEC)
+        started = time.perf_counter()
+        events = _fill(world, messages, ids)
+        loaded = time.perf_counter() - started
+        _settle(world.store.engine)
+        passed = _pass(world)
+        _settle(world.store.engine)
+        limit = _limit(world.store.engine)
+    limit_s = sum(limit.values())
+    return {
+        "messages": messages,
+        "events": events,
+        "ids": ids,
+        "load_s": round(loaded, 1),
+        **passed,
+        "limit_s": round(limit_s, 2),
+        **{name: round(seconds, 2) for name, seconds in limit.items()},
+        "ratio": round(passed["full_pass_s"] / limit_s, 2),
+        "peak_rss_mb": peak_rss_mb(),
+        "load_average": [before, load()],
+    }
+
+
+def _fill(world: Installation, messages: int, ids: Ids) -> int:
+    """Store the events of all messages, and what vouches for them; how many events there are."""
+    traffic, events, blocks = Traffic(BLOCK, ids, T0), 0, messages // BLOCK
+    vouch(world, traffic.now)
+    for n in range(blocks + 1):
+        columns = traffic.next(more=n < blocks)
+        events += columns.num_rows
+        world.store.insert_events(columns)
+        vouch(world, traffic.now)
+    vouch(world, traffic.now + LATER)
+    return events
+
+
+def vouch(world: Installation, now: int) -> None:
+    """It is `now`, and the one collector of everything has reported."""
+    world.now = now
+    world.vouch([SourceRef(FLOW, hop, stage, "all") for hop, stage in HOPS])
+
+
+def _pass(world: Installation) -> dict[str, Any]:
+    """Passes until nothing is new; what became of the messages."""
+    cpu, started = cpu_s(), time.perf_counter()
+    passes = touched = opened = 0
+    while (done := world.run_pass()).number:
+        passes, touched, opened = passes + 1, touched + done.messages, opened + done.opened
+    seconds, spent = time.perf_counter() - started, cpu_s() - cpu
+    rows = world.store.engine.rows(
+        f"SELECT verdict, count() AS n FROM {world.store.engine.database}.states FINAL GROUP BY verdict"
+    )
+    return {
+        "full_pass_s": round(seconds, 2),
+        "full_pass_cpu_s": round(spent, 2),
+        "passes": passes,
+        "judged": touched,
+        "findings": opened,
+        "verdicts": {row["verdict"]: row["n"] for row in rows},
+    }
+
+
+def _limit(engine: Engine) -> dict[str, float]:
+    """Seconds of the plain fold and of the bare write."""
+    db, bits = engine.database, range(len(HOPS))
+    places = ", ".join(f"hop = '{HOPS[bit][0]}' AND stage = '{HOPS[bit][1]}', {1 << bit}" for bit in bits)
+    engine.command(f"CREATE TABLE {db}.bare AS {db}.states")
+    return {
+        "group_by_s": _timed(
+            engine,
+            f"SELECT message_id, groupBitOr(multiIf({places}, 0)) FROM {db}.events WHERE tenant = '' "
+            f"AND flow = '{FLOW}' GROUP BY message_id FORMAT Null",
+        ),
+        "bare_write_s": _timed(engine, f"INSERT INTO {db}.bare SELECT * FROM {db}.states {STATES}"),
+    }
+
+
+def _timed(engine: Engine, sql: str) -> float:
+    started = time.perf_counter()
+    engine.command(sql)
+    return time.perf_counter() - started
+
+
+def _settle(engine: Engine) -> None:
+    """Wait until the engine merges nothing, at most some minutes."""
+    until = time.monotonic() + 300
+    while engine.rows("SELECT count() AS n FROM system.merges")[0]["n"] and time.monotonic() < until:
+        time.sleep(0.5)
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=1_000_000, help=f"a multiple of {BLOCK:,}")
+    parser.add_argument("--ids", choices=("uuid7", "uuid4"), default="uuid7", help="whether ids begin with the time")
+    parser.add_argument("--json", action="store_true", help="one line for machines")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(max(asked.messages // BLOCK, 1) * BLOCK, asked.ids, Path(folder))
+    print(json.dumps(found, indent=None if asked.json else 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Folding: what is new of a flow's messages becomes one row per message, merged with what was known of it.
+
+All of it happens within the engine, portion by portion, so that neither a backlog nor an outage of millions needs more
+memory than one portion. Messages that are plainly delivered are judged and kept there, too; only the rest is read out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from tracker.store.bounds import Bounds
+from tracker.store.delivered import delivered
+from tracker.store.engine import Engine
+from tracker.store.shape import NEVER, Shape
+from tracker.store.sql import ask
+
+PORTION = 4_000_000
+"""About how many new events and due messages are folded at once."""
+TEMPLATES = ("delta", "known", "merged")
+"""Tables in memory that every process has copies of, to fold into."""
+IN_MEMORY = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 1, min_insert_block_size_bytes = 1"
+"""Blocks go into a table in memory as they come; one block for all would be one more copy."""
+
+STATES = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 500000"
+"""Nobody needs all states of a portion at once, as one part would show them: two parts are written at a time."""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """What a pass takes of one flow.
+
+    `number`, `now` (µs): the pass's. `rows`: how many new events and due messages are expected. `events`: there are
+    new ones. `ranges`: the (hop, stage) that range evidence may speak for. `blind`: the blind messages, too. `again`:
+    all events and all that waits, as if nothing had been folded. `in_force_from`: older origins (µs) belong to an
+    older version of the spec.
+    """
+
+    shape: Shape
+    bounds: Bounds
+    number: int
+    now: int
+    rows: int
+    events: bool
+    ranges: Sequence[tuple[str, str]] = ()
+    blind: bool = False
+    again: bool = False
+    in_force_from: int = 0
+
+    @property
+    def new(self) -> str:
+        """SQL: this event, or range, is to be folded."""
+        return self.bounds.known() if self.again else self.bounds.new()
+
+    @property
+    def waiting(self) -> str:
+        """SQL: this state may be one that is taken for another reason than a timer."""
+        return " OR ".join(["false"] + ["verdict = 'blind'"] * self.blind + ["look_again > 0"] * self.again)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Values of the queries."""
+        base = {"flow": self.shape.spec.flow, "now": self.now, "pass": self.number, "size": self.shape.size}
+        base |= {"due_after": self.bounds.due_after, "in_force_from": self.in_force_from}
+        return base | self.bounds.parameters | self.shape.parameters
+
+
+class Portion(msgspec.Struct, frozen=True):
+    """The messages whose ids lie in [low, high); None is an open end."""
+
+    low: str | None = None
+    high: str | None = None
+
+    @property
+    def sql(self) -> str:
+        """The condition on `message_id`."""
+        bounds = ["message_id >= {low:String}"] * (self.low is not None)
+        bounds += ["message_id < {high:String}"] * (self.high is not None)
+        return " AND ".join(bounds) or "true"
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Its values."""
+        return {name: end for name, end in (("low", self.low), ("high", self.high)) if end is not None}
+
+
+class Folding:
+    """The folding of passes on one engine. `_token` tells this process's tables from those of others."""
+
+    _token: str
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._db = engine.database
+
+    def portions(self, reach: Reach) -> list[Portion]:
+        """The whole flow, or as many ranges of ids as keep each about `PORTION` rows."""
+        if reach.rows <= PORTION and not reach.blind and not reach.again:
+            return [Portion()]
+        asked = ask("crowd", self._db, new_since=reach.new, waiting=reach.waiting)
+        [crowd] = self._engine.rows(asked, reach.parameters)
+        count, some = -(-crowd["rows"] // PORTION), crowd["some"]
+        cuts = sorted({some[n * len(some) // count] for n in range(1, count)})
+        return [Portion(low, high) for low, high in zip([None, *cuts], [*cuts, None], strict=True)]
+
+    def fold(self, reach: Reach, portion: Portion) -> tuple[int, pa.Table]:
+        """(how many messages of the portion this pass touches, the merged states of those that are still to be judged,
+        by message id). The others were plainly delivered, and are kept.
+
+        The columns are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood
+        before.
+        """
+        shape, base = reach.shape, reach.parameters | portion.parameters
+        tables = self._scratch()
+        pieces = {"new_since": reach.new, "until": reach.bounds.known(), "never": str(NEVER), "slice": portion.sql}
+        pieces |= tables
+        if reach.events or reach.again:
+            self._run("fold_new", pieces | shape.fold_pieces(), base)
+        for hop, stage in reach.ranges:
+            bit = shape.checkpoint_bits[hop, stage]
+            self._run("fold_ranges", pieces, base | {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit})
+        self._run("waiting" if reach.again else "due", pieces, base)
+        if reach.blind:
+            self._run("blind", pieces, base)
+        self._look_up(pieces, base)
+        # Range evidence comes as rows of its own, beside the events' row of a message.
+        pieces["several"] = (
+            "true" if reach.ranges else f"message_id IN (SELECT message_id FROM {self._db}.{tables['known']})"
+        )
+        self._run("merge", pieces, base)
+        pieces |= {"folded": ask("folded", self._db, **pieces), "delivered": delivered(shape)}
+        self._run("delivered", pieces, base, settings=STATES)
+        rest = self._engine.table(ask("rest", self._db, **pieces), base)
+        [touched] = self._engine.rows(f"SELECT count() AS n FROM ({pieces['folded']})", base)
+        self._empty(tables)
+        return touched["n"], rest
+
+    def _look_up(self, tables: dict[str, str], base: dict[str, Any]) -> None:
+        """Which folded messages have a state. Nothing is looked up where there are none: a set of ids costs more."""
+        ends = f"SELECT min(message_id) AS first, max(message_id) AS last FROM {self._db}.{tables['delta']}"
+        [span] = self._engine.rows(ends)
+        if self._engine.rows(ask("any_known", self._db), base | span):
+            self._run("known", tables, base | span)
+
+    def _scratch(self) -> dict[str, str]:
+        """Empty tables of this process alone, by template. Those of others are dropped: one that stalled in a pass,
+        and lost the lease meanwhile, must not go on with them."""
+        mine = {template: f"{template}_{self._token}" for template in TEMPLATES}
+        rows = self._engine.rows(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND match(name, {names:String})",
+            {"database": self._db, "names": f"^({'|'.join(TEMPLATES)})_"},
+        )
+        for name in {row["name"] for row in rows} - set(mine.values()):
+            self._engine.command(f"DROP TABLE IF EXISTS {self._db}.{name}")
+        for template, name in mine.items():
+            self._engine.command(f"CREATE TABLE IF NOT EXISTS {self._db}.{name} AS {self._db}.{template}")
+        self._empty(mine)
+        return mine
+
+    def _empty(self, tables: dict[str, str]) -> None:
+        for name in tables.values():
+            self._engine.command(f"TRUNCATE TABLE {self._db}.{name}")
+
+    def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any], settings: str = IN_MEMORY) -> None:
+        self._engine.command(ask(name, self._db, **pieces) + settings, parameters)
