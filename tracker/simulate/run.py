@@ -1,0 +1,108 @@
+"""One scenario against a service: send what the collectors send, let it judge, ask what it found, hold it to the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from tracker.model.errors import Unavailable
+from tracker.simulate.scenario import Scenario
+from tracker.simulate.score import Score, score
+from tracker.simulate.truth import truth
+from tracker.simulate.watchers import watchers
+from tracker.simulate.wire import Batch, batches, header
+from tracker.simulate.world import T0, World
+
+PAGE = 1000
+OBSERVATIONS = 12
+"""How often the books are looked at, beside the end."""
+SETTLE = 3
+"""Passes at the end, for what one pass leaves to the next."""
+
+
+class Tracker(Protocol):
+    """The service under test, and its clock."""
+
+    def at(self, now: int) -> None:
+        """It is `now` (µs)."""
+
+    def judge(self) -> None:
+        """Let the reconciler run one pass."""
+
+    def restart(self) -> None:
+        """Stop the service as a crash would, and start it again on the same ledger."""
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """One request; the answer with `status_code`, `text` and `json()`."""
+
+
+def run(tracker: Tracker, scenario: Scenario, seed: int) -> Score:
+    """The score of one scenario. Raises Unavailable when the service refuses what a scenario sends."""
+    started = time.monotonic()
+    world = World(scenario, seed)
+    watching = watchers(world)
+    flow = scenario.flow["flow"]
+    tracker.at(T0)
+    _ask(tracker, "PUT", f"/v1/flows/{flow}", json=scenario.flow)
+    end = T0 + scenario.until
+    conserved, observations = True, 0
+    restarts = sorted(T0 + fault.start for fault in world.faults("restart"))
+    looks = iter(range(T0, end, max((end - T0) // OBSERVATIONS, 1)))
+    look = next(looks)
+    now = T0
+    for batch in batches(world, watching):
+        while now + scenario.pass_every <= batch.at:
+            now += scenario.pass_every
+            if restarts and restarts[0] <= now:
+                tracker.restart()
+                restarts.pop(0)
+            tracker.at(now)
+            tracker.judge()
+            if now >= look:
+                conserved &= _conserved(tracker, flow, now)
+                observations += 1
+                look = next(looks, end)
+        tracker.at(batch.at)
+        _send(tracker, batch)
+    for n in range(SETTLE):
+        tracker.at(end + n)
+        tracker.judge()
+    conserved &= _conserved(tracker, flow, end + SETTLE)
+    found = {item["message_id"]: item for item in _all(tracker, f"/v1/flows/{flow}/messages")}
+    findings = list(_all(tracker, "/v1/findings", flow=flow))
+    result = score(world, truth(world, watching, end + SETTLE - 1), found, findings, watching)
+    result.conserved, result.observations = conserved, observations + 1
+    result.seconds = round(time.monotonic() - started, 1)
+    return result
+
+
+def _send(tracker: Tracker, batch: Batch) -> None:
+    if not batch.lines:
+        _ask(tracker, "POST", "/v1/coverage", json=batch.report)
+        return
+    headers = {"Content-Type": "application/x-ndjson"}
+    if batch.report is not None:
+        headers["Tracker-Coverage"] = header(batch.report)
+    _ask(tracker, "POST", "/v1/events", content=batch.lines, headers=headers)
+
+
+def _conserved(tracker: Tracker, flow: str, now: int) -> bool:
+    """Do the books balance at this moment?"""
+    span = {"from": str(T0 / 1e6 - 86_400), "to": str(now / 1e6 + 86_400)}
+    return bool(_ask(tracker, "GET", f"/v1/flows/{flow}/reconciliation", params=span)["conserved"])
+
+
+def _all(tracker: Tracker, path: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+    cursor = ""
+    while cursor is not None:
+        page = _ask(tracker, "GET", path, params={**parameters, "cursor": cursor, "limit": PAGE})
+        yield from page["items"]
+        cursor = page["next"]
+
+
+def _ask(tracker: Tracker, method: str, path: str, **options: Any) -> Any:
+    answer = tracker.request(method, path, **options)
+    if answer.status_code not in (200, 201):
+        raise Unavailable(f"{method} {path} answered {answer.status_code}: {answer.text[:500]}")
+    return answer.json()
