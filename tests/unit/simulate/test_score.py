@@ -1,0 +1,100 @@
+"""The score: what was found against what is true, by id."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.unit.simulate.worlds import settled, world
+from tracker.simulate.score import Score, Tally, quantiles, score
+from tracker.simulate.truth import FLAGS
+from tracker.simulate.watchers import watchers
+from tracker.simulate.wire import ident
+from tracker.simulate.world import NEVER
+
+MADE = world({"kind": "drop", "place": "billing", "share": 0.2})
+TRUE = settled(MADE)
+
+
+def answer() -> dict[str, dict[str, Any]]:
+    """What a service that is right says."""
+    return {
+        ident(MADE, m): {"verdict": str(TRUE.verdict[m]), "flags": [f for f in FLAGS if TRUE.flags[f][m]]}
+        for m in range(MADE.count)
+    }
+
+
+def findings(after: int = 3_000_000) -> list[dict[str, Any]]:
+    """One for everybody that is missing, some time after it could be known."""
+    return [
+        {"message_id": ident(MADE, m), "opened_at": datetime.fromtimestamp((int(at) + after) / 1e6, UTC).isoformat(),
+         "status": "open"}
+        for m, at in enumerate(TRUE.known.tolist()) if at < int(NEVER)
+    ]  # fmt: skip
+
+
+def scored(found: dict[str, dict[str, Any]], opened: list[dict[str, Any]] | None = None) -> Score:
+    """The score of an answer."""
+    return score(MADE, TRUE, found, findings() if opened is None else opened, watchers(MADE))
+
+
+def test_a_right_answer_is_perfect_and_its_delays_are_measured() -> None:
+    """Three seconds after it could be known."""
+    result = scored(answer())
+    assert result.perfect
+    assert result.wrong == []
+    delays = quantiles(result.delays)
+    assert delays is not None
+    assert delays == pytest.approx({"p50": 3, "p99": 3, "max": 3}, abs=0.01)
+
+
+def test_a_wrong_verdict_costs_precision_of_one_and_recall_of_the_other_and_is_named() -> None:
+    """Somebody can look the message up."""
+    said = answer()
+    name = next(n for n, one in said.items() if one["verdict"] == "unacknowledged")
+    said[name]["verdict"] = "lost"
+    result = scored(said)
+    assert not result.perfect
+    assert result.tallies["lost"].precision == 0
+    assert result.tallies["unacknowledged"].recall < 1
+    assert [w["message_id"] for w in result.wrong] == [name]
+
+
+def test_a_flag_too_many_or_too_few_is_wrong() -> None:
+    """Flags count as verdicts do."""
+    said = answer()
+    said[ident(MADE, 0)]["flags"] = ["gap"]
+    result = scored(said)
+    assert not result.perfect
+    assert (result.tallies["gap"].truth, result.tallies["gap"].found) == (0, 1)
+
+
+def test_who_is_not_in_the_answer_and_who_should_not_be_are_both_wrong() -> None:
+    """Nobody vanishes, nobody is made up."""
+    said = answer()
+    said["a stranger"] = said.pop(ident(MADE, 5))
+    result = scored(said)
+    assert not result.perfect
+    assert {w["message_id"] for w in result.wrong} == {"a stranger", ident(MADE, 5)}
+
+
+def test_a_missing_message_without_a_finding_is_not_detected() -> None:
+    """A right verdict that nobody is told of is not enough."""
+    result = scored(answer(), findings()[1:])
+    assert result.undetected == 1
+    assert not result.perfect
+
+
+def test_books_that_do_not_balance_are_never_perfect() -> None:
+    """Whatever the verdicts say."""
+    result = scored(answer())
+    result.conserved = False
+    assert not result.perfect
+
+
+def test_of_nothing_nothing_is_wrong() -> None:
+    """Precision and recall of what never happens are one; delays of nobody are none."""
+    assert (Tally().precision, Tally().recall) == (1.0, 1.0)
+    assert quantiles([]) is None
