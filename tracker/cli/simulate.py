@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,41 +15,28 @@ import httpx
 import typer
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
-from rich.table import Table
 
 from tracker.api.app import create_app
 from tracker.api.service import Limits, Service
 from tracker.api.specs import Specs
 from tracker.cli import logs
+from tracker.cli.accuracy import page, rare_cases, table
 from tracker.cli.answers import Json, emit
-from tracker.cli.errors import FINDINGS, CommandError, server_side
+from tracker.cli.errors import FINDINGS, UNAVAILABLE, CommandError, server_side
+from tracker.cli.settings import client_settings
 from tracker.control import Control
 from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.intake import Intake
 from tracker.reconcile import Reconciler
 from tracker.simulate.run import run
 from tracker.simulate.scenario import Scenario, load
-from tracker.simulate.score import Score, Tally, quantiles
-from tracker.simulate.truth import FLAGS, VERDICTS
+from tracker.simulate.score import Score
+from tracker.simulate.world import T0
 from tracker.slo.metrics import Metrics
 from tracker.store import Store
 
 BODY = 256 << 20
 """The most that one simulated batch may hold, bytes."""
-PAGE = """# How right the verdicts are
-
-Measured, not claimed: a [simulator](simulate.md) makes worlds of which it knows the truth by what it did, lets collectors
-report them to the service, and holds every verdict and flag of every message against that truth, by id. This page is
-written by
-
-    tracker simulate --scenario tests/scenarios --markdown docs/accuracy.md
-
-`found after` is the time from the moment a missing message could first be known (its deadline has passed, and everybody who
-watches the place vouches beyond it) to its finding; it includes the distance between two passes, which is longer here than
-the half second of a running service. `books`: at how many moments produced + orphans was the sum over all verdicts.
-
-## All scenarios together
-"""
 AT_LEAST = 50
 """Over a folder of scenarios, true cases of every verdict and flag."""
 
@@ -102,6 +90,33 @@ class Here:
         self._open.close()
 
 
+class There:
+    """A running service elsewhere, in real time: its passes run by themselves."""
+
+    def __init__(self, url: str, token: str) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=60)
+
+    def at(self, now: int) -> None:
+        """Wait until it is `now` (µs)."""
+        time.sleep(max(now / 1e6 - time.time(), 0))
+
+    def judge(self) -> None:
+        """Give it the time of two passes."""
+        time.sleep(1)
+
+    def restart(self) -> None:
+        """Nothing of ours to restart."""
+        raise CommandError("this scenario restarts the tracker, which --url cannot: leave that fault out")
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request. Raises CommandError when nobody answers."""
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise CommandError(f"no tracker answers at {self._http.base_url} ({error})", UNAVAILABLE) from None
+
+
 @contextmanager
 def here(keep: Path | None) -> Iterator[Here]:
     """A service on a new ledger; it is thrown away unless `keep` says where it is to stay."""
@@ -126,6 +141,9 @@ def simulate(
     ] = AT_LEAST,
     most: Annotated[int, typer.Option(help="leave out scenarios with more messages than this")] = 2_000_000,
     markdown: Annotated[Path | None, typer.Option(help="write the table of all scenarios to this page")] = None,
+    url: Annotated[
+        str, typer.Option(help="a running service instead of one in this process: in real time, with TRACKER_TOKEN")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Run a made-up world against the service in this process, and hold what it finds to the truth.
@@ -142,7 +160,7 @@ def simulate(
         scores = []
         for one in every:
             for n in range(seed, seed + seeds):
-                scores.append(_run(one, n, keep))
+                scores.append(_run_there(one, n, url) if url else _run(one, n, keep))
                 console.print(_line(scores[-1]))
     rare = rare_cases(scores, at_least) if scenario.is_dir() else {}
     if markdown:
@@ -152,75 +170,28 @@ def simulate(
         "rare": rare,
         "perfect": all(score.perfect for score in scores) and not rare,
     }
-    emit(as_json, total, _table(scores, rare))
+    emit(as_json, total, table(scores, rare))
     if not total["perfect"]:
         raise typer.Exit(FINDINGS)
 
 
 def _run(scenario: Scenario, seed: int, keep: Path | None) -> Score:
     with here(keep) as service:
-        return run(service, scenario, seed)
+        return run(service, scenario, seed, T0)
 
 
-def sums(scores: list[Score]) -> dict[str, Tally]:
-    """Over all scenarios, by verdict and flag."""
-    total = {name: Tally() for name in (*VERDICTS, *FLAGS)}
-    for score in scores:
-        for name, tally in score.tallies.items():
-            total[name] += tally
-    return total
-
-
-def rare_cases(scores: list[Score], at_least: int) -> dict[str, int]:
-    """Verdicts and flags of which there are fewer true cases than that: nothing is proved of them."""
-    return {name: tally.truth for name, tally in sums(scores).items() if tally.truth < at_least}
+def _run_there(scenario: Scenario, seed: int, url: str) -> Score:
+    """In real time, as a flow of its own that is deleted afterwards."""
+    there = There(url, client_settings().token.get_secret_value())
+    begin = time.time_ns() // 1000
+    flow = f"simulated-{scenario.name}-{begin // 1_000_000}"
+    own = scenario.model_copy(update={"flow": {**scenario.flow, "flow": flow}})
+    try:
+        return run(there, own, seed, begin)
+    finally:
+        there.request("DELETE", f"/v1/flows/{flow}")
 
 
 def _line(score: Score) -> str:
     word = "[green]right[/]" if score.perfect else "[red]WRONG[/]"
     return f"{word} {score.scenario} (seed {score.seed}): {score.messages} messages in {score.seconds} s"
-
-
-def _table(scores: list[Score], rare: dict[str, int]) -> Table:
-    table = Table("", "true", "found", "precision", "recall", title="what was true, and what was found")
-    for name, tally in sums(scores).items():
-        if tally != Tally():
-            ratios = (f"{tally.precision:.4f}", f"{tally.recall:.4f}")
-            table.add_row(name, str(tally.truth), str(tally.found), *ratios)
-    delays = quantiles([delay for score in scores for delay in score.delays])
-    said = [f"books balanced at all of {sum(s.observations for s in scores)} observations"
-            if all(s.conserved for s in scores) else "THE BOOKS DID NOT BALANCE"]  # fmt: skip
-    if delays:
-        said.append(
-            f"found {delays['p50']} s (p50), {delays['p99']} s (p99), {delays['max']} s (max) after it could be known"
-        )
-    said += [f"{s.scenario} (seed {s.seed}): {one['message_id']} is {one['true']}, was found {one['found']}"
-             for s in scores for one in s.wrong[:5]]  # fmt: skip
-    said += [f"too few true cases of {name}: {count}" for name, count in rare.items()]
-    table.caption = "\n".join(said)
-    return table
-
-
-def page(scenarios: list[Scenario], scores: list[Score]) -> str:
-    """The published table, as Markdown: what was simulated, and how right the verdicts were."""
-    rows = [f"| {name} | {t.truth} | {t.found} | {t.precision:.4f} | {t.recall:.4f} |"
-            for name, t in sums(scores).items()]  # fmt: skip
-    about = {one.name: one.about for one in scenarios}
-    lines = [_row(about[s.scenario], s) for s in scores]
-    head = "| | true | found | precision | recall |\n|---|---|---|---|---|"
-    return (
-        f"{PAGE}\n{head}\n" + "\n".join(rows) + "\n\n## By scenario\n\n"
-        "| scenario | seed | messages | precision | recall | blind | books | found after, s: p50 / p99 / max | withdrawn |\n"
-        "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
-    )
-
-
-def _row(about: str, score: Score) -> str:
-    total = sum(score.tallies.values(), Tally())
-    delays = quantiles(score.delays)
-    after = f"{delays['p50']} / {delays['p99']} / {delays['max']}" if delays else ""
-    books = f"{score.observations} of {score.observations}" if score.conserved else "NO"
-    return (
-        f"| **{score.scenario}**: {about} | {score.seed} | {score.messages:,} | {total.precision:.4f} | {total.recall:.4f} "
-        f"| {score.blind_share:.1%} | {books} | {after} | {score.withdrawn} |"
-    )

@@ -1,4 +1,4 @@
-"""One scenario against a service: send what the collectors send, let it judge, ask what it found, hold it to the truth."""
+"""One scenario against a service: send what collectors send, let it judge, and hold what it found to the truth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tracker.simulate.wire import Batch, batches, header
 from tracker.simulate.world import T0, World
 
 PAGE = 1000
+DAY = 86_400
 OBSERVATIONS = 12
 """How often the books are looked at, beside the end."""
 SETTLE = 3
@@ -37,20 +38,21 @@ class Tracker(Protocol):
         """One request; the answer with `status_code`, `text` and `json()`."""
 
 
-def run(tracker: Tracker, scenario: Scenario, seed: int) -> Score:
-    """The score of one scenario. Raises Unavailable when the service refuses what a scenario sends."""
+def run(tracker: Tracker, scenario: Scenario, seed: int, begin: int = T0) -> Score:
+    """The score of one scenario whose time begins at `begin` (µs). Raises Unavailable when the service refuses what a
+    scenario sends."""
     started = time.monotonic()
-    world = World(scenario, seed)
+    world = World(scenario, seed, begin)
     watching = watchers(world)
     flow = scenario.flow["flow"]
-    tracker.at(T0)
+    tracker.at(begin)
     _ask(tracker, "PUT", f"/v1/flows/{flow}", json=scenario.flow)
-    end = T0 + scenario.until
+    end = begin + scenario.until
     conserved, observations = True, 0
-    restarts = sorted(T0 + fault.start for fault in world.faults("restart"))
-    looks = iter(range(T0, end, max((end - T0) // OBSERVATIONS, 1)))
+    restarts = sorted(begin + fault.start for fault in world.faults("restart"))
+    looks = iter(range(begin, end, max((end - begin) // OBSERVATIONS, 1)))
     look = next(looks)
-    now = T0
+    now = begin
     for batch in batches(world, watching):
         while now + scenario.pass_every <= batch.at:
             now += scenario.pass_every
@@ -89,7 +91,7 @@ def _send(tracker: Tracker, batch: Batch) -> None:
 
 def _conserved(tracker: Tracker, flow: str, now: int) -> bool:
     """Do the books balance at this moment?"""
-    span = {"from": str(T0 / 1e6 - 86_400), "to": str(now / 1e6 + 86_400)}
+    span = {"from": str(now / 1e6 - 30 * DAY), "to": str(now / 1e6 + DAY)}
     return bool(_ask(tracker, "GET", f"/v1/flows/{flow}/reconciliation", params=span)["conserved"])
 
 

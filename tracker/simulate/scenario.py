@@ -28,14 +28,15 @@ Duration = Annotated[int, BeforeValidator(microseconds)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Kind = Literal[
     "drop", "discard", "dead_letter", "duplicate", "delay", "outage", "loss", "corrupt", "reorder", "reuse", "swallow",
-    "unwatched", "lost_copy", "replay", "collector_crash", "collector_silence", "collector_lag", "collector_resend",
+    "lost_copy", "replay", "collector_crash", "collector_silence", "collector_lag", "collector_resend",
     "restart", "clock",
 ]  # fmt: skip
 
 
 class Fault(BaseModel):
-    """One thing that goes wrong. `place`: `hop` or `hop:stage`; `share` of the messages that come by from `start` for
-    `lasts`; `by`: how much later, or how far off a clock; `reason`: of a drop or dead letter; `drift_ppm` of a clock."""
+    """One thing that goes wrong. `place`: `hop` or `hop:stage`; `share`: of the messages that come by from `start` for
+    `lasts`; `by`: how much later, or how far off a clock; `reason`: of a drop or dead letter; `drift_ppm`, `measured`:
+    of a clock; `node`: of a collector or clock, all of the hop where it is absent; `times`: how often."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -14,7 +14,7 @@ import numpy as np
 from tracker.simulate.route import Place
 from tracker.simulate.scenario import Fault
 from tracker.simulate.watchers import Watcher, receipts
-from tracker.simulate.world import NEVER, T0, Bools, Chunk, Ints, World
+from tracker.simulate.world import NEVER, Bools, Chunk, Ints, World
 
 SECOND = 1_000_000
 DESIGNED = ("filtered", "aborted", "compacted", "merged")
@@ -287,8 +287,8 @@ def _gap(case: Case) -> Bools:
             continue
         behind = case.world.route.descendants(place.index)
         hops = case.world.route.only_behind(place.index)
-        telling = [t for t in case.told
-                   if t.chunk.hop in hops or any(t.chunk.hop in d.hops and t.chunk.stage == d.stage for d in behind)]  # fmt: skip
+        points = {(hop, d.stage) for d in behind for hop in d.hops}
+        telling = [t for t in case.told if t.chunk.hop in hops or (t.chunk.hop, t.chunk.stage) in points]
         end = np.minimum(case._least((t.message, t.receipt) for t in telling), case.now)
         start = case.passed_before(place)
         result |= case.implied[place.index] & case.covered(place, start, np.maximum(start, end))
@@ -348,9 +348,9 @@ def _overtaken(seen: Ints, node: Ints) -> Bools:
 # --- what the tracker was told --------------------------------------------------------------------------------------
 
 
-def clock_error(fault: Fault, times: Ints) -> Ints:
+def clock_error(world: World, fault: Fault, times: Ints) -> Ints:
     """How far a clock is off at these times, µs."""
-    return np.asarray(fault.by + (times - T0) * fault.drift_ppm / 1e6, dtype=np.int64)
+    return np.asarray(fault.by + (times - world.begin) * fault.drift_ppm / 1e6, dtype=np.int64)
 
 
 def shown(world: World, chunk: Chunk) -> Ints:
@@ -359,7 +359,7 @@ def shown(world: World, chunk: Chunk) -> Ints:
     for fault in world.faults("clock"):
         if fault.place in ("", chunk.hop):
             mine = np.full(len(times), True) if fault.node is None else chunk.node == fault.node
-            times[mine] += clock_error(fault, chunk.time[mine])
+            times[mine] += clock_error(world, fault, chunk.time[mine])
     return times
 
 

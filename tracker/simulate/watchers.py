@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.simulate.scenario import Fault
-from tracker.simulate.world import NEVER, T0, Bools, Chunk, Ints, World
+from tracker.simulate.world import NEVER, Bools, Chunk, Ints, World
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,21 @@ def watchers(world: World) -> dict[str, list[Watcher]]:
 
 
 def _watcher(world: World, hop: str, node: int) -> Watcher:
-    every, end = world.scenario.report_every, T0 + world.scenario.until
+    every, end = world.scenario.report_every, world.begin + world.scenario.until
     phase = int(world.random.integers(0, every))
-    receipt = np.arange(T0 + phase, end + 1, every, dtype=np.int64)
+    receipt = np.arange(world.begin + phase, end + 1, every, dtype=np.int64)
     lag, epoch = np.zeros(len(receipt), dtype=np.int64), np.ones(len(receipt), dtype=np.int64)
     alive = np.ones(len(receipt), dtype=bool)
     mine = [f for f in world.faults("collector_crash", "collector_silence", "collector_lag", "collector_resend")
             if f.place in ("", hop) and f.node in (None, node)]  # fmt: skip
     for fault in mine:
-        during = _during(fault, receipt)
+        during = _during(world, fault, receipt)
         if fault.kind == "collector_lag":
             lag = np.where(during, fault.by, lag)
         elif fault.kind != "collector_resend":
             alive &= ~during
             if fault.kind == "collector_silence":
-                epoch += receipt >= T0 + fault.start
+                epoch += receipt >= world.begin + fault.start
     receipt, lag, epoch = receipt[alive], lag[alive], epoch[alive]
     first = np.searchsorted(epoch, epoch, "left")
     cut = np.maximum.accumulate(receipt - lag)
@@ -95,8 +95,8 @@ def _watcher(world: World, hop: str, node: int) -> Watcher:
     return Watcher(hop, node, receipt, cut, epoch, np.arange(len(epoch)) - first + 1, resends)
 
 
-def _during(fault: Fault, times: Ints) -> Bools:
-    start = T0 + fault.start
+def _during(world: World, fault: Fault, times: Ints) -> Bools:
+    start = world.begin + fault.start
     return (times >= start) & (times < (NEVER if fault.lasts is None else start + fault.lasts))
 
 

@@ -32,18 +32,14 @@ def ident(world: World, message: int) -> str:
 def batches(world: World, watching: dict[str, list[Watcher]]) -> Iterator[Batch]:
     """Every request of every collector, by time. A collector that resends sends each batch twice."""
     lines = _lines(world, watching)
-    order = [(int(at), watcher, n) for every in watching.values() for watcher in every
-             for n, at in enumerate(watcher.receipt)]  # fmt: skip
-    asked = {(watcher.name, n): (watcher, n) for _, watcher, n in order}
-    unwatched = [(int(key[1]), None, key) for key in lines if key not in asked]
-    for at, watcher, key in sorted([*order, *unwatched], key=lambda one: one[0]):
-        if watcher is None:
-            yield Batch(at, lines[key], None)
-            continue
-        batch = Batch(at, lines.get((watcher.name, key), b""), _report(world, watcher, key))
+    made: list[tuple[int, Batch]] = []
+    for watcher in (one for every in watching.values() for one in every):
+        for n, at in enumerate(watcher.receipt.tolist()):
+            batch = Batch(at, lines.pop((watcher.name, n), b""), _report(world, watcher, n))
+            made += [(at, batch)] * (2 if watcher.resends else 1)
+    made += [(at, Batch(at, text, None)) for (_, at), text in lines.items()]  # of hops that nobody watches
+    for _, batch in sorted(made, key=lambda one: one[0]):
         yield batch
-        if watcher.resends:
-            yield batch
 
 
 def _report(world: World, watcher: Watcher, n: int) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def _report(world: World, watcher: Watcher, n: int) -> dict[str, Any]:
     }
     for fault in world.faults("clock"):
         if fault.measured and fault.place in ("", watcher.hop) and fault.node in (None, watcher.node):
-            report["offset_us"] = -int(clock_error(fault, watcher.cut[n : n + 1])[0])
+            report["offset_us"] = -int(clock_error(world, fault, watcher.cut[n : n + 1])[0])
             report["error_us"] = 2_000
     return report
 

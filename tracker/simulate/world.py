@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tracker.simulate.route import Place, Route, route_of
+from tracker.simulate.route import Place, route_of
 from tracker.simulate.scenario import Fault, Scenario
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 NEVER = np.int64((1 << 62) - 1)
 T0 = 1_800_000_000_000_000
-"""Where simulated time begins: 2027-01-15T08:00:00Z, epoch µs."""
+"""Where simulated time begins, unless it is real: 2027-01-15T08:00:00Z, epoch µs."""
 
 
 @dataclass
@@ -47,11 +47,11 @@ class World:
     `at`: by place, when each message passed it; `chunks`: all that happened; `ended`: by place, who never gets there.
     """
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        self.scenario, self.seed = scenario, seed
+    def __init__(self, scenario: Scenario, seed: int, begin: int = T0) -> None:
+        self.scenario, self.seed, self.begin = scenario, seed, begin
         self.route = route_of(scenario.flow)
         self.random = np.random.default_rng([seed, *scenario.name.encode()])
-        self.origin = _origins(scenario, self.random)
+        self.origin = _origins(scenario, self.random) + begin
         self.partition = self.random.integers(0, max(scenario.partitions, 1), self.count)
         self.digest = self.random.integers(1, 1 << 60, self.count)
         self.at: dict[int, Ints] = {}
@@ -77,7 +77,7 @@ class World:
 
     def chosen(self, fault: Fault, times: Ints) -> Bools:
         """Whom a fault hits: a share of those that come by while it lasts."""
-        start = T0 + fault.start
+        start = self.begin + fault.start
         end = NEVER if fault.lasts is None else start + fault.lasts
         there = (times < NEVER) & (times >= start) & (times < end)
         return there & (self.random.random(len(times)) < fault.share)
@@ -97,10 +97,9 @@ class World:
         self.at[place.index] = passing.time
         copies = max(place.quorum, 1)
         for copy in range(copies):
-            time = passing.time if copy == 0 else np.where(
-                passing.time < NEVER, passing.time + self.random.integers(1_000, 200_000, self.count), NEVER)  # fmt: skip
-            time = np.where(passing.short & (copy == copies - 1), NEVER, time)
-            self._say(place, passing, time, copy)
+            after = self.random.integers(1_000, 200_000, self.count) if copy else 0
+            gone = (passing.time == NEVER) | (passing.short & (copy == copies - 1))
+            self._say(place, passing, np.where(gone, NEVER, passing.time + after), copy)
 
     def _take(self, place: Place, ready: Ints) -> Ints:
         low, high = self.scenario.pace.get(place.hops[0], (1_000, max((place.within or 1_000_000) // 5, 2_000)))
@@ -115,18 +114,23 @@ class World:
                 self.chunks.append(Chunk(hop, place.stage, mine, time[mine], node, passing.digest[mine],
                                          np.zeros(len(mine), dtype=np.int64), passing.silent[mine]))  # fmt: skip
 
-    def say(self, place: Place, stage: str, message: Ints, time: Ints, delivery: int = 0, **more: str) -> None:
+    def say(
+        self, place: Place, stage: str, message: Ints, time: Ints, delivery: int = 0, reason: str = "", replay: str = ""
+    ) -> None:
         """Something beside the passage of a checkpoint happened at the first hop of its place."""
-        hop = place.hops[0]
-        self.chunks.append(Chunk(hop, stage, message, time, message % self.nodes(hop), self.digest[message],
-                                 np.full(len(message), delivery), np.zeros(len(message), dtype=bool), **more))  # fmt: skip
+        hop, count = place.hops[0], len(message)
+        loud = np.zeros(count, dtype=bool)
+        node = message % self.nodes(hop)
+        said = np.full(count, delivery)
+        self.chunks.append(Chunk(hop, stage, message, time, node, self.digest[message], said, loud, reason, replay))
 
     def _replay(self, fault: Fault) -> None:
         """Somebody sends again what did not get past a place: it passes that place, and all behind it, by a replay."""
         place = self.route.named(fault.place)
         ready = np.max([self.at[a] for a in place.after], axis=0) if place.after else self.origin
         stuck = (self.at[place.index] == NEVER) & (ready < NEVER) & (self.random.random(self.count) < fault.share)
-        again = {place.index: np.where(stuck, T0 + fault.start + self.random.integers(0, 1_000_000, self.count), NEVER)}
+        sent = self.begin + fault.start + self.random.integers(0, 1_000_000, self.count)
+        again = {place.index: np.where(stuck, sent, NEVER)}
         for behind in (place, *self.route.descendants(place.index)):
             if behind is not place:
                 before = [again.get(a, self.at[a]) for a in behind.after]
@@ -151,13 +155,12 @@ class _Passing:
 
 
 def _origins(scenario: Scenario, random: np.random.Generator) -> Ints:
-    """When messages are made: evenly, or in bursts with quiet in between."""
+    """When messages are made, µs since the beginning: evenly, or in bursts with quiet in between."""
     share = np.sort(random.random(scenario.messages))
     if scenario.bursts > 1:
         burst = np.floor(share * scenario.bursts)
         share = (burst + (share * scenario.bursts - burst) * 0.02) / scenario.bursts
-    begin = T0 + 3 * scenario.report_every
-    return np.asarray(begin + share * scenario.over, dtype=np.int64)
+    return np.asarray(3 * scenario.report_every + share * scenario.over, dtype=np.int64)
 
 
 # --- faults at a place --------------------------------------------------------------------------------------------
@@ -199,7 +202,7 @@ def _delay(world: World, place: Place, fault: Fault, passing: _Passing) -> None:
 def _outage(world: World, place: Place, fault: Fault, passing: _Passing) -> None:
     """Nothing passes while it lasts; afterwards all of it does, within a second."""
     hit = world.chosen(fault, passing.time)
-    end = T0 + fault.start + (fault.lasts or 0)
+    end = world.begin + fault.start + (fault.lasts or 0)
     passing.time[hit] = end + world.random.integers(0, 1_000_000, int(hit.sum()))
 
 
