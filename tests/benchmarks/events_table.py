@@ -77,10 +77,10 @@ def _timelines(store: Store, known: list[str]) -> dict[str, float]:
 
 def _new_since(store: Store, traffic: Traffic) -> dict[str, Any]:
     """One insert more, then its events asked for as the next pass asks: with the skip index and without."""
-    done = Bounds().next(store.stored_since(0), 0, 1 << 40)
+    done = Bounds().next(store.stored_since(Bounds()), 0, 1 << 40)
     columns = traffic.next()
     store.insert_events(columns)
-    bounds = done.next(store.stored_since(done.floor), 0, 1 << 40)
+    bounds = done.next(store.stored_since(done), 0, 1 << 40)
     sql = (
         f"SELECT count() AS n, sum(cityHash64(message_id)) AS read FROM {store.engine.database}.events "
         f"WHERE tenant = '' AND flow = {{flow:String}} AND {bounds.new()}"

@@ -68,7 +68,7 @@ class Views:
         """Seconds to read what is new and to find what is due."""
         watch = Watch()
         with watch.around("what_is_new"):
-            stored = self._world.store.stored_since(self._bounds.floor)
+            stored = self._world.store.stored_since(self._bounds)
             self._bounds = self._bounds.next(stored, 0, 1 << 40)
         with watch.around("touched"):
             touched = self._touched()

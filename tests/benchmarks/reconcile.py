@@ -4,8 +4,8 @@
 
 All events are stored first, then one pass folds, judges and keeps them: `full_pass_s`. In the same run and on the same
 rows, `limit_s` is what no reconciler could do without: one GROUP BY over the events with a bit mask of checkpoints,
-and the bare write of as many state rows, from a table that holds them in order, with the settings of our own writes. Each
-may have all the memory there is.
+and the bare write of as many state rows, from a table that holds them in order, with the settings of our own writes;
+each may have all the memory there is.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def _limit(engine: Engine) -> dict[str, float]:
             f"SELECT message_id, groupBitOr(multiIf({places}, 0)) FROM {db}.events WHERE tenant = '' "
             f"AND flow = '{FLOW}' GROUP BY message_id SETTINGS max_memory_usage = 0 FORMAT Null",
         ),
-        "bare_write_s": _timed(engine, f"INSERT INTO {db}.bare SELECT * FROM {db}.states {STATES}, max_memory_usage = 0"),
+        "bare_write_s": _timed(
+            engine, f"INSERT INTO {db}.bare SELECT * FROM {db}.states {STATES}, max_memory_usage = 0"
+        ),
     }
 
 

@@ -18,6 +18,7 @@ from tests.store.conftest import ROOT, Server
 from tests.store.writing import batch
 from tracker.model.errors import TrackerError
 from tracker.store import Store
+from tracker.store.bounds import Bounds
 
 ROWS = 20_000
 DAY = 86_400_000_000
@@ -73,7 +74,7 @@ def test_an_insert_over_midnight_is_one_part_per_day(store: Store) -> None:
     days = pa.array([1_800_000_000_000_000 + (n % 2) * DAY for n in range(400)])
     store.insert_events(columns.set_column(columns.schema.get_field_index("received_at"), "received_at", days))
     assert parts(store) == 2
-    sequences = store.stored_since(0)
+    sequences = store.stored_since(Bounds())
     assert sorted(rows for _, _, rows in sequences) == [200, 200]
     assert len({sequence for _, sequence, _ in sequences}) == 2
 
@@ -114,7 +115,7 @@ def test_a_failed_insert_ends_its_lane(new_store: Callable[[], Store]) -> None:
     with pytest.raises(TrackerError):
         store.insert_events(batch(8, 2).rename_columns({"hop": "wrong"}))
     store.insert_events(batch(8, 3))
-    assert len({lane for lane, _, _ in store.stored_since(0)}) == 2
+    assert len({lane for lane, _, _ in store.stored_since(Bounds())}) == 2
 
 
 def test_a_clock_that_was_set_back_gives_growing_sequences(new_store: Callable[[], Store]) -> None:
@@ -125,7 +126,7 @@ def test_a_clock_that_was_set_back_gives_growing_sequences(new_store: Callable[[
     store.engine.command(f"INSERT INTO {store.engine.database}.events (sequence, lane) VALUES ({ahead}, 1)")
     again = Store(store.engine, "process")
     again.insert_events(batch(4, 2))
-    assert max(sequence for _, sequence, _ in again.stored_since(0)) == ahead + 1
+    assert max(sequence for _, sequence, _ in again.stored_since(Bounds())) == ahead + 1
 
 
 def test_writers_whose_clocks_differ_stay_together(clickhouse_server: Server) -> None:
@@ -137,7 +138,7 @@ def test_writers_whose_clocks_differ_stay_together(clickhouse_server: Server) ->
     ahead = 1 << 62
     other.engine.command(f"INSERT INTO {other.engine.database}.events (sequence, lane) VALUES ({ahead}, 1)")
     one.insert_events(batch(4, 2))
-    assert max(sequence for _, sequence, _ in one.stored_since(0)) == ahead + 1
+    assert max(sequence for _, sequence, _ in one.stored_since(Bounds())) == ahead + 1
     one.close()
     other.close()
 

@@ -176,11 +176,11 @@ def _has_its_turn(spec: FlowSpec, events: Sequence[Event], judgement: Judgement,
     cause = next((i for i, c in enumerate(spec.checkpoints) if c.name == finding.cause), None)
     if cause is None or state is None or state.status not in (Status.pending, Status.unknown):
         return False
-    return _brought(spec.checkpoints[cause], events, finding.opened_at) is not None
+    return _brought(spec.checkpoints[cause], events, _true_from(finding)) is not None
 
 
 def _resolved(now: int, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding) -> Finding:
-    """Recovered when what was missing was observed after the finding was opened; else it was wrong, and withdrawn."""
+    """Recovered when what was missing was observed after the finding had become true; else it never was: withdrawn."""
     status, by, at = WITHDRAWN, "", now
     proof, moved_past = _proof(spec, events, judgement, finding)
     if proof is not None:
@@ -193,7 +193,7 @@ def _resolved(now: int, spec: FlowSpec, events: Sequence[Event], judgement: Judg
 def _proof(
     spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding
 ) -> tuple[Event | None, bool]:
-    """(the event that brought what the finding lacked, whether a range did), both after it was opened."""
+    """(the event that brought what the finding lacked, whether a range did), both after it had become true."""
     index = next((i for i, c in enumerate(spec.checkpoints) if ("|".join(c.hop), c.stage) == finding.key[:2]), None)
     if index is None:
         return None, False
@@ -206,8 +206,15 @@ def _proof(
         return None, False
     point = spec.checkpoints[index]
     nodes = point.quorum if finding.kind == Verdict.under_replicated else 1
-    moved_past = not evidence_of(point, events) and (state.observed_at or 0) > finding.opened_at
-    return _brought(point, events, finding.opened_at, nodes), moved_past
+    since = _true_from(finding)
+    moved_past = not evidence_of(point, events) and (state.observed_at or 0) > since
+    return _brought(point, events, since, nodes), moved_past
+
+
+def _true_from(finding: Finding) -> int:
+    """Its deadline, if it had one: what came after that, but before the pass that said so, was late, and the finding
+    was right (docs/adr/0009)."""
+    return min(finding.opened_at, finding.deadline) if finding.deadline else finding.opened_at
 
 
 def _state_of(spec: FlowSpec, judgement: Judgement, finding: Finding) -> CheckpointState | None:
@@ -215,10 +222,10 @@ def _state_of(spec: FlowSpec, judgement: Judgement, finding: Finding) -> Checkpo
     return next((s for s in judgement.checkpoints if finding_key(spec, s)[:2] == finding.key[:2]), None)
 
 
-def _brought(point: Checkpoint, events: Sequence[Event], opened_at: int, nodes: int = 1) -> Event | None:
-    """The event that made a checkpoint seen on so many nodes after `opened_at`; None when it had been, or is not."""
+def _brought(point: Checkpoint, events: Sequence[Event], since: int, nodes: int = 1) -> Event | None:
+    """The event that made a checkpoint seen on so many nodes after `since`; None when it had been, or is not."""
     evidence = sorted(evidence_of(point, events), key=lambda e: (received(e), e.observed_at, e.replay_id))
-    seen = {e.node for e in evidence if passage([e]).at <= opened_at}
+    seen = {e.node for e in evidence if passage([e]).at <= since}
     if len(seen) >= nodes:
         return None
     for event in evidence:

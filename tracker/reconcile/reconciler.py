@@ -183,7 +183,7 @@ class Reconciler:
     def _begin(self) -> Pass | None:
         last = self._control.passes.last_finished()
         before = from_json(last.bounds) if last else Bounds()
-        bounds = before.next(self._store.stored_since(before.floor), last.started_at if last else 0, LIMIT)
+        bounds = before.next(self._store.stored_since(before), last.started_at if last else 0, LIMIT)
         now = max(self._clock(), last.started_at + 1 if last else 0)
         if bounds.empty and not self._store.due_flows(bounds, now) and not self._control.flows.to_fold_again():
             return None

@@ -26,6 +26,7 @@ class Place:
     at_most: int | None
     same_payload: bool
     order: str | None
+    outbox: bool
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def route_of(flow: Mapping[str, Any]) -> Route:
             n, hops, point["stage"], after, tuple(dict.fromkeys(nearest)), ancestors,
             None if within is None else microseconds(within), point.get("required", True), point.get("quorum", 1),
             point.get("at_most"), point.get("same_payload", False), point.get("order"),
+            point.get("outbox", False),
         ))  # fmt: skip
     return Route(tuple(places))
 

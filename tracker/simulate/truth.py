@@ -73,7 +73,9 @@ class Case:
         self.lossy = {hop: self._said(hop, "drop") & ~self.designed[hop] for hop in world.route.hops}
         dropped = {hop: self._said(hop, "drop") for hop in world.route.hops}
         acked = {hop: self._said(hop, "ack") for hop in world.route.hops}
+        outboxes = {hop for p in self.places if p.outbox for hop in p.hops}
         kept = {hop: self._said(hop, "persist") | self._said(hop, "replicate") for hop in world.route.hops}
+        kept |= {hop: kept[hop] | self._said(hop, "produce") for hop in outboxes}
         self.holds = {hop: kept[hop] & ~dropped[hop] & ~acked[hop] for hop in world.route.hops}
         self.implied = {p.index: self._implied(p) for p in self.places}
         self.deadline: dict[int, Ints] = {}

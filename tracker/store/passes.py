@@ -43,15 +43,26 @@ class Passing:
 
     # --- what is new ----------------------------------------------------------------------------------------------
 
-    def stored_since(self, floor: int) -> list[tuple[int, int, int]]:
-        """(lane, sequence, rows) of every insert above `floor`, of events, ranges and reports."""
+    def stored_since(self, before: Bounds) -> list[tuple[int, int, int]]:
+        """(lane, sequence, rows) of every insert beyond `before`, of events, ranges and reports.
+
+        Of lanes that are known, what lies behind the oldest of their ends is skipped unread (index `new_since`); new
+        lanes are looked for down to the floor, past all granules that hold none (index `of_lane`).
+        """
         rows = []
+        asked = {"floor": before.floor, "lanes": list(before.until), "ends": list(before.until.values())}
+        asked["lowest"] = min(before.until.values(), default=before.floor)
         for table, sequence in LANES:
-            rows += self._engine.rows(
-                f"SELECT lane, {sequence} AS seq, count() AS n FROM {self._db}.{table} "
-                f"WHERE {sequence} > {{floor:UInt64}} GROUP BY lane, seq",
-                {"floor": floor},
-            )
+            for where in (
+                f"has({{lanes:Array(UInt64)}}, lane) AND {sequence} > {{lowest:UInt64}} "
+                f"AND {sequence} > transform(lane, {{lanes:Array(UInt64)}}, {{ends:Array(UInt64)}}, toUInt64(0))",
+                f"lane NOT IN {{lanes:Array(UInt64)}} AND {sequence} > {{floor:UInt64}}",
+            ):
+                rows += self._engine.rows(
+                    f"SELECT lane, {sequence} AS seq, count() AS n FROM {self._db}.{table} WHERE {where} "
+                    "GROUP BY lane, seq",
+                    asked,
+                )
         return [(row["lane"], row["seq"], row["n"]) for row in rows]
 
     def heard(self, bounds: Bounds) -> list[Heard]:

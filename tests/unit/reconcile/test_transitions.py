@@ -294,6 +294,18 @@ def state(**known: Any) -> dict[str, Any]:
     return {"message_id": "m", "origin_at": 0, "found": False, "timer_at": 0} | known
 
 
+def test_late_is_not_wrong() -> None:
+    """What was seen after its deadline, yet before the pass that opened the finding, recovered: that was right."""
+    bench = Bench(25 * SECOND, lambda origin: ORDERS, ORDERS, vouched(ORDERS), (), lambda *key: "/".join(key))
+    opened = judge_batch(bench, [state()], {"m": [MADE, KEPT, COPY]}, {}).findings[0]
+    assert opened.deadline < 24.9 * SECOND < opened.opened_at
+    told = judge_batch(
+        bench, [state(found=True)], {"m": [MADE, KEPT, COPY, event("billing:ack", 24.9)]}, {"m": [opened]}
+    )
+    assert (told.recovered, told.withdrawn) == (1, 0)
+    assert (told.findings[0].by, told.findings[0].resolved_at) == ("itself", opened.opened_at)
+
+
 def test_a_batch_counts_and_keeps() -> None:
     """One row of columns per message, and what changed."""
     bench = Bench(25 * SECOND, lambda origin: ORDERS, ORDERS, vouched(ORDERS), (), lambda *key: "/".join(key))
@@ -302,7 +314,7 @@ def test_a_batch_counts_and_keeps() -> None:
     assert judged_.rows == [{"verdict": "unacknowledged", "flags": [], "found": True, "look_again": 0, "timer_at": 0,
                              "origin_at": 0}]  # fmt: skip
     later = structs.replace(judged_.findings[0])
-    done = [MADE, KEPT, COPY, event("billing:ack", 24.9), event("billing:ack", 30)]
+    done = [MADE, KEPT, COPY, event("billing:ack", 10), event("billing:ack", 30)]
     again = judge_batch(bench, [state(found=True)], {"m": done}, {"m": [later]})
     assert (again.opened, again.recovered, again.withdrawn) == (0, 0, 1)
 
