@@ -40,8 +40,8 @@ def written(folder: Path, name: str = "small") -> Path:
 def simulate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the command for machines; gives its exit code, what it answered, and what it said beside."""
 
-    def command(scenario: Path) -> tuple[int, Any, str]:
-        monkeypatch.setattr(sys, "argv", ["tracker", "simulate", "--scenario", str(scenario), "--json"])
+    def command(scenario: Path, *more: str) -> tuple[int, Any, str]:
+        monkeypatch.setattr(sys, "argv", ["tracker", "simulate", "--scenario", str(scenario), "--json", *more])
         code: Any = 0
         try:
             cli.main()
@@ -88,3 +88,14 @@ def test_a_file_that_is_missing_or_wrong_is_a_mistake_of_usage(simulate: Command
     (tmp_path / "none").mkdir()
     code, _, said = simulate(tmp_path / "none")
     assert (code, "holds no scenario" in said) == (2, True)
+
+
+def test_a_kept_ledger_is_one_world(monkeypatch: pytest.MonkeyPatch, simulate: Command, tmp_path: Path) -> None:
+    """A relative folder will do; the same world once more would be judged on what the first left, and is refused."""
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path)
+    code, _, _ = simulate(path, "--keep", "kept", "--seed", "3")
+    assert code == 0
+    assert (tmp_path / "kept" / "small-3" / "control.db").exists()
+    code, _, said = simulate(path, "--keep", "kept", "--seed", "3")
+    assert (code, "exists" in said) == (2, True)

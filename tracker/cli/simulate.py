@@ -120,8 +120,7 @@ class There:
 @contextmanager
 def here(keep: Path | None) -> Iterator[Here]:
     """A service on a new ledger; it is thrown away unless `keep` says where it is to stay."""
-    folder = Path(tempfile.mkdtemp(prefix="tracker-simulate-")) if keep is None else keep
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="tracker-simulate-")) if keep is None else _new(keep.resolve())
     service = Here(folder)
     try:
         yield service
@@ -131,11 +130,20 @@ def here(keep: Path | None) -> Iterator[Here]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _new(folder: Path) -> Path:
+    """Two worlds on one ledger would each be held against what the other left."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise CommandError(f"{folder} exists; --keep needs a folder in which this world was not kept before") from None
+    return folder
+
+
 def simulate(
     scenario: Annotated[Path, typer.Option(help="a scenario, or a folder of them (.yaml)")],
     seed: Annotated[int, typer.Option(help="another seed is another world of the same kind")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="so many seeds, one after another")] = 1,
-    keep: Annotated[Path | None, typer.Option(help="leave the ledger in this folder, to look at")] = None,
+    keep: Annotated[Path | None, typer.Option(help="leave each world's ledger in this folder, as NAME-SEED")] = None,
     at_least: Annotated[
         int, typer.Option(min=0, help="of a folder: true cases that every verdict and flag must have")
     ] = AT_LEAST,
@@ -176,7 +184,7 @@ def simulate(
 
 
 def _run(scenario: Scenario, seed: int, keep: Path | None) -> Score:
-    with here(keep) as service:
+    with here(keep and keep / f"{scenario.name}-{seed}") as service:
         return run(service, scenario, seed, T0)
 
 

@@ -17,8 +17,9 @@ from tracker.simulate.scenario import Fault, Scenario
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 NEVER = np.int64((1 << 62) - 1)
-T0 = 1_800_000_000_000_000
-"""Where simulated time begins, unless it is real: 2027-01-15T08:00:00Z, epoch µs."""
+T0 = 1_736_928_000_000_000
+"""Where simulated time begins, unless it is real: 2025-01-15T08:00:00Z, epoch µs. In the past, so that a service
+started on a kept ledger finds all deadlines over."""
 
 
 @dataclass
