@@ -20,7 +20,7 @@ def test_every_scenario_is_on_the_page() -> None:
 
 
 def test_what_is_published_is_whole() -> None:
-    """Every verdict and flag has its true cases, and where something was wrong, the page would say so and this fails."""
+    """Every verdict and flag has its true cases, and nothing was wrong: else the page says so, and this fails."""
     rows = re.findall(r"^\| ([a-z_]+) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
     assert len(rows) == 17
     assert all(int(true) >= 50 and true == found and ratios == ["1.0000"] * 2 for _, true, found, *ratios in rows)
