@@ -17,7 +17,7 @@ from tracker.simulate.scenario import Scenario
 from tracker.simulate.score import Score
 
 ORDERED = {**FLOW, "checkpoints": [*FLOW["checkpoints"][:3], {**FLOW["checkpoints"][3], "order": "partition"}]}
-COARSE: dict[str, Any] = {"report_every": "6s", "pass_every": "10s"}
+COARSE: dict[str, Any] = {"report_every": "8s", "pass_every": "20s"}
 
 
 def at(place: str, kind: str, share: float = 0.1, **more: Any) -> dict[str, Any]:
@@ -37,7 +37,8 @@ WORLDS = {
         {"kind": "collector_silence", "place": "billing", "node": 1, "start": "12s", "lasts": "12s"},
         {"kind": "collector_crash", "place": "kafka-us", "start": "10s", "lasts": "30s"},
         {"kind": "collector_resend", "place": "kafka-eu"}, {"kind": "collector_lag", "place": "checkout", "by": "4s"},
-        {"kind": "restart", "start": "35s"}, nodes={"billing": 2}, **COARSE,
+        {"kind": "restart", "start": "35s"}, nodes={"billing": 2},
+        **{**COARSE, "over": "50s"},
     ),
     "flags": scenario(
         at("kafka-eu", "swallow"), at("checkout", "swallow"), at("billing", "duplicate"),
