@@ -34,10 +34,10 @@ WORLDS = {
     ),
     "nobody-looks": scenario(
         at("billing", "drop"),
-        {"kind": "collector_silence", "place": "billing", "node": 1, "start": "12s", "lasts": "12s"},
-        {"kind": "collector_crash", "place": "kafka-us", "start": "10s", "lasts": "30s"},
+        {"kind": "collector_silence", "place": "billing", "node": 1, "start": "40s", "lasts": "8s"},
+        {"kind": "collector_crash", "place": "kafka-us", "start": "40s", "lasts": "30s"},
         {"kind": "collector_resend", "place": "kafka-eu"}, {"kind": "collector_lag", "place": "checkout", "by": "4s"},
-        {"kind": "restart", "start": "35s"}, nodes={"billing": 2},
+        {"kind": "restart", "start": "55s"}, nodes={"billing": 2},
         **{**COARSE, "over": "50s"},
     ),
     "flags": scenario(
@@ -49,7 +49,7 @@ WORLDS = {
     "still-under-way": scenario(
         at("billing", "drop"), {"kind": "clock", "place": "billing", "by": "-90s"},
         {"kind": "clock", "place": "kafka-us", "by": "70s", "drift_ppm": 300, "measured": True},
-        **{**COARSE, "over": "60s", "until": "70s"},
+        **{**COARSE, "over": "60s", "until": "90s"},
     ),
 }  # fmt: skip
 
