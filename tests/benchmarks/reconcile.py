@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.reconcile --messages 10000000 --json
     python -m tests.benchmarks.reconcile --steady 600 --json
+    python -m tests.benchmarks.reconcile --lookup 100000000 --json
 
 All events are stored first, then one pass folds, judges and keeps them: `full_pass_s`. In the same run and on the same
 rows, `limit_s` is what no reconciler could do without: one GROUP BY over the events with a bit mask of checkpoints,
@@ -19,7 +20,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import steady
+from tests.benchmarks import lookup, steady
 from tests.benchmarks.watch import cpu_s, load, peak_rss_mb
 from tests.benchmarks.workload import FLOW, HOPS, SPEC, Ids, Traffic
 from tests.world.installation import T0, Installation
@@ -137,11 +138,15 @@ def main() -> None:
     parser.add_argument("--steady", type=float, metavar="SECONDS", help="instead: beside a steady stream, in real time")
     parser.add_argument("--rate", type=int, default=100_000, help="with --steady: events per second")
     parser.add_argument("--within", default="5m", help="with --steady: the deadline of most messages")
+    parser.add_argument("--lookup", type=int, metavar="MESSAGES", help="instead: one message of so many, shown")
+    parser.add_argument("--lookups", type=int, default=2_000, help="with --lookup: how many are asked for")
     parser.add_argument("--json", action="store_true", help="one line for machines")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if asked.steady:
             found = steady.measure(asked.steady, asked.rate, asked.within, Path(folder))
+        elif asked.lookup:
+            found = lookup.measure(asked.lookup, asked.lookups, Path(folder))
         else:
             found = measure(max(asked.messages // BLOCK, 1) * BLOCK, asked.ids, Path(folder))
     print(json.dumps(found, indent=None if asked.json else 2))

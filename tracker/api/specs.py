@@ -32,6 +32,11 @@ class Known:
         return self._specs[self.newest.version]
 
     @cached_property
+    def ordered(self) -> bool:
+        """True when some version asks for order, so that messages may be flagged as reordered."""
+        return any(point.order for spec in self._specs.values() for point in spec.checkpoints)
+
+    @cached_property
     def _specs(self) -> dict[int, FlowSpec]:
         return {version.version: load_spec(version.text) for version in self.versions}
 

@@ -34,7 +34,7 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
     places = [(e.hop, e.partition, e.offset, e.offset) for e in events if e.offset is not None]
     ranges = service.store.ranges_over(flow, dict.fromkeys(places))
     judgement = judge(spec, events, service.store.coverage(spec), now, ranges)
-    overtaken = service.store.overtaken(flow, message_id)
+    overtaken = service.store.overtaken(flow, message_id) if known.ordered else []
     flags = judgement.flags | {Flag.reordered} if overtaken else judgement.flags
     return shapes.Message(
         flow=flow,

@@ -56,7 +56,7 @@ class Answers:
         """What was observed of one message, copies merged, by observed time; at most `limit` stored events are read."""
         rows = self._engine.rows(
             f"SELECT {EVENT_FIELDS} FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
-            "AND message_id = {id:String} ORDER BY observed_at LIMIT {limit:UInt32}",
+            "AND message_id = {id:String} ORDER BY observed_at LIMIT {limit:UInt32} SETTINGS max_threads = 1",
             {"flow": flow, "id": message_id, "limit": limit},
         )
         return distinct(event(row) for row in rows)

@@ -127,16 +127,18 @@ class Passing:
 
     def ranges_over(self, flow: str, places: Iterable[tuple[str, str, int, int]]) -> list[Range]:
         """Ranges of a flow that touch any of (log, partition, lowest offset, highest offset)."""
-        found = []
-        for log, partition, low, high in places:
-            rows = self._engine.rows(
-                f"SELECT {RANGE_FIELDS} FROM {self._db}.ranges WHERE tenant = '' AND flow = {{flow:String}} "
-                "AND log = {log:String} AND partition = {partition:String} "
-                "AND offset <= {high:Int64} AND offset_to > {low:Int64}",
-                {"flow": flow, "log": log, "partition": partition, "low": low, "high": high},
-            )
-            found += [moved(row) for row in rows]
-        return found
+        asked = list(places)
+        if not asked:
+            return []
+        logs, partitions, lows, highs = (list(values) for values in zip(*asked, strict=True))
+        rows = self._engine.rows(
+            f"SELECT {RANGE_FIELDS} FROM {self._db}.ranges WHERE tenant = '' AND flow = {{flow:String}} "
+            "AND log IN {logs:Array(String)} AND arrayExists((l, p, low, high) -> "
+            "log = l AND partition = p AND offset <= high AND offset_to > low, {logs:Array(String)}, "
+            "{partitions:Array(String)}, {lows:Array(Int64)}, {highs:Array(Int64)})",
+            {"flow": flow, "logs": logs, "partitions": partitions, "lows": lows, "highs": highs},
+        )
+        return [moved(row) for row in rows]
 
     # --- keep -----------------------------------------------------------------------------------------------------
 
