@@ -44,6 +44,8 @@ AT_LEAST = 50
 class Here:
     """The service in this process, on an embedded ledger, with a clock that is moved."""
 
+    punctual = True
+
     def __init__(self, folder: Path) -> None:
         self._folder, self._now = folder, 0
         self._open = ExitStack()
@@ -92,6 +94,8 @@ class Here:
 
 class There:
     """A running service elsewhere, in real time: its passes run by themselves."""
+
+    punctual = False
 
     def __init__(self, url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

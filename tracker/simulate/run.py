@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tracker.model.errors import Unavailable
 from tracker.simulate.scenario import Scenario
-from tracker.simulate.score import Score, score
+from tracker.simulate.score import SHOWN, Score, differences, score
 from tracker.simulate.truth import truth
 from tracker.simulate.watchers import watchers
 from tracker.simulate.wire import Batch, batches, header
@@ -20,10 +20,14 @@ OBSERVATIONS = 12
 """How often the books are looked at, beside the end."""
 SETTLE = 3
 """Passes at the end, for what one pass leaves to the next."""
+LOOKED_AT = 5_000
+"""In worlds with at most so many messages every one is held to the truth mid-stream, too."""
 
 
 class Tracker(Protocol):
-    """The service under test, and its clock."""
+    """The service under test, and its clock. `punctual`: its passes run when `judge` says so, and only then."""
+
+    punctual: bool
 
     def at(self, now: int) -> None:
         """It is `now` (µs)."""
@@ -49,6 +53,7 @@ def run(tracker: Tracker, scenario: Scenario, seed: int, begin: int = T0) -> Sco
     _ask(tracker, "PUT", f"/v1/flows/{flow}", json=scenario.flow)
     end = begin + scenario.until
     conserved, observations = True, 0
+    astray: list[dict[str, Any]] = []
     restarts = sorted(begin + fault.start for fault in world.faults("restart"))
     looks = iter(range(begin, end, max((end - begin) // OBSERVATIONS, 1)))
     look = next(looks)
@@ -65,18 +70,29 @@ def run(tracker: Tracker, scenario: Scenario, seed: int, begin: int = T0) -> Sco
                 conserved &= _conserved(tracker, flow, now)
                 observations += 1
                 look = next(looks, end)
+                if tracker.punctual and world.count <= LOOKED_AT:
+                    said = _said(tracker, flow)
+                    astray += [one | {"at_s": (now - begin) / 1e6}
+                               for one in differences(world, truth(world, watching, now), said)]  # fmt: skip
         tracker.at(batch.at)
         _send(tracker, batch)
     for n in range(SETTLE):
         tracker.at(end + n)
         tracker.judge()
     conserved &= _conserved(tracker, flow, end + SETTLE)
-    found = {item["message_id"]: item for item in _all(tracker, f"/v1/flows/{flow}/messages")}
+    found = _said(tracker, flow)
     findings = list(_all(tracker, "/v1/findings", flow=flow))
     result = score(world, truth(world, watching, end + SETTLE - 1), found, findings, watching)
+    result.astray = len(astray)
+    result.wrong += astray[: SHOWN - len(result.wrong)]
     result.conserved, result.observations = conserved, observations + 1
     result.seconds = round(time.monotonic() - started, 1)
     return result
+
+
+def _said(tracker: Tracker, flow: str) -> dict[str, dict[str, Any]]:
+    """What the service says of every message, as its last pass left it."""
+    return {item["message_id"]: item for item in _all(tracker, f"/v1/flows/{flow}/messages")}
 
 
 def _send(tracker: Tracker, batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -47,7 +47,8 @@ class Tally:
 
 @dataclass
 class Score:
-    """How one scenario went. `wrong`: messages of which verdict or flags differ, the first of them."""
+    """How one scenario went. `wrong`: messages of which verdict or flags differ, the first of them.
+    `astray`: how often one differed at a look in mid-stream."""
 
     scenario: str
     seed: int
@@ -57,6 +58,7 @@ class Score:
     delays: list[float] = field(default_factory=list)
     undetected: int = 0
     withdrawn: int = 0
+    astray: int = 0
     conserved: bool = True
     observations: int = 0
     seconds: float = 0.0
@@ -65,7 +67,7 @@ class Score:
     def perfect(self) -> bool:
         """Nothing differs, nobody was missed, and the books balanced every time."""
         exact = all(t.truth == t.found == t.both for t in self.tallies.values())
-        return exact and self.conserved and not self.undetected
+        return exact and self.conserved and not self.undetected and not self.astray
 
     @property
     def blind_share(self) -> float:
@@ -86,6 +88,7 @@ class Score:
             "blind_share": round(self.blind_share, 4),
             "detection_delay_s": quantiles(self.delays),
             "undetected": self.undetected,
+            "astray": self.astray,
             "withdrawn": self.withdrawn,
             "seconds": self.seconds,
             "wrong": self.wrong,
@@ -109,24 +112,37 @@ def score(
 ) -> Score:
     """Hold what the service said of every message against the truth."""
     result = Score(world.scenario.name, world.seed, world.count, {name: Tally() for name in (*VERDICTS, *FLAGS)}, [])
-    ids = [ident(world, m) for m in range(world.count)]
-    flags = {name: true.flags[name].tolist() for name in FLAGS}
-    for m, name in enumerate(ids):
-        said = found.get(name)
-        wanted = str(true.verdict[m]) if true.heard[m] else None
-        raised = {flag for flag in FLAGS if flags[flag][m] and wanted}
-        mine, told = (said["verdict"], set(said["flags"])) if said else (None, set())
+    for _, wanted, raised, mine, told in _compared(world, true, found):
         _count(result.tallies, wanted, mine)
         for flag in FLAGS:
             _count(result.tallies, flag if flag in raised else None, flag if flag in told else None)
-        if (wanted, raised) != (mine, told) and len(result.wrong) < SHOWN:
-            result.wrong.append({"message_id": name, "true": [wanted, sorted(raised)], "found": [mine, sorted(told)]})
-    for stranger in set(found) - set(ids):
-        _count(result.tallies, None, found[stranger]["verdict"])
-        result.wrong.append({"message_id": stranger, "true": None, "found": [found[stranger]["verdict"], []]})
+    result.wrong = differences(world, true, found)[:SHOWN]
     result.withdrawn = sum(f["status"] == "withdrawn" for f in findings)
-    _detection(result, ids, true, findings)
+    _detection(result, [ident(world, m) for m in range(world.count)], true, findings)
     return result
+
+
+def differences(world: World, true: Truth, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages of which verdict or flags are not what is true, with both."""
+    return [{"message_id": name, "true": [wanted, sorted(raised)], "found": [mine, sorted(told)]}
+            for name, wanted, raised, mine, told in _compared(world, true, found)
+            if (wanted, raised) != (mine, told)]  # fmt: skip
+
+
+def _compared(
+    world: World, true: Truth, found: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, str | None, set[str], str | None, set[str]]]:
+    """(id, true verdict, true flags, verdict found, flags found) of each message that was heard of, in truth or not."""
+    flags = {name: true.flags[name].tolist() for name in FLAGS}
+    heard, verdicts = true.heard.tolist(), true.verdict.tolist()
+    strangers = dict(found)
+    for m in range(world.count):
+        said = strangers.pop(name := ident(world, m), None)
+        wanted = str(verdicts[m]) if heard[m] else None
+        raised = {flag for flag in FLAGS if flags[flag][m]} if wanted else set()
+        yield name, wanted, raised, said["verdict"] if said else None, set(said["flags"]) if said else set()
+    for name, said in strangers.items():
+        yield name, None, set(), said["verdict"], set(said["flags"])
 
 
 def _count(tallies: dict[str, Tally], wanted: str | None, mine: str | None) -> None:
