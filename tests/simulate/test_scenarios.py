@@ -64,7 +64,7 @@ def scored(world: Scenario, seed: int) -> Score:
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", WORLDS)
 def test_what_is_found_is_exactly_what_is_true(name: str, seed: int) -> None:
-    """Verdict and flags of every message; every missing one has a finding; the books balance whenever asked."""
+    """Verdict and flags of every message, mid-stream too; a finding of all that is missing; books that balance."""
     score = scored(WORLDS[name], seed)
     assert score.wrong == []
     assert score.undetected == 0

@@ -98,3 +98,10 @@ def test_of_nothing_nothing_is_wrong() -> None:
     """Precision and recall of what never happens are one; delays of nobody are none."""
     assert (Tally().precision, Tally().recall) == (1.0, 1.0)
     assert quantiles([]) is None
+
+
+def test_what_was_wrong_in_mid_stream_is_not_forgiven_at_the_end() -> None:
+    """However right all is when it has settled."""
+    result = scored(answer())
+    result.astray = 1
+    assert not result.perfect
