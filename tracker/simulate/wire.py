@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tracker.simulate.truth import clock_error, shown
+from tracker.simulate.case import clock_error, shown
 from tracker.simulate.watchers import Watcher, receipts
 from tracker.simulate.world import NEVER, Chunk, World
 
