@@ -118,7 +118,9 @@ class World:
     def say(
         self, place: Place, stage: str, message: Ints, time: Ints, delivery: int = 0, reason: str = "", replay: str = ""
     ) -> None:
-        """Something beside the passage of a checkpoint happened at the first hop of its place."""
+        """Something beside the passage of a checkpoint happened at the first hop of its place, if to anybody."""
+        if not len(message):
+            return
         hop, count = place.hops[0], len(message)
         loud = np.zeros(count, dtype=bool)
         node = message % self.nodes(hop)
@@ -219,9 +221,9 @@ def _corrupt(world: World, place: Place, fault: Fault, passing: _Passing) -> Non
 def _reuse(world: World, place: Place, fault: Fault, passing: _Passing) -> None:
     """The id is given to another message, long after."""
     [mine] = np.nonzero(world.chosen(fault, passing.time))
-    later = passing.time[mine] + fault.by
-    world.say(place, place.stage, mine, later, 7)
-    world.chunks[-1].origin = world.origin[mine] + fault.by
+    if len(mine):
+        world.say(place, place.stage, mine, passing.time[mine] + fault.by, 7)
+        world.chunks[-1].origin = world.origin[mine] + fault.by
 
 
 def _swallow(world: World, place: Place, fault: Fault, passing: _Passing) -> None:
