@@ -62,3 +62,9 @@ def test_bursts_leave_quiet_between_them() -> None:
     gaps = np.sort(np.diff(world(bursts=3, messages=300).origin))
     assert gaps[-2] > 8 * SECOND
     assert gaps[-3] < SECOND
+
+
+def test_a_fault_that_hits_nobody_sends_nothing() -> None:
+    """A replay where nobody stopped: four checkpoints of 200 messages, and not a line more."""
+    made = world({"kind": "replay", "place": "billing", "start": "60s"})
+    assert sum(batch.lines.count(b"\n") for batch in batches(made, watchers(made))) == 800
