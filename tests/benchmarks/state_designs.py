@@ -51,8 +51,8 @@ class Passes:
         store, watch = world.store, self._watch
         for question in ("stored_since", "heard", "ranged", "new_reports", "due_flows", "range_targets"):
             watch.on(store, question, "what_is_new")
-        watch.on(store, "_run", lambda name, *_: name)
-        watch.on(store.engine, "table", lambda sql, *_: "merge" if "minForEach" in sql else "other_questions")
+        watch.on(store, "_run", lambda name, *_, **__: name)
+        watch.on(store.engine, "table", "other_questions")
         watch.on(store, "events_of", "events_of_exceptional")
         watch.on(reconciler, "judge_plain", "judge_plain")
         watch.on(reconciler, "judge_batch", "judge_exceptional")
