@@ -208,7 +208,8 @@ def test_the_story_is_what_it_says(world: Installation) -> None:
         "under_replicated": 1,  # new was seen at its end alone
     }
     assert {(f[0], f[2], f[3], f[4]) for f in left["findings"]} == {
-        ("lost", "lost", "recovered", "replay"), ("lost", "lost", "withdrawn", ""),
+        ("lost", "lost", "recovered", "replay"), ("lost", "lost", "superseded", "unacknowledged"),
+        ("lost", "lost", "superseded", "under_replicated"),
         ("lost", "unacknowledged", "open", ""), ("lost", "under_replicated", "open", ""),
         ("new", "under_replicated", "open", ""),
         ("odd", "divergent", "recovered", "itself"), ("odd", "unacknowledged", "open", ""),

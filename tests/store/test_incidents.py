@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.world.installation import Installation
 from tracker.control.incidents import Incident
@@ -14,6 +15,8 @@ from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.reconcile.incidents import GAP
+from tracker.replay.ledger import statuses
+from tracker.replay.plan import Missing
 
 SPEC = """flow: {flow}
 owner: team
@@ -114,6 +117,24 @@ def test_a_finding_that_was_wrong_is_withdrawn_and_counted(world: Installation, 
     [incident] = incidents(world, spec)
     assert (incident.status, incident.open, incident.withdrawn, incident.total) == ("resolved", 0, 1, 1)
     assert lines(world, incident)[-1] == "resolved: no finding is open; 1 finding: 1 withdrawn"
+
+
+def test_another_kind_takes_the_place_of_a_finding(world: Installation, spec: FlowSpec) -> None:
+    """The copy is gone, so what had only not reached the mirror is lost: one finding is open, in an incident of its
+    kind, and a replay that was sent for the first asks after the second."""
+    later(world, spec, 10, seen(world, spec, "a", "log"))
+    later(world, spec)
+    later(world, spec, 10, structs.replace(seen(world, spec, "a", "log"), stage=Stage.drop, reason="purged"))
+    copies, loss = sorted(incidents(world, spec), key=lambda one: one.kind, reverse=True)
+    assert (copies.kind, copies.status, copies.open, copies.superseded) == ("under_replicated", "resolved", 0, 1)
+    assert (loss.kind, loss.status, loss.open) == ("lost", "open", 1)
+    assert lines(world, copies)[-1] == "resolved: no finding is open; 1 finding: 1 superseded"
+    first = Missing("mirror", "replicate", "under_replicated")
+    assert statuses(world.store, spec.flow, ["a"])["a"][first] == "open"
+    later(world, spec, 10, seen(world, spec, "a", "mirror"))
+    assert statuses(world.store, spec.flow, ["a"])["a"][first] == "recovered"
+    told = {f.kind: (f.status, f.by) for f in world.store.findings(spec.flow)}
+    assert told == {"under_replicated": ("superseded", "lost"), "lost": ("recovered", "itself")}
 
 
 def test_a_thousand_findings_of_one_cause_are_one_incident(world: Installation, spec: FlowSpec) -> None:

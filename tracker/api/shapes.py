@@ -203,6 +203,7 @@ class Incident(Shape):
     recovered: int
     recovered_by_itself: int
     withdrawn: int
+    superseded: int
     parked: int
     abandoned: int
     total: int

@@ -77,7 +77,9 @@ def findings(
     flow: Annotated[str | None, typer.Option()] = None,
     hop: Annotated[str | None, typer.Option()] = None,
     kind: Annotated[str | None, typer.Option(help="lost, unacknowledged, ...")] = None,
-    status: Annotated[str | None, typer.Option(help="open, recovered, withdrawn, parked, abandoned")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="open, recovered, withdrawn, superseded, parked, abandoned")
+    ] = None,
     incident: Annotated[str | None, typer.Option()] = None,
     limit: Limit = 100,
     as_json: Json = False,

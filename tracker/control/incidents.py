@@ -20,7 +20,7 @@ from tracker.control.errors import NotFound
 from tracker.control.paging import Page
 
 STATUSES = ("open", "acknowledged", "resolved")
-STATES = ("open", "recovered", "withdrawn", "parked", "abandoned")
+STATES = ("open", "recovered", "withdrawn", "superseded", "parked", "abandoned")
 """Of findings."""
 SYSTEM = "tracker"
 """Who the timeline names for what the tracker did by itself."""
@@ -38,6 +38,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     recovered: int = 0
     recovered_by_itself: int = 0
     withdrawn: int = 0
+    superseded: int = 0
     parked: int = 0
     abandoned: int = 0
 
@@ -79,6 +80,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     recovered: int
     recovered_by_itself: int
     withdrawn: int
+    superseded: int
     parked: int
     abandoned: int
     total: int

@@ -122,6 +122,7 @@ class Incident(Base):
     recovered: Mapped[int]
     recovered_by_itself: Mapped[int]
     withdrawn: Mapped[int]
+    superseded: Mapped[int] = mapped_column(server_default="0")
     parked: Mapped[int]
     abandoned: Mapped[int]
     total: Mapped[int]

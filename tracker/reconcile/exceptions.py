@@ -1,7 +1,7 @@
 """The messages that need the reference judge: something is due, dropped, dead-lettered, divergent or was found before.
 
-They are few where all goes well. Their findings open, recover and are withdrawn here; all of it is a function of the
-stored events, what is vouched for, the findings before this pass, and the pass's own `now`.
+They are few where all goes well. Their findings open, recover, are superseded or withdrawn here; all of it is a
+function of the stored events, what is vouched for, the findings before this pass, and the pass's own `now`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tracker.model.facts import evidence_of, parks, passage, received
 from tracker.model.judge import joined_payloads, judge
 from tracker.model.spec import Checkpoint, FlowSpec
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
-from tracker.store.findings import OPEN, RECOVERED, WITHDRAWN, Finding
+from tracker.store.findings import OPEN, RECOVERED, SETTLED, SUPERSEDED, WITHDRAWN, Finding
 
 Key = tuple[str, str, str]
 
@@ -96,15 +96,17 @@ def transitions(
     """The findings of one message that this judgement opens or resolves."""
     standing = {f.key: f for f in before}
     changed: list[Finding] = []
-    found: set[Key] = set()
-    for state in judgement.findings:
-        key = finding_key(spec, state)
-        found.add(key)
-        if key not in standing or standing[key].status in (RECOVERED, WITHDRAWN):
+    found = {finding_key(spec, state): state for state in judgement.findings}
+    absent = {key[:2]: key[2] for key in found if key[2] != Verdict.divergent}
+    for key, state in found.items():
+        if key not in standing or standing[key].status in SETTLED:
             changed.append(_opened(bench, spec, events, judgement, state))
     for key, finding in standing.items():
-        settled = finding.status in (RECOVERED, WITHDRAWN)
-        if key not in found and not settled and not _has_its_turn(spec, events, judgement, finding):
+        if key in found or finding.status in SETTLED:
+            continue
+        if key[:2] in absent and finding.kind != Verdict.divergent:
+            changed.append(_settled(finding, SUPERSEDED, absent[key[:2]], bench.now))
+        elif not _has_its_turn(spec, events, judgement, finding):
             changed.append(_resolved(bench.now, spec, events, judgement, finding))
     return changed
 
@@ -187,6 +189,10 @@ def _resolved(now: int, spec: FlowSpec, events: Sequence[Event], judgement: Judg
         status, by, at = RECOVERED, "replay" if proof.replay_id else "itself", received(proof)
     elif moved_past:
         status, by = RECOVERED, "itself"
+    return _settled(finding, status, by, at)
+
+
+def _settled(finding: Finding, status: str, by: str, at: int) -> Finding:
     return structs.replace(finding, status=status, by=by, resolved_at=max(at, finding.opened_at))
 
 

@@ -68,6 +68,7 @@ def counted(row: Mapping[str, Any]) -> Counted:
             recovered=row["recovered"],
             recovered_by_itself=row["by_itself"],
             withdrawn=row["withdrawn"],
+            superseded=row["superseded"],
             parked=row["parked"],
             abandoned=row["abandoned"],
         ),

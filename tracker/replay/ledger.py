@@ -13,7 +13,7 @@ from tracker.model.coverage import Coverage
 from tracker.model.event import Event
 from tracker.model.spec import FlowSpec, load_spec
 from tracker.replay.plan import Missing, Past, Selection, Wanted
-from tracker.store.findings import OPEN, Finding, cursor_of
+from tracker.store.findings import OPEN, SUPERSEDED, Finding, cursor_of
 
 PAGE = 1000
 MOST_FINDINGS = 64
@@ -88,12 +88,24 @@ def _open(ledger: Ledger, selection: Selection) -> Iterator[Finding]:
 
 
 def statuses(ledger: Ledger, flow: str, ids: Sequence[str]) -> dict[str, dict[Missing, str]]:
-    """The status of every finding of these messages, by message."""
-    known: dict[str, dict[Missing, str]] = {message_id: {} for message_id in ids}
+    """The status of every finding of these messages, by message. One that is superseded has that of the finding which
+    took its place: the same checkpoint waits there, under another name."""
+    found: dict[str, dict[Missing, Finding]] = {message_id: {} for message_id in ids}
     for some in chunks(ids, PAGE // MOST_FINDINGS * 10):
         for finding in ledger.findings(flow, message_ids=some, limit=len(some) * MOST_FINDINGS):
-            known[finding.message_id][Missing(*finding.key)] = finding.status
-    return known
+            found[finding.message_id][Missing(*finding.key)] = finding
+    return {
+        message_id: {missing: _heir(mine, missing).status for missing in mine} for message_id, mine in found.items()
+    }
+
+
+def _heir(found: Mapping[Missing, Finding], missing: Missing) -> Finding:
+    """The finding that speaks for `missing` now. A place has one kind at a time, so whoever is not superseded is it."""
+    finding = found[missing]
+    for _ in range(len(found)):
+        if finding.status == SUPERSEDED:
+            finding = found.get(missing._replace(kind=finding.by), finding)
+    return finding
 
 
 def of_message(known: Mapping[Missing, str], missing: Iterable[Missing]) -> list[tuple[Missing, str]]:

@@ -14,13 +14,17 @@ from tracker.store.engine import Engine
 from tracker.store.sql import ask
 from tracker.store.writer import typed
 
-OPEN, RECOVERED, WITHDRAWN, PARKED, ABANDONED = "open", "recovered", "withdrawn", "parked", "abandoned"
+OPEN, RECOVERED, WITHDRAWN, SUPERSEDED = "open", "recovered", "withdrawn", "superseded"
+PARKED, ABANDONED = "parked", "abandoned"
+SETTLED = frozenset({RECOVERED, WITHDRAWN, SUPERSEDED})
+"""Nobody has to do anything about these; when what they say becomes true again they are opened again."""
 TIMES = frozenset({"opened_at", "known_at", "resolved_at", "deadline", "origin_at"})
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What needs somebody. Times in µs; 0 where there is none. `cause` names the checkpoint before it that explains
-    it (it is then counted with that one's incident); `by` is `replay` or `itself` once recovered."""
+    it (it is then counted with that one's incident); `by` is `replay` or `itself` once recovered, and once superseded
+    the kind of the finding that took its place."""
 
     finding_id: str
     flow: str
@@ -176,6 +180,7 @@ class Findings:
             "toUnixTimestamp64Micro(min(opened_at)) AS first_at, toUnixTimestamp64Micro(max(opened_at)) AS last_at, "
             "countIf(status = 'open') AS open, countIf(status = 'recovered') AS recovered, "
             "countIf(status = 'recovered' AND by = 'itself') AS by_itself, countIf(status = 'withdrawn') AS withdrawn, "
+            "countIf(status = 'superseded') AS superseded, "
             "countIf(status = 'parked') AS parked, countIf(status = 'abandoned') AS abandoned, count() AS total, "
             "quantilesExact(0.5, 0.9)(toUnixTimestamp64Micro(opened_at) - toUnixTimestamp64Micro(known_at)) AS detect, "
             "quantilesExactIf(0.5, 0.9)(toUnixTimestamp64Micro(resolved_at) - toUnixTimestamp64Micro(opened_at), "

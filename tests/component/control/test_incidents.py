@@ -84,11 +84,19 @@ class TestUpsert:
 
     def test_findings_that_were_wrong_are_counted_apart(self, control: Control) -> None:
         """Withdrawn, parked and given up each have their number, and what recovered by itself is told."""
-        counts = Counts(open=1, total=10, recovered=4, recovered_by_itself=3, withdrawn=2, parked=1, abandoned=2)
+        counts = Counts(
+            open=1, total=10, recovered=4, recovered_by_itself=3, withdrawn=2, superseded=3, parked=1, abandoned=2
+        )
         told = control.incidents.upsert(msgspec.structs.replace(_counted(), counts=counts), 100)
-        assert (told.withdrawn, told.parked, told.abandoned, told.recovered_by_itself) == (2, 1, 2, 3)
+        assert (told.withdrawn, told.superseded, told.parked, told.abandoned, told.recovered_by_itself) == (
+            2,
+            3,
+            1,
+            2,
+            3,
+        )
         assert control.incidents.timeline("i-1")[0].what.endswith(
-            "10 findings: 1 open, 4 recovered (3 by itself), 2 withdrawn, 1 parked, 2 abandoned"
+            "10 findings: 1 open, 4 recovered (3 by itself), 2 withdrawn, 3 superseded, 1 parked, 2 abandoned"
         )
 
     def test_a_persons_words_survive_the_next_pass(self, control: Control) -> None:

@@ -63,7 +63,7 @@ def test_a_template_cannot_forget_to_escape() -> None:
     nasty = "[x](y) <b>"
     incident = {"id": nasty, "kind": "lost", "hop": nasty, "stage": "persist", "flow": nasty, "owner": nasty,
                 "note": nasty, "status": "open", "total": 0,
-                "open": 0, "recovered": 0, "withdrawn": 0, "parked": 0, "abandoned": 0,
+                "open": 0, "recovered": 0, "withdrawn": 0, "superseded": 0, "parked": 0, "abandoned": 0,
                 "detect_p50": None, "detect_p90": None, "resolved_at": None}  # fmt: skip
     facts = dict.fromkeys(("first_origin", "first_deadline", "first_known", "first_opened", "last_opened", "by_replay",
                            "by_itself", "replay_p50", "replay_p90", "itself_p50", "itself_p90", "messages", "lost",

@@ -1,4 +1,5 @@
-"""Findings over time: opened, recovered by a replay or by itself, withdrawn, opened again, explained by another."""
+"""Findings over time: opened, recovered by a replay or by itself, withdrawn, superseded, opened again, explained by
+another."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tracker.model.event import Event, Range
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.reconcile.exceptions import Bench, finding_id, judge_batch, transitions
-from tracker.store.findings import ABANDONED, OPEN, PARKED, RECOVERED, WITHDRAWN, Finding
+from tracker.store.findings import ABANDONED, OPEN, PARKED, RECOVERED, SUPERSEDED, WITHDRAWN, Finding
 
 MADE = event("shop:produce", 0, digest="aa")
 KEPT = event("log:persist", 1, digest="aa", node="l1")
@@ -153,7 +154,21 @@ def test_a_change_of_kind_is_another_finding() -> None:
     assert story.status("billing") == {"lost": OPEN}
     story.look(90, MADE, event("log:persist", 1, received=60))
     assert story.status("log") == {"lost": WITHDRAWN}
-    assert story.status("billing") == {"lost": WITHDRAWN, "unacknowledged": OPEN}
+    assert story.status("billing") == {"lost": SUPERSEDED, "unacknowledged": OPEN}
+    (old,) = [f for f in story.standing.values() if f.status == SUPERSEDED]
+    assert (old.by, old.resolved_at) == ("unacknowledged", 90 * SECOND)
+
+
+def test_a_kind_that_comes_back_is_opened_again() -> None:
+    """Superseded is not the end: when it is lost after all, the first finding stands again, and the other is over."""
+    story = Story(CHAIN)
+    story.look(26, MADE)
+    back = event("log:persist", 60)
+    story.look(90, MADE, back)
+    story.look(99, MADE, back, event("log:drop", 95, reason="purged"))
+    assert story.status("billing") == {"lost": OPEN, "unacknowledged": SUPERSEDED}
+    (first,) = [f for f in story.standing.values() if f.hop == "billing" and f.kind == "lost"]
+    assert (first.opened_at, first.by, first.resolved_at) == (99 * SECOND, "", 0)
 
 
 # --- causes -----------------------------------------------------------------------------------------------------------
@@ -185,7 +200,7 @@ def test_what_followed_has_its_turn_when_its_cause_recovers() -> None:
     late.look(26, MADE)
     late.look(101, MADE, back)
     late.look(200, MADE, back)
-    assert late.status("billing") == {"lost": WITHDRAWN, "unacknowledged": OPEN}
+    assert late.status("billing") == {"lost": SUPERSEDED, "unacknowledged": OPEN}
 
 
 # --- other kinds ------------------------------------------------------------------------------------------------------
@@ -202,11 +217,11 @@ def test_a_dead_letter_recovers_by_another_delivery() -> None:
 
 
 def test_a_dead_letter_after_a_finding_replaces_it() -> None:
-    """Not unacknowledged any more: billing said what became of it."""
+    """Not unacknowledged any more: billing said what became of it. What had been said was no error."""
     story = Story()
     story.look(25, MADE, KEPT, COPY)
     story.look(30, MADE, KEPT, COPY, event("billing:dead_letter", 28, reason="poison"))
-    assert story.status("billing") == {"unacknowledged": WITHDRAWN, "dead_lettered": OPEN}
+    assert story.status("billing") == {"unacknowledged": SUPERSEDED, "dead_lettered": OPEN}
 
 
 def test_a_missing_node_recovers() -> None:
@@ -260,6 +275,10 @@ def test_overdue_and_divergent_are_two_findings() -> None:
     assert {f.kind for f in story.look(20, KEPT, wrong)} == {"divergent", "under_replicated"}
     story.look(40, KEPT, wrong, event("mirror:replicate", 30, digest="aa", node="m1"))
     assert story.status("mirror") == {"divergent": RECOVERED, "under_replicated": OPEN}
+    back = Story(spec)
+    back.look(5, KEPT, wrong)
+    back.look(20, KEPT, wrong, event("mirror:replicate", 6, received=19, digest="aa", node="m1"))
+    assert back.status("mirror") == {"divergent": RECOVERED, "under_replicated": OPEN}
 
 
 # --- when it could be known -------------------------------------------------------------------------------------------
