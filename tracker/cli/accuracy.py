@@ -11,12 +11,14 @@ from tracker.simulate.scenario import Scenario
 from tracker.simulate.score import Score, Tally, quantiles
 from tracker.simulate.truth import FLAGS, VERDICTS
 
+FINDINGS = "open findings"
+
 
 def sums(scores: Sequence[Score]) -> dict[str, Tally]:
-    """Over all scenarios, by verdict and flag."""
-    total = {name: Tally() for name in (*VERDICTS, *FLAGS)}
+    """Over all scenarios, by verdict and flag, and last of all open findings."""
+    total = {name: Tally() for name in (*VERDICTS, *FLAGS, FINDINGS)}
     for score in scores:
-        for name, tally in score.tallies.items():
+        for name, tally in (*score.tallies.items(), (FINDINGS, score.findings)):
             total[name] += tally
     return total
 
@@ -41,8 +43,8 @@ def table(scores: Sequence[Score], rare: dict[str, int]) -> Table:
                     "after it could be known")  # fmt: skip
     said += [f"{s.scenario} (seed {s.seed}): {one['message_id']} is {one['true']}, was found {one['found']}"
              for s in scores for one in s.wrong[:5]]  # fmt: skip
-    said += [f"{s.scenario} (seed {s.seed}): {s.undetected} missing messages have no finding"
-             for s in scores if s.undetected]  # fmt: skip
+    said += [f"{s.scenario} (seed {s.seed}): {s.withdrawn} findings were withdrawn, and no collector had lied"
+             for s in scores if s.withdrawn and not s.lied_to]  # fmt: skip
     said += [f"too few true cases of {name}: {count}" for name, count in rare.items()]
     made.caption = "\n".join(said)
     return made
@@ -56,7 +58,7 @@ def page(scenarios: Sequence[Scenario], scores: Sequence[Score]) -> str:
 
 
 def _row(about: Safe, score: Score) -> dict[str, object]:
-    every, delays = sum(score.tallies.values(), Tally()), quantiles(score.delays)
+    every, delays = sum(score.tallies.values(), score.findings), quantiles(score.delays)
     return {
         "name": Safe(score.scenario),
         "about": about,

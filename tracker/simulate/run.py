@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from tracker.model.errors import Unavailable
 from tracker.simulate.scenario import Scenario
-from tracker.simulate.score import SHOWN, Score, differences, score
+from tracker.simulate.score import SHOWN, Said, Score, differences, score
 from tracker.simulate.truth import truth
 from tracker.simulate.watchers import watchers
 from tracker.simulate.wire import Batch, batches, header
@@ -71,7 +71,7 @@ def run(tracker: Tracker, scenario: Scenario, seed: int, begin: int = T0) -> Sco
                 observations += 1
                 look = next(looks, end)
                 if tracker.punctual and world.count <= LOOKED_AT:
-                    said = _said(tracker, flow)
+                    said = _said(tracker, flow, _findings(tracker, flow, status="open"))
                     astray += [one | {"at_s": (now - begin) / 1e6}
                                for one in differences(world, truth(world, watching, now), said)]  # fmt: skip
         tracker.at(batch.at)
@@ -80,9 +80,9 @@ def run(tracker: Tracker, scenario: Scenario, seed: int, begin: int = T0) -> Sco
         tracker.at(end + n)
         tracker.judge()
     conserved &= _conserved(tracker, flow, end + SETTLE)
-    found = _said(tracker, flow)
-    findings = list(_all(tracker, "/v1/findings", flow=flow))
-    result = score(world, truth(world, watching, end + SETTLE - 1), found, findings, watching)
+    findings = _findings(tracker, flow)
+    found = _said(tracker, flow, [one for one in findings if one["status"] == "open"])
+    result = score(world, truth(world, watching, end + SETTLE - 1), found, findings)
     result.astray = len(astray)
     result.wrong += astray[: SHOWN - len(result.wrong)]
     result.conserved, result.observations = conserved, observations + 1
@@ -90,9 +90,20 @@ def run(tracker: Tracker, scenario: Scenario, seed: int, begin: int = T0) -> Sco
     return result
 
 
-def _said(tracker: Tracker, flow: str) -> dict[str, dict[str, Any]]:
-    """What the service says of every message, as its last pass left it."""
-    return {item["message_id"]: item for item in _all(tracker, f"/v1/flows/{flow}/messages")}
+def _findings(tracker: Tracker, flow: str, **chosen: str) -> list[dict[str, Any]]:
+    return list(_all(tracker, "/v1/findings", flow=flow, **chosen))
+
+
+def _said(tracker: Tracker, flow: str, findings: Iterable[dict[str, Any]]) -> dict[str, Said]:
+    """What the service says of every message, as its last pass left it; `findings`: its open ones."""
+    open_: dict[str, set[tuple[str, str, str]]] = {}
+    for one in findings:
+        open_.setdefault(one["message_id"], set()).add((one["hop"], one["stage"], one["kind"]))
+    said = {}
+    for item in _all(tracker, f"/v1/flows/{flow}/messages"):
+        name = item["message_id"]
+        said[name] = Said(item["verdict"], frozenset(item["flags"]), frozenset(open_.pop(name, ())))
+    return said | {name: Said(None, frozenset(), frozenset(mine)) for name, mine in open_.items()}
 
 
 def _send(tracker: Tracker, batch: Batch) -> None:

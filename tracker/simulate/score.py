@@ -1,4 +1,4 @@
-"""What was found against what is true: precision and recall for every verdict and flag, by id."""
+"""What was found against what is true: precision and recall for every verdict, flag and finding, by id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tracker.simulate.truth import FLAGS, VERDICTS, Truth
-from tracker.simulate.watchers import Watcher
 from tracker.simulate.wire import ident
 from tracker.simulate.world import NEVER, World
 
@@ -47,17 +46,20 @@ class Tally:
 
 @dataclass
 class Score:
-    """How one scenario went. `wrong`: messages of which verdict or flags differ, the first of them.
-    `astray`: how often one differed at a look in mid-stream."""
+    """How one scenario went. `findings`: the open ones, by message, place and kind. `wrong`: messages of which verdict,
+    flags or findings differ, the first of them. `astray`: how often one differed at a look in mid-stream. `lied_to`: a
+    collector vouched for what it did not tell, so that findings may have to be withdrawn."""
 
     scenario: str
     seed: int
     messages: int
     tallies: dict[str, Tally]
     wrong: list[dict[str, Any]]
+    findings: Tally = field(default_factory=Tally)
     delays: list[float] = field(default_factory=list)
-    undetected: int = 0
     withdrawn: int = 0
+    superseded: int = 0
+    lied_to: bool = False
     astray: int = 0
     conserved: bool = True
     observations: int = 0
@@ -65,9 +67,9 @@ class Score:
 
     @property
     def perfect(self) -> bool:
-        """Nothing differs, nobody was missed, and the books balanced every time."""
-        exact = all(t.truth == t.found == t.both for t in self.tallies.values())
-        return exact and self.conserved and not self.undetected and not self.astray
+        """Nothing differs, nothing was said in error, and the books balanced every time."""
+        exact = all(t.truth == t.found == t.both for t in (*self.tallies.values(), self.findings))
+        return exact and self.conserved and not self.astray and (self.lied_to or not self.withdrawn)
 
     @property
     def blind_share(self) -> float:
@@ -85,11 +87,12 @@ class Score:
             "observations": self.observations,
             "verdicts": {v: self.tallies[v].shown() for v in VERDICTS if self.tallies[v] != Tally()},
             "flags": {f: self.tallies[f].shown() for f in FLAGS if self.tallies[f] != Tally()},
+            "findings": self.findings.shown(),
             "blind_share": round(self.blind_share, 4),
             "detection_delay_s": quantiles(self.delays),
-            "undetected": self.undetected,
             "astray": self.astray,
             "withdrawn": self.withdrawn,
+            "superseded": self.superseded,
             "seconds": self.seconds,
             "wrong": self.wrong,
         }
@@ -103,46 +106,58 @@ def quantiles(delays: Sequence[float]) -> dict[str, float] | None:
     return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(max(delays), 3)}
 
 
-def score(
-    world: World,
-    true: Truth,
-    found: Mapping[str, Mapping[str, Any]],
-    findings: Sequence[Mapping[str, Any]],
-    watching: Mapping[str, Sequence[Watcher]],
-) -> Score:
-    """Hold what the service said of every message against the truth."""
+@dataclass(frozen=True)
+class Said:
+    """What is said of one message: verdict (None: never heard of), flags, and open findings as (hop, stage, kind)."""
+
+    verdict: str | None = None
+    flags: frozenset[str] = frozenset()
+    findings: frozenset[tuple[str, str, str]] = frozenset()
+
+    def shown(self) -> list[Any]:
+        """For people: what there is of it."""
+        return [self.verdict, sorted(self.flags), sorted(" ".join(one) for one in self.findings)]
+
+
+def score(world: World, true: Truth, found: Mapping[str, Said], findings: Sequence[Mapping[str, Any]]) -> Score:
+    """Hold what the service said of every message against the truth. `findings`: all of them, whatever their status."""
     result = Score(world.scenario.name, world.seed, world.count, {name: Tally() for name in (*VERDICTS, *FLAGS)}, [])
-    for _, wanted, raised, mine, told in _compared(world, true, found):
-        _count(result.tallies, wanted, mine)
+    for _, wanted, mine in _compared(world, true, found):
+        _count(result.tallies, wanted.verdict, mine.verdict)
         for flag in FLAGS:
-            _count(result.tallies, flag if flag in raised else None, flag if flag in told else None)
+            _count(result.tallies, flag if flag in wanted.flags else None, flag if flag in mine.flags else None)
+        both = wanted.findings & mine.findings
+        result.findings += Tally(len(wanted.findings), len(mine.findings), len(both))
     result.wrong = differences(world, true, found)[:SHOWN]
     result.withdrawn = sum(f["status"] == "withdrawn" for f in findings)
-    _detection(result, [ident(world, m) for m in range(world.count)], true, findings)
+    result.superseded = sum(f["status"] == "superseded" for f in findings)
+    result.lied_to = bool(world.faults("swallow"))
+    result.delays = _delays([ident(world, m) for m in range(world.count)], true, findings)
     return result
 
 
-def differences(world: World, true: Truth, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Messages of which verdict or flags are not what is true, with both."""
-    return [{"message_id": name, "true": [wanted, sorted(raised)], "found": [mine, sorted(told)]}
-            for name, wanted, raised, mine, told in _compared(world, true, found)
-            if (wanted, raised) != (mine, told)]  # fmt: skip
+def differences(world: World, true: Truth, found: Mapping[str, Said]) -> list[dict[str, Any]]:
+    """Messages of which something else is said than what is true, with both."""
+    return [{"message_id": name, "true": wanted.shown(), "found": mine.shown()}
+            for name, wanted, mine in _compared(world, true, found) if wanted != mine]  # fmt: skip
 
 
-def _compared(
-    world: World, true: Truth, found: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[str, str | None, set[str], str | None, set[str]]]:
-    """(id, true verdict, true flags, verdict found, flags found) of each message that was heard of, in truth or not."""
+def _compared(world: World, true: Truth, found: Mapping[str, Said]) -> Iterator[tuple[str, Said, Said]]:
+    """(id, what is true, what was said) of each message that was heard of, in truth or not."""
     flags = {name: true.flags[name].tolist() for name in FLAGS}
+    findings = {key: messages.tolist() for key, messages in true.findings.items()}
     heard, verdicts = true.heard.tolist(), true.verdict.tolist()
     strangers = dict(found)
     for m in range(world.count):
-        said = strangers.pop(name := ident(world, m), None)
-        wanted = str(verdicts[m]) if heard[m] else None
-        raised = {flag for flag in FLAGS if flags[flag][m]} if wanted else set()
-        yield name, wanted, raised, said["verdict"] if said else None, set(said["flags"]) if said else set()
+        said = strangers.pop(name := ident(world, m), Said())
+        wanted = Said(
+            str(verdicts[m]),
+            frozenset(flag for flag in FLAGS if flags[flag][m]),
+            frozenset(key for key, messages in findings.items() if messages[m]),
+        )
+        yield name, wanted if heard[m] else Said(), said
     for name, said in strangers.items():
-        yield name, None, set(), said["verdict"], set(said["flags"])
+        yield name, Said(), said
 
 
 def _count(tallies: dict[str, Tally], wanted: str | None, mine: str | None) -> None:
@@ -154,18 +169,19 @@ def _count(tallies: dict[str, Tally], wanted: str | None, mine: str | None) -> N
         tallies[wanted] += Tally(both=1)
 
 
-def _detection(result: Score, ids: Sequence[str], true: Truth, findings: Sequence[Mapping[str, Any]]) -> None:
-    """From the moment a missing message could first be known to its first finding."""
-    opened: dict[str, int] = {}
+def _delays(ids: Sequence[str], true: Truth, findings: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Seconds from the moment an overdue checkpoint could first be known to its first finding, of whatever kind."""
+    opened: dict[tuple[str, str, str], int] = {}
     for one in findings:
-        at = _micros(one["opened_at"])
-        opened[one["message_id"]] = min(opened.get(one["message_id"], at), at)
-    [due] = np.nonzero((true.known < NEVER) & true.heard)
-    for m in due.tolist():
-        if ids[m] in opened:
-            result.delays.append(max(opened[ids[m]] - int(true.known[m]), 0) / 1e6)
-        else:
-            result.undetected += 1
+        if one["kind"] not in ("divergent", "dead_lettered"):
+            key, at = (one["message_id"], one["hop"], one["stage"]), _micros(one["opened_at"])
+            opened[key] = min(opened.get(key, at), at)
+    delays = []
+    for place, known in true.known.items():
+        [due] = np.nonzero((known < NEVER) & true.heard)
+        first = [(m, opened[ids[m], *place]) for m in due.tolist() if (ids[m], *place) in opened]
+        delays += [max(at - int(known[m]), 0) / 1e6 for m, at in first]
+    return delays
 
 
 def _micros(text: str) -> int:

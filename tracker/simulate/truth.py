@@ -20,24 +20,30 @@ VERDICTS = ("divergent", "lost", "unacknowledged", "under_replicated", "dead_let
             "explained", "late", "delivered")  # fmt: skip
 FLAGS = ("gap", "orphan", "duplicated", "replayed", "skewed", "reordered", "reused_id")
 WORST = {"lost": 3, "unacknowledged": 2, "under_replicated": 1}
+Spot = tuple[str, str]
+"""(hop, stage) of a place, as findings name it: alternatives joined by `|`."""
 
 
 @dataclass
 class Truth:
-    """Verdict and flags by message, for those that the tracker has heard of, and when each could first be known."""
+    """Verdict and flags by message, for those that the tracker has heard of.
+
+    `findings`: by place and kind, the messages that somebody has to see to. `known`: by place, when an overdue one
+    could first be known.
+    """
 
     heard: Bools
     verdict: np.ndarray[tuple[int], np.dtype[np.object_]]
     flags: dict[str, Bools]
-    known: Ints
-    kinds: dict[int, np.ndarray[tuple[int], np.dtype[np.object_]]] = field(default_factory=dict)
+    findings: dict[tuple[str, str, str], Bools] = field(default_factory=dict)
+    known: dict[Spot, Ints] = field(default_factory=dict)
 
 
 def truth(world: World, watching: dict[str, list[Watcher]], now: int) -> Truth:
     """What is true of every message at `now`."""
     case = Case(world, watching, now)
     ruling = _Ruling(case)
-    return Truth(case.heard, ruling.verdict(), flags_of(case), ruling.known, ruling.kinds)
+    return Truth(case.heard, ruling.verdict(), flags_of(case), ruling.findings, ruling.known)
 
 
 class _Ruling:
@@ -47,7 +53,8 @@ class _Ruling:
         self.case, self.count = case, case.count
         self.kinds: dict[int, np.ndarray[tuple[int], np.dtype[np.object_]]] = {}
         self.pending, self.unknown, self.dead, self.design, self.late = (np.zeros(case.count, bool) for _ in range(5))
-        self.known = np.full(case.count, NEVER)
+        self.known: dict[Spot, Ints] = {}
+        self.findings: dict[tuple[str, str, str], Bools] = {}
         self.missing: dict[int, Bools] = {}
         self.dropped: dict[int, Bools] = {}
         self.parked: dict[int, Bools] = {}
@@ -55,6 +62,7 @@ class _Ruling:
             self.dropped[place.index] = self._dropped(place)
             if place.required:
                 self._rule(place)
+        self.divergent = either((self._differs(place) for place in case.places if place.same_payload), case.count)
 
     def _rule(self, place: Place) -> None:
         case, i = self.case, place.index
@@ -71,14 +79,26 @@ class _Ruling:
         closed = ~there & ~short & case.heard
         self.parked[i] = closed & (dead | design)
         before = either((self.parked[a] for a in place.ancestors if a in self.parked), self.count)
-        self.dead |= closed & dead & (self._at(place, case.dead) | ~before)
+        put_aside = closed & dead & (self._at(place, case.dead) | ~before)
+        self.dead |= put_aside
+        self._found(place, "dead_lettered", put_aside)
         self.design |= closed & design & ~dead
         self.late |= case.seen[i] & (case.observed[i] > case.limit[i])
         self._kind(place, overdue, short)
+        for kind in WORST:
+            self._found(place, kind, self.kinds[i] == kind)
         known = np.max([w.known(case.deadline[i]) for hop in place.hops for w in case.watching.get(hop, [])]
                        or [np.full(self.count, NEVER)], axis=0)  # fmt: skip
         known = np.where(overdue & ~self.dropped[i], np.maximum(known, case.deadline[i]), NEVER)
-        self.known = np.minimum(self.known, known)
+        self.known[spot(place)] = known
+
+    def _found(self, place: Place, kind: str, messages: Bools) -> None:
+        self.findings[(*spot(place), kind)] = messages
+
+    def _differs(self, place: Place) -> Bools:
+        differs = _divergent(self.case, place)
+        self._found(place, "divergent", differs)
+        return differs
 
     def _kind(self, place: Place, overdue: Bools, short: Bools) -> None:
         case, replica = self.case, place.stage == "replicate"
@@ -123,19 +143,21 @@ class _Ruling:
         """The first line that matches."""
         kinds = [np.vectorize(lambda k: WORST.get(k, 0), otypes=[int])(kind) for kind in self.kinds.values()]
         worst = np.max(kinds, axis=0)
-        lines = [(_divergent(self.case), "divergent"), (worst == 3, "lost"), (worst == 2, "unacknowledged"),
+        lines = [(self.divergent, "divergent"), (worst == 3, "lost"), (worst == 2, "unacknowledged"),
                  (worst == 1, "under_replicated"), (self.dead, "dead_lettered"), (self.unknown, "blind"),
                  (self.pending, "in_flight"), (self.design, "explained"), (self.late, "late")]  # fmt: skip
         return np.select([line for line, _ in lines], [name for _, name in lines], "delivered").astype(object)
 
 
-def _divergent(case: Case) -> Bools:
-    result = np.zeros(case.count, dtype=bool)
-    for place in case.places:
-        if place.same_payload:
-            joined = [place, *(case.places[p] for p in place.before)]
-            mine = [t for t in case.told for j in joined if t.chunk.hop in j.hops and t.chunk.stage == j.stage]
-            low = case.least((t.message, t.digest) for t in mine)
-            high = -case.least((t.message, -t.digest) for t in mine)
-            result |= (low < NEVER) & (low != high)
-    return result
+def spot(place: Place) -> Spot:
+    """A place as findings name it."""
+    return "|".join(place.hops), place.stage
+
+
+def _divergent(case: Case, place: Place) -> Bools:
+    joined = [place, *(case.places[p] for p in place.before)]
+    mine = [t for t in case.told for j in joined if t.chunk.hop in j.hops and t.chunk.stage == j.stage]
+    low = case.least((t.message, t.digest) for t in mine)
+    high = -case.least((t.message, -t.digest) for t in mine)
+    differs: Bools = (low < NEVER) & (low != high)
+    return differs

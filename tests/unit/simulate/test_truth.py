@@ -22,7 +22,8 @@ def test_without_faults_all_is_delivered_and_nothing_flagged() -> None:
     told = settled(world())
     assert those(told, "delivered").all()
     assert not any(told.flags[flag].any() for flag in FLAGS)
-    assert (told.known == NEVER).all()
+    assert not any(messages.any() for messages in told.findings.values())
+    assert all((known == NEVER).all() for known in told.known.values())
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ def test_who_vanishes_at_a_place_has_the_verdict_of_that_place(place: str, index
     assert gone.any()
     assert np.array_equal(those(told, verdict), gone)
     assert np.array_equal(those(told, "delivered"), ~gone)
+    missing = told.findings[place, made.route.places[index].stage, verdict]
+    assert np.array_equal(missing, gone)
 
 
 def test_a_missing_message_can_be_known_from_its_deadline_and_not_long_after() -> None:
@@ -44,10 +47,11 @@ def test_a_missing_message_can_be_known_from_its_deadline_and_not_long_after() -
     made = world(at("billing", "drop"))
     told = settled(made)
     gone = stopped(made, ACK)
-    waited = told.known[gone] - made.at[PERSIST][gone]
+    known = told.known["billing", "ack"]
+    waited = known[gone] - made.at[PERSIST][gone]
     assert (waited >= 20 * SECOND).all()
     assert (waited <= 20 * SECOND + 2 * made.scenario.report_every).all()
-    assert (told.known[~gone] == NEVER).all()
+    assert (known[~gone] == NEVER).all()
 
 
 def test_before_the_deadline_a_message_is_in_flight() -> None:
