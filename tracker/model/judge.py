@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from tracker.model.coverage import Coverage, Hole
 from tracker.model.event import Event, Range, Stage
-from tracker.model.facts import Facts, Passage, received
+from tracker.model.facts import HOLDING, Facts, Passage, received
 from tracker.model.flags import flags_of
 from tracker.model.origin import origin_of
 from tracker.model.spec import FlowSpec
@@ -203,15 +205,24 @@ class _Case:
 
 
 def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Range | None:
-    """The earliest range at one of `hops` and `stage` that moved past one of these events' offsets in the log."""
+    """The range at one of `hops` and `stage` that moved past the place of one of these events in the log; of several,
+    which may lie over one another, one with the earliest of their times."""
     hits = [
         r
         for r in ranges
         if r.hop in hops and r.stage == stage
         for e in events
-        if e.offset is not None and e.hop == r.log and e.partition == r.partition and r.offset <= e.offset < r.offset_to
-    ]
-    return min(hits, key=lambda r: (r.observed_at, r.observed_from, r.received_at or r.observed_at), default=None)
+        if e.offset is not None and e.stage in HOLDING and e.hop == r.log and e.partition == r.partition
+        and r.offset <= e.offset < r.offset_to
+    ]  # fmt: skip
+    if not hits:
+        return None
+    return structs.replace(
+        hits[0],
+        observed_at=min(r.observed_at for r in hits),
+        observed_from=min(r.observed_from for r in hits),
+        received_at=min(r.observed_at if r.received_at is None else r.received_at for r in hits),
+    )
 
 
 def _with_kinds(case: _Case, states: tuple[CheckpointState, ...]) -> tuple[CheckpointState, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Range, Stage
-from tracker.model.judge import judge
+from tracker.model.judge import judge, range_over
 from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
@@ -62,3 +63,33 @@ def test_moved_past_counts_where_no_report_will_ever_come() -> None:
     """In a hole that stays, between two reports or behind the last of a source that has ended, a commit speaks."""
     assert verdict(instance((0, 3), (20, 60))) == Verdict.delivered
     assert verdict(instance((0, 3), closed=40)) == Verdict.delivered
+
+
+def test_of_several_the_earliest_times_count() -> None:
+    """Commits may be told again, larger or later: what one of them moved past early was not late."""
+    event = Event(flow="orders", message_id="m", hop="kafka", stage=Stage.persist, observed_at=0, received_at=0,
+                  partition="orders/0", offset=17)  # fmt: skip
+    early = structs.replace(PASSED, observed_from=9 * SECOND, observed_at=12 * SECOND, received_at=30 * SECOND)
+    again = structs.replace(PASSED, observed_from=20 * SECOND, observed_at=11 * SECOND, received_at=25 * SECOND)
+    merged = structs.replace(PASSED, observed_from=9 * SECOND, observed_at=11 * SECOND, received_at=25 * SECOND)
+    assert range_over([event], ["billing"], Stage.ack, [again, early]) == merged
+    undated = structs.replace(PASSED, received_at=None)
+    assert range_over([event], ["billing"], Stage.ack, [undated]) == PASSED
+
+
+def test_only_what_lies_in_the_log_is_moved_past() -> None:
+    """An offset that somebody else tells of the same log is no place in it; a neighbour's place is another's."""
+    event = Event(flow="orders", message_id="m", hop="kafka", stage=Stage.persist, observed_at=0, received_at=0,
+                  partition="orders/0", offset=17)  # fmt: skip
+    over = lambda **other: range_over([structs.replace(event, **other)], ["billing"], Stage.ack, [PASSED])  # noqa: E731
+    assert over() == over(offset=0) == over(offset=99) == over(stage=Stage.replicate) == PASSED
+    for other in (
+        {"offset": 100},
+        {"offset": None},
+        {"stage": Stage.deliver},
+        {"hop": "shop"},
+        {"partition": "orders/1"},
+    ):
+        assert over(**other) is None, other
+    assert range_over([event], ["mail"], Stage.ack, [PASSED]) is None
+    assert range_over([event], ["billing"], Stage.deliver, [PASSED]) is None
