@@ -21,7 +21,6 @@ class Passage:
     observed_at: int
     since: int
     received_at: int
-    by_range: bool = False
 
     @property
     def at(self) -> int:

@@ -108,7 +108,8 @@ class _Case:
         name = self.spec.checkpoints[i].name
         passed = self.seen.get(i)
         if passed:
-            late = self.observed_deadline[i] is not None and passed.since > (self.observed_deadline[i] or 0)
+            limit = self.observed_deadline[i]
+            late = limit is not None and passed.since > limit
             seen = CheckpointState(i, name, Status.seen, Status.seen, self.deadline[i], passed.observed_at, late)
             return self._short(seen, max(len(self.facts.nodes.get(i, ())), 1))
         if self._implied(i):
@@ -121,8 +122,7 @@ class _Case:
     def _short(self, state: CheckpointState, nodes: int) -> CheckpointState:
         if nodes >= self.spec.checkpoints[state.index].quorum:
             return state
-        due = self._absent(replace(state, status=Status.pending, due=Status.pending))
-        return replace(due, status=Status.short, observed_at=state.observed_at, late=state.late)
+        return replace(self._absent(replace(state, due=Status.pending)), status=Status.short)
 
     def _absent(self, state: CheckpointState) -> CheckpointState:
         """Overdue, unknown or pending, for a checkpoint that is not (fully) seen."""
@@ -190,7 +190,7 @@ class _Case:
         receipt = hit.observed_at if hit.received_at is None else hit.received_at
         if self._better_seen(i, receipt):
             return None
-        return Passage(hit.observed_at, hit.observed_from, receipt, by_range=True)
+        return Passage(hit.observed_at, hit.observed_from, receipt)
 
     def _better_seen(self, i: int, receipt: int) -> bool:
         """Somebody sees, or will have seen, single messages there. What a range proved before anybody did stays so."""
