@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -10,8 +11,10 @@ from msgspec import structs
 from tests.properties import cases
 from tests.unit.reconcile.folding import shape_of, states
 from tests.world.installation import Installation
+from tests.world.stories import PLAIN, RICH, Stories, rich
+from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Stage
-from tracker.model.spec import FlowSpec
+from tracker.model.spec import FlowSpec, load_spec
 from tracker.model.units import SECOND
 from tracker.reconcile.plain import DELIVERED, Court, Plain, judge_plain
 from tracker.store.delivered import delivered
@@ -95,6 +98,27 @@ def test_equal_to_the_columns(installation: Installation, data: st.DataObject) -
     if any(point.quorum > 1 for point in spec.checkpoints):
         wanted = set()
     assert _kept(installation, shape, merged, since) == wanted
+
+
+@pytest.mark.parametrize(("text", "stories"), [(RICH, rich()), (PLAIN.replace("{within}", "10"), rich())])
+def test_every_oddity(installation: Installation, text: str, stories: Stories) -> None:
+    """Each is left to the columns, and only those."""
+    spec = load_spec(text.format(flow="f"))
+    messages = {name: [_received(e, name) for e in events] for name, events in stories.items()}
+    messages = {name: events for name, events in messages.items() if any(e.hop in spec.hops for e in events)}
+    shape = shape_of(spec)
+    merged = states(shape, messages, [], set())
+    everywhere = {(hop, c.stage.value): [SourceCover("s", ((-SECOND, 900 * SECOND),))]
+                  for c in spec.checkpoints for hop in c.hop}  # fmt: skip
+    for since in (0, 1):
+        court = Court.of(shape, 900 * SECOND, Coverage(everywhere), since)
+        assert _kept(installation, shape, merged, since) == _rows(judge_plain(court, merged), shape, merged)
+
+
+def _received(e: Event, ident: str) -> Event:
+    """At once, and nothing at the moment 0, which stands for none."""
+    moved = {"observed_at": e.observed_at + 1, "received_at": e.observed_at + 1}
+    return structs.replace(e, flow="f", message_id=ident, **moved)
 
 
 def _kept(world: Installation, shape: Shape, merged: pa.Table, since: int) -> set[str]:

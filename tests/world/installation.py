@@ -63,11 +63,12 @@ class Installation:
         lag_ms: int = 0,
         dropped: int = 0,
         signed_off: Sequence[SourceRef] = (),
+        epoch: int = 1,
     ) -> None:
         """Store the next coverage report of a collector."""
         self.sequence[collector] = self.sequence.get(collector, 0) + 1
         report: dict[str, Any] = {
-            "tenant": "", "collector": collector, "epoch": 1, "sequence": self.sequence[collector], "events": 0,
+            "tenant": "", "collector": collector, "epoch": epoch, "sequence": self.sequence[collector], "events": 0,
             "lag_ms": lag_ms, "backlog": 0, "dropped": dropped, "received_at": self.now,
             "sources": [_source(s) for s in sources], "signed_off": [_source(s) for s in signed_off],
         }  # fmt: skip

@@ -1,0 +1,256 @@
+"""The fold, message by message: each of these in one go and cut in two at every place, against the reference.
+
+One pass over many messages each, so that they are quick: faults in the queries that make states show here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+import pytest
+from msgspec import structs
+
+from tests.properties.promises import Promises
+from tests.world.installation import Installation
+from tests.world.stories import PLAIN, RICH, SAFE, Stories, at, rich, safe
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Range, Stage
+from tracker.model.units import SECOND
+from tracker.store import folding
+
+numbers = count()
+
+UUID7, ULID = "018bcfe5-6800-7000-8000-0000000000", "01HF7YAT000000000000000"
+"""The beginnings of ids with a time in them."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation for all: opening the engine takes a second."""
+    installation = Installation(tmp_path_factory.mktemp("folding"))
+    yield installation
+    installation.close()
+
+
+def tell(world: Installation, text: str, stories: Stories, vouched: bool) -> None:
+    """Each story as a whole, and cut in two wherever it can be; then all that is late is late."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(text.format(flow=promises.flow))
+    beside = world.put(text.format(flow=f"{promises.flow}-beside")).flow
+    base = world.now
+    told: list[list[Event]] = [[], []]
+    for n, (name, events) in enumerate(stories.items()):
+        for cut in range(len(events) + 1) if len(events) < 7 else (0, 3):
+            begin = ("", UUID7, ULID)[(n + cut) % 3 if cut < 2 else 0]
+            ident = f"{begin}{n:02}"[:36] if begin == UUID7 else f"{begin}{n:03}" if begin else f"{name}/{cut}"
+            for place, e in enumerate(events):
+                told[place >= cut].append(_dated(e, promises.flow, ident, base))
+    for batch, wait in zip([*told, []], (25, 12, 200), strict=True):
+        world.now += SECOND
+        if vouched:
+            _vouch(world, promises)
+        promises.observe(batch)
+        promises.observe(batch[:9])
+        world.observe([structs.replace(e, flow=beside, digest="cc", reason="") for e in told[batch is told[0]][:200]])
+        promises.pass_()
+        world.now += wait * SECOND
+        if vouched:
+            _vouch(world, promises)
+        promises.pass_()
+    for flow in (promises.flow, beside):
+        world.control.flows.delete(flow, world.now)
+
+
+def _dated(e: Event, flow: str, ident: str, base: int) -> Event:
+    moved = {
+        name: base + value
+        for name in ("observed_at", "observed_from", "origin_at")
+        if (value := getattr(e, name)) is not None
+    }
+    return structs.replace(e, flow=flow, message_id=ident, **moved)
+
+
+def _vouch(world: Installation, promises: Promises) -> None:
+    places = [(hop, c.stage.value) for c in promises.newest.checkpoints for hop in c.hop]
+    world.vouch([SourceRef(promises.flow, hop, stage, "s") for hop, stage in places], collector=promises.flow)
+
+
+@pytest.mark.parametrize("vouched", [True, False], ids=["vouched for", "assumed"])
+def test_every_way_to_go(world: Installation, vouched: bool) -> None:
+    """Whatever is odd about a message, in whichever of two passes it comes."""
+    tell(world, RICH, rich(), vouched)
+
+
+def test_on_so_many_nodes(world: Installation) -> None:
+    """Nodes are counted over alternatives, and an outbox holds a copy."""
+    tell(world, SAFE, safe(), True)
+
+
+def test_very_many_deliveries(world: Installation) -> None:
+    """As many as are kept say nothing about how many there were: they are counted from the events."""
+    text = PLAIN.replace("within: {within}s", "within: {within}s, at_most: 64").replace("{within}", "10")
+    made = [at("shop:produce", 0), at("log:persist", 1)]
+    acks = [at("billing:ack", 2, delivery=f"d{n}") for n in range(70)]
+    tell(world, text, {f"{n}": [*made, *acks[:n]] for n in (63, 64, 65, 70)}, True)
+
+
+@pytest.fixture
+def in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow is folded a few messages at a time."""
+    monkeypatch.setattr(folding, "PORTION", 5)
+
+
+def test_versions(world: Installation) -> None:
+    """A message is judged by the version in force at its origin, to the microsecond, whoever its neighbours are."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    world.now += 100 * SECOND
+    promises.put(PLAIN.format(flow=promises.flow, within=3))
+    base, events = world.now, list[Event]()
+    for ident, shift in (("before", -1), ("at", 0), ("after", 1), ("long before", -9 * SECOND)):
+        made = [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 5)]
+        events += [_dated(e, promises.flow, ident, base + shift) for e in made]
+        events += [_dated(e, promises.flow, f"{ident}, lacking", base + shift) for e in made[:2]]
+        events += [_dated(e, promises.flow, f"{ident}, quick", base + shift) for e in [*made[:2], at("billing:ack", 2)]]
+    _vouch(world, promises)
+    for wait in (1, 4, 8, 60):
+        world.now += wait * SECOND
+        _vouch(world, promises)
+        promises.observe(events)
+        events = []
+        promises.pass_()
+    world.control.flows.delete(promises.flow, world.now)
+
+
+def persisted(name: str, partition: str, offset: int, place: str = "log:persist") -> list[Event]:
+    """A message that lies in a log."""
+    made = [at("shop:produce", 0), at(place, 1, partition=partition, offset=offset)]
+    return [structs.replace(e, message_id=name) for e in made]
+
+
+def commit(offset: int, until: int, seconds: float = 2, partition: str = "p", hop: str = "billing",
+           log: str = "log") -> Range:  # fmt: skip
+    """Somebody has moved past [offset, until)."""
+    taken = round(seconds * SECOND)
+    return Range(flow="", hop=hop, stage=Stage.ack, log=log, partition=partition, offset=offset, offset_to=until,
+                 observed_from=taken - SECOND, observed_at=taken, evidence="range")  # fmt: skip
+
+
+def read(world: Installation, steps: Sequence[tuple[list[Event], list[Range]]]) -> None:
+    """What comes step by step, a pass after each; and then all that is late is late."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    _vouch_logs(world, promises)
+    base = world.now
+    for wait, (events, moved) in zip(
+        [1] * len(steps) + [30, 300, 3000], [*steps, ([], []), ([], []), ([], [])], strict=True
+    ):
+        world.now += wait * SECOND
+        _vouch_logs(world, promises)
+        promises.observe([_dated(e, promises.flow, e.message_id, base) for e in events])
+        for one in moved:
+            times = {"observed_from": base + one.observed_from, "observed_at": base + one.observed_at}
+            promises.move(structs.replace(one, flow=promises.flow, **times))
+        promises.pass_()
+    world.control.flows.delete(promises.flow, world.now)
+
+
+@pytest.mark.usefixtures("in_portions")
+def test_ranges(world: Installation) -> None:
+    """A commit acks what lies under it, whichever of the two comes first; not its neighbours."""
+    first = [e for n in range(8) for e in persisted(f"p{n}", "p", n)]
+    first += [e for n in range(3) for e in persisted(f"q{n}", "q", n)] + persisted("shop0", "p", 0, "shop:persist")
+    elsewhere = [commit(0, 1, 2, "q"), commit(0, 3, log="mirror"), commit(0, 9, hop="mail")]
+    read(world, [
+        (first, []),
+        ([], [commit(2, 4)]),
+        (persisted("late2", "p", 3) + persisted("late5", "p", 5), []),
+        ([], [commit(4, 6, 30), commit(6, 6), *elsewhere]),
+        (persisted("p0", "p", 0), [commit(1, 2, 2, "q"), commit(0, 1)]),
+    ])  # fmt: skip
+
+
+def test_ranges_over_ranges(world: Installation) -> None:
+    """A commit within another, or told again from further back, hides nothing; the earliest that moved past counts."""
+    first = [e for n in range(8) for e in persisted(f"p{n}", "p", n)]
+    read(world, [
+        ([], [commit(0, 10, 4), commit(2, 4, 3), commit(5, 6, 30)]),
+        (first, []),
+        (persisted("late7", "p", 7) + persisted("late5", "p", 5), [commit(0, 6, 3)]),
+    ])  # fmt: skip
+
+
+def _vouch_logs(world: Installation, promises: Promises) -> None:
+    """Messages are seen at the shop and in the log; of those who read it, ranges."""
+    sources = [SourceRef(promises.flow, hop, stage, "s") for hop, stage in (("shop", "produce"), ("log", "persist"))]
+    ranged = SourceRef(promises.flow, "billing", "ack", "s", "range")
+    world.vouch([*sources, ranged], collector=promises.flow)
+
+
+@pytest.mark.usefixtures("in_portions")
+def test_who_waits(world: Installation) -> None:
+    """Timers fire at their microsecond and once; the blind are judged again when coverage leaps, and nobody else is;
+    another flow with the same ids changes nothing."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    beside = world.put(PLAIN.format(flow=f"{promises.flow}-beside", within=10)).flow
+    _vouch(world, promises)
+    base = world.now
+    made = [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 2)]
+    ends = {"lost": 1, "stuck": 2, "gone": 1, "left": 2, "fine": 3, "done": 3}
+    promises.observe([_dated(e, promises.flow, name, base) for name, end in ends.items() for e in made[:end]])
+    deadlines = [0, 5 * SECOND - 1, 5 * SECOND, 10 * SECOND, 15 * SECOND, 40 * SECOND]
+    for vouched, begin in ((True, 0), (False, 60 * SECOND)):
+        late = [
+            _dated(e, promises.flow, f"{name}{begin}", base + begin) for name, end in ends.items() for e in made[:end]
+        ]
+        for n, moment in enumerate(deadlines):
+            world.now = max(base + begin + moment, world.now + 1)
+            if vouched:
+                _vouch(world, promises)
+            if n == 0:
+                promises.observe(late)
+            if n in (2, 3):
+                world.observe([_dated(e, beside, f"{name}{begin}", base) for name in ends for e in made])
+            promises.pass_()
+            promises.nothing_more()
+    world.now += SECOND
+    promises.observe([_dated(made[2], promises.flow, "stuck60000000", base)])
+    promises.pass_()
+    _vouch(world, promises)
+    world.observe(
+        [_dated(e, beside, f"{name}{begin}", base) for name in ends for begin in (0, 60 * SECOND) for e in made]
+    )
+    promises.pass_()
+    for wait in (60, 6000):
+        world.now += wait * SECOND
+        promises.pass_()
+    for flow in (promises.flow, beside):
+        world.control.flows.delete(flow, world.now)
+
+
+@pytest.mark.usefixtures("in_portions")
+def test_who_was_away(world: Installation) -> None:
+    """A flow is deleted and put again: what came meanwhile, and what came due, is judged when it is back; and nobody
+    waits for what has come already."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    text = PLAIN.format(flow=promises.flow, within=10)
+    promises.put(text)
+    _vouch(world, promises)
+    base, made = world.now, [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 2)]
+    for cut in (0, 1):
+        promises.observe([_dated(e, promises.flow, f"{n}", base) for n in range(1, 4) for e in made[cut:n]])
+        promises.pass_()
+    world.control.flows.delete(promises.flow, world.now)
+    promises.observe([_dated(e, promises.flow, name, base) for name in ("unseen", "unheard") for e in made[:2]])
+    for wait in (1, 60):
+        world.now += wait * SECOND
+        _vouch(world, promises)
+        world.run_pass()
+    promises.come_back(text)
+    for wait in (1, 60, 600):
+        world.now += wait * SECOND
+        promises.pass_()
+        promises.nothing_more()
+    world.control.flows.delete(promises.flow, world.now)
