@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from tracker.api.evidence import Evidence
 from tracker.api.specs import Specs
 from tracker.control import Control
 from tracker.control.signing import Signer
@@ -39,3 +41,8 @@ class Service:
     insecure: bool = False
     limits: Limits = Limits()
     threads: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What is vouched for, flow by flow."""
+        return Evidence(self.store, self.control)

@@ -22,6 +22,7 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
     Raises NotFound when the flow is unknown or nothing was observed.
     """
     known = service.specs.of(flow)
+    vouched = service.evidence.of(known.spec)  # before the events
     events = service.store.timeline(flow, message_id)
     if not events:
         raise NotFound(f"no event of message {message_id!r} in flow {flow!r}; is the id complete, is it this flow?")
@@ -32,8 +33,8 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
     if spec is None:
         return _unjudged(flow, message_id, events, origin, now, findings)
     places = [(e.hop, e.partition, e.offset, e.offset) for e in events if e.offset is not None]
-    ranges = service.store.ranges_over(flow, dict.fromkeys(places))
-    judgement = judge(spec, events, service.store.coverage(spec), now, ranges)
+    ranges = service.store.ranges_over(flow, dict.fromkeys(places)) if vouched.ranged else []
+    judgement = judge(spec, events, vouched.coverage, now, ranges)
     overtaken = service.store.overtaken(flow, message_id) if known.ordered else []
     flags = judgement.flags | {Flag.reordered} if overtaken else judgement.flags
     return shapes.Message(
