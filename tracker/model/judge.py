@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from msgspec import structs
-
 from tracker.model.coverage import Coverage, Hole
 from tracker.model.event import Event, Range, Stage
 from tracker.model.facts import HOLDING, Facts, Passage, received
@@ -96,7 +94,7 @@ class _Case:
         """For lateness: the same by observed times; what has no time counts at its own deadline."""
         within = self.paths.within[i]
         before = self.paths.before[i]
-        if not before or within is None:
+        if within is None:
             return None
         starts = [self.seen[p].observed_at if p in self.seen else self.observed_deadline[p] for p in before]
         known = [s for s in starts if s is not None]
@@ -185,12 +183,7 @@ class _Case:
         """The passage that a range proves, where nothing that sees single messages vouches for the checkpoint, nor will
         once it has caught up: what is behind today may tell tomorrow that a message was passed over."""
         hit = range_over(self.facts.events, self.paths.hops[i], self.paths.stages[i], ranges)
-        if hit is None:
-            return None
-        receipt = hit.observed_at if hit.received_at is None else hit.received_at
-        if self._better_seen(i, receipt):
-            return None
-        return Passage(hit.observed_at, hit.observed_from, receipt)
+        return None if hit is None or self._better_seen(i, hit.received_at) else hit
 
     def _better_seen(self, i: int, receipt: int) -> bool:
         """Somebody sees, or will have seen, single messages there. What a range proved before anybody did stays so."""
@@ -204,9 +197,9 @@ class _Case:
         return hole is None or hole.cause == "behind"
 
 
-def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Range | None:
-    """The range at one of `hops` and `stage` that moved past the place of one of these events in the log; of several,
-    which may lie over one another, one with the earliest of their times."""
+def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:
+    """That a range at one of `hops` and `stage` moved past the place of one of these events in the log; of several,
+    which may lie over one another, the earliest of their times."""
     hits = [
         r
         for r in ranges
@@ -217,10 +210,9 @@ def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, range
     ]  # fmt: skip
     if not hits:
         return None
-    return structs.replace(
-        hits[0],
+    return Passage(
         observed_at=min(r.observed_at for r in hits),
-        observed_from=min(r.observed_from for r in hits),
+        since=min(r.observed_from for r in hits),
         received_at=min(r.observed_at if r.received_at is None else r.received_at for r in hits),
     )
 

@@ -7,6 +7,7 @@ from msgspec import structs
 
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Range, Stage
+from tracker.model.facts import Passage
 from tracker.model.judge import judge, range_over
 from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
@@ -71,10 +72,10 @@ def test_of_several_the_earliest_times_count() -> None:
                   partition="orders/0", offset=17)  # fmt: skip
     early = structs.replace(PASSED, observed_from=9 * SECOND, observed_at=12 * SECOND, received_at=30 * SECOND)
     again = structs.replace(PASSED, observed_from=20 * SECOND, observed_at=11 * SECOND, received_at=25 * SECOND)
-    merged = structs.replace(PASSED, observed_from=9 * SECOND, observed_at=11 * SECOND, received_at=25 * SECOND)
+    merged = Passage(observed_at=11 * SECOND, since=9 * SECOND, received_at=25 * SECOND)
     assert range_over([event], ["billing"], Stage.ack, [again, early]) == merged
     undated = structs.replace(PASSED, received_at=None)
-    assert range_over([event], ["billing"], Stage.ack, [undated]) == PASSED
+    assert range_over([event], ["billing"], Stage.ack, [undated]) == Passage(2 * SECOND, 0, 2 * SECOND)
 
 
 def test_only_what_lies_in_the_log_is_moved_past() -> None:
@@ -82,7 +83,9 @@ def test_only_what_lies_in_the_log_is_moved_past() -> None:
     event = Event(flow="orders", message_id="m", hop="kafka", stage=Stage.persist, observed_at=0, received_at=0,
                   partition="orders/0", offset=17)  # fmt: skip
     over = lambda **other: range_over([structs.replace(event, **other)], ["billing"], Stage.ack, [PASSED])  # noqa: E731
-    assert over() == over(offset=0) == over(offset=99) == over(stage=Stage.replicate) == PASSED
+    assert (
+        over() == over(offset=0) == over(offset=99) == over(stage=Stage.replicate) == Passage(2 * SECOND, 0, 2 * SECOND)
+    )
     for other in (
         {"offset": 100},
         {"offset": None},

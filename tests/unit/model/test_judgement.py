@@ -107,7 +107,9 @@ def test_a_dead_letter_is_found_where_it_stopped() -> None:
 
 def test_an_event_says_more_than_a_range() -> None:
     """Who was seen was passed when it was seen, though a commit moved past it before."""
-    judgement = judged(READ, [PLACED, event("billing:ack", 9)], 20, ranges=[moved("billing:ack", "log", 0, 99, 1, 2)])
+    watched = vouched(READ, but={"billing:ack": [source((-9, 99), evidence="range")]})
+    events, over = [PLACED, event("billing:ack", 9)], moved("billing:ack", "log", 0, 99, 1, 2)
+    judgement = judged(READ, events, 20, watched, [over])
     assert state(judgement, "billing:ack").observed_at == 9 * SECOND
 
 

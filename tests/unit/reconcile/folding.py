@@ -79,8 +79,8 @@ def _row(
         if moved is not None:
             bit = shape.checkpoint_bits[hop, stage]
             seen, ranged = seen | 1 << bit, ranged | 1 << bit
-            observed[bit] = min(observed[bit], moved.observed_from)
-            got[bit] = min(got[bit], moved.received_at or 0)
+            observed[bit] = min(observed[bit], moved.since)
+            got[bit] = min(got[bit], moved.received_at)
     made = [e.observed_at if e.origin_at is None else e.origin_at for e in mine
             if e.stage == Stage.produce and not e.replay_id]  # fmt: skip
     return {
