@@ -1,8 +1,8 @@
 """What is promised of every pass, held against the pure reference: no more, and no less.
 
 A state says what `judge` says of the same events, coverage and ranges, by the version in force, at the moment of the
-pass that judged it. A pass judges what is new, what a range moved past, what is due, and the blind ones when coverage
-has leapt; nobody else. So a state that a pass left alone must still be what time alone makes of it.
+pass that judged it. A pass judges what is new, what a range moved past, what is due, and when coverage has leapt those
+of which something may be unknown; nobody else. So a state that a pass left alone must still be what time alone makes of it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from tracker.model.event import Event, Range
 from tracker.model.judge import judge, range_over
 from tracker.model.origin import origin_of
 from tracker.model.spec import FlowSpec
-from tracker.model.verdict import Flag, Judgement, Status, Verdict
+from tracker.model.verdict import WRONG, Flag, Judgement, Status, Verdict
 from tracker.reconcile import PassResult
 from tracker.reconcile.books import reconcile
 from tracker.reconcile.exceptions import finding_key
 from tracker.store.answers import Run
 
 TABLES = {
-    "states": "*",
+    "states": "* REPLACE ("
+    + ", ".join(f"arraySort({name}) AS {name}" for name in ("deliveries", "nodes", "digests"))
+    + ")",
     "findings": "*",
     "coverage": "*",
     "heard": "flow, hop, stage, max(received_at)",
@@ -162,7 +164,12 @@ class Promises:
         due = {i for i, row in before.items() if 0 < row["look_again"] <= now}
         fired = {i for i in self._fired(self._last, now) if i in before and before[i]["look_again"]}
         runs = set(self.world.store.runs(self.flow))
-        blind = {i for i, row in before.items() if row["verdict"] == Verdict.blind and runs != self._runs}
+        unclear = {
+            i
+            for i, row in before.items()
+            if row["verdict"] == Verdict.blind or (row["verdict"] in WRONG and row["look_again"])
+        }
+        blind = unclear if runs != self._runs else set()
         self._runs = runs
         places = {(hop, c.stage) for _, spec in self.versions for c in spec.checkpoints for hop in c.hop}
         counted = [r for r in self.moved if (r.hop, r.stage) in places and not coverage.vouches(r.hop, r.stage.value)]

@@ -5,22 +5,28 @@ One pass over many messages each, so that they are quick: faults in the queries 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from tests.properties.promises import Promises
+from tests.unit.reconcile.folding import states
 from tests.world.installation import Installation
 from tests.world.stories import PLAIN, RICH, SAFE, Stories, at, rich, safe
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range, Stage
+from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.store import folding
+from tracker.store.shape import Shape
 
 numbers = count()
 
+Place = tuple[str, str]
 UUID7, ULID = "018bcfe5-6800-7000-8000-0000000000", "01HF7YAT000000000000000"
 """The beginnings of ids with a time in them."""
 
@@ -34,18 +40,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 
 def tell(world: Installation, text: str, stories: Stories, vouched: bool) -> None:
-    """Each story as a whole, and cut in two wherever it can be; then all that is late is late."""
+    """Each story now, later, and cut in two somewhere; then all that is late is late."""
     promises = Promises(world, f"fold{next(numbers)}")
     promises.put(text.format(flow=promises.flow))
     beside = world.put(text.format(flow=f"{promises.flow}-beside")).flow
-    base = world.now
-    told: list[list[Event]] = [[], []]
-    for n, (name, events) in enumerate(stories.items()):
-        for cut in range(len(events) + 1) if len(events) < 7 else (0, 3):
-            begin = ("", UUID7, ULID)[(n + cut) % 3 if cut < 2 else 0]
-            ident = f"{begin}{n:02}"[:36] if begin == UUID7 else f"{begin}{n:03}" if begin else f"{name}/{cut}"
-            for place, e in enumerate(events):
-                told[place >= cut].append(_dated(e, promises.flow, ident, base))
+    told = _told(stories, promises.flow, world.now)
     for batch, wait in zip([*told, []], (25, 12, 200), strict=True):
         world.now += SECOND
         if vouched:
@@ -62,6 +61,18 @@ def tell(world: Installation, text: str, stories: Stories, vouched: bool) -> Non
         world.control.flows.delete(flow, world.now)
 
 
+def _told(stories: Stories, flow: str, base: int) -> tuple[list[Event], list[Event]]:
+    """What comes first, and what comes second; ids with a time in them are among them."""
+    told: tuple[list[Event], list[Event]] = ([], [])
+    for n, (name, events) in enumerate(stories.items()):
+        for cut in sorted({0, n % (len(events) + 1), len(events)}):
+            begin = ("", UUID7, ULID)[n % 3] if cut == 0 else ""
+            ident = f"{begin}{n:02}"[:36] if begin == UUID7 else f"{begin}{n:03}" if begin else f"{name}/{cut}"
+            for place, e in enumerate(events):
+                told[place >= cut].append(_dated(e, flow, ident, base))
+    return told
+
+
 def _dated(e: Event, flow: str, ident: str, base: int) -> Event:
     moved = {
         name: base + value
@@ -74,6 +85,70 @@ def _dated(e: Event, flow: str, ident: str, base: int) -> Event:
 def _vouch(world: Installation, promises: Promises) -> None:
     places = [(hop, c.stage.value) for c in promises.newest.checkpoints for hop in c.hop]
     world.vouch([SourceRef(promises.flow, hop, stage, "s") for hop, stage in places], collector=promises.flow)
+
+
+@pytest.mark.parametrize(("text", "stories"), [(RICH, rich()), (SAFE, safe())], ids=["rich", "safe"])
+def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stories) -> None:
+    """Column by column what the same fold in Python keeps; another flow with the same ids changes nothing, nor does it
+    to do the pass again."""
+    flow = f"fold{next(numbers)}"
+    spec = world.put(text.format(flow=flow))
+    beside = world.put(SAFE.format(flow=f"{flow}-beside")).flow
+    parts = _told(stories, flow, world.now)
+    for part, other in (parts, reversed(parts)):
+        world.now += SECOND
+        world.observe(
+            [*part, *part[:9], *(structs.replace(e, flow=beside, digest="cc", reason="") for e in other[:200])]
+        )
+        world.run_pass()
+    kept = _kept(world, flow)
+    _equal_to_python(world, spec, {e.message_id for part in parts for e in part})
+    world.cut_short()
+    world.run_pass()
+    assert _kept(world, flow) == kept
+    for name in (flow, beside):
+        world.control.flows.delete(name, world.now)
+
+
+SAME = ("seen", "ranged", "hops", "kept", "gone", "marks", "observed", "received", "origin_at", "first_observed",
+        "first_received", "produced_first", "produced_last")  # fmt: skip
+
+
+def _equal_to_python(
+    world: Installation, spec: FlowSpec, ids: Iterable[str], moved: Sequence[Range] = (), places: Sequence[Place] = ()
+) -> None:
+    """What is kept of these messages is what the Python fold makes of their events, and of ranges at `places`."""
+    events, bits = world.store.events_of(spec.flow, list(ids), None), world.control.flows.bits(spec.flow)
+    shape = Shape(spec, bits.checkpoints, bits.hops)
+    known = {ident: some for ident, some in events.items() if any(e.hop in spec.hops for e in some)}
+    wanted = {row["message_id"]: row for row in states(shape, known, moved, places).to_pylist()}
+    kept = _kept(world, spec.flow)
+    assert set(kept) == set(wanted)
+    limits = {bit: c.at_most for i, c in enumerate(spec.checkpoints) for bit in shape.bits(i) if c.at_most}
+    for ident, row in kept.items():
+        other = wanted[ident]
+        assert {name: row[name] for name in SAME} == {name: other[name] for name in SAME}, ident
+        assert _per_bit(row["deliveries"], limits) == _per_bit(other["deliveries"], limits), ident
+        assert _per_bit(row["nodes"], {}) == _per_bit(other["nodes"], {}), ident
+        assert (min(row["digests"], default=0), max(row["digests"], default=0)) == (
+            min(other["digests"], default=0), max(other["digests"], default=0)), ident  # fmt: skip
+
+
+def _kept(world: Installation, flow: str) -> dict[str, dict[str, Any]]:
+    sql = (
+        f"SELECT * EXCEPT (origin_at, origin_was), toUnixTimestamp64Micro(origin_at) AS origin_at, "
+        f"toUnixTimestamp64Micro(origin_was) AS was_from FROM {world.store.engine.database}.states FINAL "
+        "WHERE flow = {flow:String} SETTINGS prefer_column_name_to_alias = 1"
+    )
+    rows = world.store.engine.rows(sql, {"flow": flow})
+    sets = ("deliveries", "nodes", "digests")
+    return {row["message_id"]: row | {name: sorted(row[name]) for name in sets} for row in rows}
+
+
+def _per_bit(tagged: Sequence[int], limits: dict[int, int]) -> dict[int, int]:
+    """How many distinct values each bit has; of a bit that may have one, more are not told apart."""
+    counts = Counter(value >> 58 for value in set(tagged))
+    return {bit: min(count, 2) if limits.get(bit) == 1 else count for bit, count in counts.items()}
 
 
 @pytest.mark.parametrize("vouched", [True, False], ids=["vouched for", "assumed"])
@@ -129,6 +204,11 @@ def persisted(name: str, partition: str, offset: int, place: str = "log:persist"
     return [structs.replace(e, message_id=name) for e in made]
 
 
+def _moved(base: int, flow: str, one: Range) -> Range:
+    times = {"observed_from": base + one.observed_from, "observed_at": base + one.observed_at}
+    return structs.replace(one, flow=flow, **times)
+
+
 def commit(offset: int, until: int, seconds: float = 2, partition: str = "p", hop: str = "billing",
            log: str = "log") -> Range:  # fmt: skip
     """Somebody has moved past [offset, until)."""
@@ -150,8 +230,7 @@ def read(world: Installation, steps: Sequence[tuple[list[Event], list[Range]]]) 
         _vouch_logs(world, promises)
         promises.observe([_dated(e, promises.flow, e.message_id, base) for e in events])
         for one in moved:
-            times = {"observed_from": base + one.observed_from, "observed_at": base + one.observed_at}
-            promises.move(structs.replace(one, flow=promises.flow, **times))
+            promises.move(_moved(base, promises.flow, one))
         promises.pass_()
     world.control.flows.delete(promises.flow, world.now)
 
@@ -161,7 +240,12 @@ def test_ranges(world: Installation) -> None:
     """A commit acks what lies under it, whichever of the two comes first; not its neighbours."""
     first = [e for n in range(8) for e in persisted(f"p{n}", "p", n)]
     first += [e for n in range(3) for e in persisted(f"q{n}", "q", n)] + persisted("shop0", "p", 0, "shop:persist")
-    elsewhere = [commit(0, 1, 2, "q"), commit(0, 3, log="mirror"), commit(0, 9, hop="mail")]
+    elsewhere = [
+        commit(0, 1, 2, "q"),
+        commit(0, 3, log="mirror"),
+        commit(0, 9, hop="mail"),
+        structs.replace(commit(0, 9), stage=Stage.deliver),
+    ]
     read(world, [
         (first, []),
         ([], [commit(2, 4)]),
@@ -169,6 +253,44 @@ def test_ranges(world: Installation) -> None:
         ([], [commit(4, 6, 30), commit(6, 6), *elsewhere]),
         (persisted("p0", "p", 0), [commit(1, 2, 2, "q"), commit(0, 1)]),
     ])  # fmt: skip
+
+
+def test_what_is_kept_of_ranges(world: Installation) -> None:
+    """Of whom nothing else is known at the shop, too, and whether the range or the place in the log comes first."""
+    flow = f"fold{next(numbers)}"
+    spec = world.put(PLAIN.format(flow=flow, within=10))
+    placed = [_dated(e, flow, f"{n}", world.now) for n in range(6) for e in persisted(f"{n}", "p", n)[1:]]
+    moved = [_moved(world.now, flow, one) for one in (commit(0, 3), commit(2, 5, 4), commit(1, 2, 1))]
+    for part, some in ((placed[:4], moved[:1]), (placed[4:], moved[1:2]), ([], moved[2:])):
+        world.now += SECOND
+        world.observe(part)
+        world.move(some)
+        moved = [structs.replace(one, received_at=world.now) if one in some else one for one in moved]
+        world.run_pass()
+    _equal_to_python(world, spec, {e.message_id for e in placed}, moved, [("billing", "ack")])
+    world.control.flows.delete(flow, world.now)
+
+
+def test_what_came_later_is_not_in_a_pass(world: Installation) -> None:
+    """Neither an event nor a range, when it is done again: the next one takes them."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    _vouch_logs(world, promises)
+    base, first = world.now, [e for n in range(4) for e in persisted(f"{n}", "p", n)]
+    world.now += SECOND
+    promises.observe([_dated(e, promises.flow, e.message_id, base) for e in first])
+    promises.pass_()
+    left = promises.contents()
+    world.cut_short()
+    promises.move(_moved(base, promises.flow, commit(0, 2)))
+    promises.observe([_dated(at("billing:ack", 2), promises.flow, "3", base)])
+    world.run_pass()
+    assert promises.contents() == left
+    for wait in (1, 30):
+        world.now += wait * SECOND
+        _vouch_logs(world, promises)
+        promises.pass_()
+    world.control.flows.delete(promises.flow, world.now)
 
 
 def test_ranges_over_ranges(world: Installation) -> None:

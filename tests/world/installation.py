@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,12 @@ class Installation:
     def run_pass(self) -> PassResult:
         """One pass at `now`."""
         return self.reconciler.run_pass()
+
+    def cut_short(self) -> None:
+        """As if the process had been killed just before it finished the last pass."""
+        with closing(sqlite3.connect(self.folder / "control.db")) as control, control:
+            control.execute("UPDATE passes SET finished_at = NULL WHERE number = (SELECT max(number) FROM passes)")
+        self.restarted()
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -27,6 +27,7 @@ SAFE = """
 flow: {flow}
 checkpoints:
   - {{hop: shop, stage: produce, outbox: true}}
+  - {{hop: till, stage: produce, outbox: true, after: shop, within: 5s, required: false}}
   - {{hop: [east, west], stage: persist, after: shop, within: 5s, quorum: 2}}
   - {{hop: billing, stage: ack, after: east, within: 10s}}
 """
@@ -137,6 +138,9 @@ def _ends() -> dict[str, list[Event]]:
         "parked and acked": [*whole(), at("billing:dead_letter", 3, reason="poison")],
         "tried again": [*whole(), at("billing:dead_letter", 3, reason="retry")],
         "refused": [*whole(), at("billing:nack", 3)], "refused only": [*unacked, at("billing:nack", 3)],
+        "told of elsewhere first": [at("other:ack", -7, origin_at=-70), *whole()],
+        "only elsewhere": [at("other:ack", 1)],
+        "refused orphan": [*whole(shop=None), at("billing:nack", 3)],
         "acked at the log": [*unacked, at("log:ack", 3)],
     }  # fmt: skip
 

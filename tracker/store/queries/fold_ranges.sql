@@ -1,15 +1,27 @@
 -- Adds the messages of one flow that ranges moved past at one (hop, stage): new ranges over what was persisted, and
--- what was newly persisted under the ranges known.
+-- what was newly persisted under the ranges known. Of these, only what reaches into the stretches at hand (`range_spans`)
+-- is looked at, and only so far: a pass costs what is new, however many ranges there were before.
 INSERT INTO {db}.{delta}
-WITH taken AS (
-    SELECT log, partition, offset, offset_to, observed_from, received_at FROM {db}.ranges
-    WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND stage = {stage:String}
-        AND offset < offset_to AND {until}
+WITH spans AS (
+    SELECT span.1 AS log, span.2 AS partition, span.3 AS low, span.4 AS high
+    FROM (
+        SELECT arrayJoin(arrayZip({logs:Array(String)}, {partitions:Array(String)}, {lows:Array(Int64)},
+            {highs:Array(Int64)})) AS span
+    )
+),
+taken AS (
+    SELECT log, partition, greatest(ranges.offset, spans.low) AS begin, least(ranges.offset_to, spans.high) AS end,
+        ranges.observed_from AS observed_from, ranges.received_at AS received_at
+    FROM {db}.ranges AS ranges
+    INNER JOIN spans ON ranges.log = spans.log AND ranges.partition = spans.partition
+    WHERE ranges.tenant = '' AND ranges.flow = {flow:String} AND ranges.hop = {hop:String}
+        AND ranges.stage = {stage:String} AND ranges.offset < spans.high AND ranges.offset_to > spans.low
+        AND ranges.offset < ranges.offset_to AND {until}
 ),
 edges AS (
-    SELECT log, partition, offset, row_number() OVER along AS n, leadInFrame(offset) OVER along AS offset_to
-    FROM (SELECT DISTINCT log, partition, arrayJoin([offset, offset_to]) AS offset FROM taken)
-    WINDOW along AS (PARTITION BY log, partition ORDER BY offset ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+    SELECT log, partition, edge, row_number() OVER along AS n, leadInFrame(edge) OVER along AS next
+    FROM (SELECT DISTINCT log, partition, arrayJoin([begin, end]) AS edge FROM taken)
+    WINDOW along AS (PARTITION BY log, partition ORDER BY edge ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 )
 SELECT
     '' AS tenant,
@@ -33,7 +45,8 @@ FROM (
         min(moved.receipt) AS got
     FROM (
         SELECT hop, partition, offset, message_id FROM {db}.events
-        WHERE tenant = '' AND flow = {flow:String} AND offset >= 0 AND stage IN ('persist', 'replicate') AND {new_since}
+        WHERE tenant = '' AND flow = {flow:String} AND offset >= 0 AND stage IN ('persist', 'replicate')
+            AND {slice} AND {new_since}
         UNION ALL
         SELECT p.hop, p.partition, p.offset, p.message_id
         FROM {db}.positions AS p
@@ -42,11 +55,11 @@ FROM (
             WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND stage = {stage:String} AND {new_since}
             GROUP BY log, partition
         ) AS fresh ON p.hop = fresh.log AND p.partition = fresh.partition
-        WHERE p.tenant = '' AND p.flow = {flow:String} AND p.offset >= fresh.low AND p.offset < fresh.high
+        WHERE p.tenant = '' AND p.flow = {flow:String} AND {slice} AND p.offset >= fresh.low AND p.offset < fresh.high
     ) AS place
     ASOF INNER JOIN (
         -- Ranges may lie over one another: cut at each other's ends, each piece with the earliest times of all over it.
-        SELECT piece.log AS log, piece.partition AS partition, edge.offset AS offset, edge.offset_to AS offset_to,
+        SELECT piece.log AS log, piece.partition AS partition, edges.edge AS offset, edges.next AS offset_to,
             piece.since AS since, piece.receipt AS receipt
         FROM (
             SELECT log, partition, arrayJoin(range(low.n, high.n)) AS n,
@@ -54,13 +67,13 @@ FROM (
                 min(toUnixTimestamp64Micro(received_at)) AS receipt
             FROM taken
             INNER JOIN edges AS low ON taken.log = low.log AND taken.partition = low.partition
-                AND taken.offset = low.offset
+                AND taken.begin = low.edge
             INNER JOIN edges AS high ON taken.log = high.log AND taken.partition = high.partition
-                AND taken.offset_to = high.offset
+                AND taken.end = high.edge
             GROUP BY log, partition, n
         ) AS piece
-        INNER JOIN edges AS edge ON piece.log = edge.log AND piece.partition = edge.partition AND piece.n = edge.n
+        INNER JOIN edges ON piece.log = edges.log AND piece.partition = edges.partition AND piece.n = edges.n
     ) AS moved ON place.hop = moved.log AND place.partition = moved.partition AND place.offset >= moved.offset
-    WHERE place.offset < moved.offset_to AND {slice}
+    WHERE place.offset < moved.offset_to
     GROUP BY message_id
 )
