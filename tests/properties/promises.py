@@ -2,7 +2,7 @@
 
 A state says what `judge` says of the same events, coverage and ranges, by the version in force, at the moment of the
 pass that judged it. A pass judges what is new, what a range moved past, what is due, and when coverage has leapt those
-of which something may be unknown; nobody else. So a state that a pass left alone must still be what time alone makes of it.
+of which something may be unknown; nobody else. So a state that a pass left alone must be what time alone makes of it.
 """
 
 from __future__ import annotations
