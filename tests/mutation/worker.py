@@ -83,7 +83,7 @@ def checks(file: str) -> list[Check]:
         "due.sql": [waits],
         "blind.sql": [waits],
         "waiting.sql": [away],
-        "merge.sql": [*whole, ranges, waits],
+        "merge.sql": [*whole, test_folding.test_what_is_kept_of_ranges, ranges, waits],
         "known.sql": [test_what_is_kept, waits],
         "any_known.sql": [test_what_is_kept, waits],
         "folded.sql": [*whole, test_folding.test_versions, ranges],
