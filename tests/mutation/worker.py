@@ -83,12 +83,12 @@ def checks(file: str) -> list[Check]:
         "due.sql": [waits],
         "blind.sql": [waits],
         "waiting.sql": [away],
-        "merge.sql": [*whole, test_folding.test_what_is_kept_of_ranges, ranges, waits],
+        "merge.sql": [*whole, test_folding.test_what_is_kept_of_ranges, ranges],
         "known.sql": [test_what_is_kept, waits],
         "any_known.sql": [test_what_is_kept, waits],
         "folded.sql": [*whole, test_folding.test_versions, ranges],
-        "rest.sql": [*whole, waits],
-        "delivered.sql": [*whole, waits],
+        "rest.sql": whole,
+        "delivered.sql": whole,
     }
     return first.get(Path(file).name, [test_what_is_kept])
 

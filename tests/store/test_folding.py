@@ -94,14 +94,15 @@ def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stor
     flow = f"fold{next(numbers)}"
     spec = world.put(text.format(flow=flow))
     beside = world.put(SAFE.format(flow=f"{flow}-beside")).flow
-    parts = _told(stories, flow, world.now)
+    parts, kept = _told(stories, flow, world.now), dict[str, dict[str, Any]]()
     for part, other in (parts, reversed(parts)):
         world.now += SECOND
-        world.observe(
-            [*part, *part[:9], *(structs.replace(e, flow=beside, digest="cc", reason="") for e in other[:200])]
-        )
-        world.run_pass()
-    kept = _kept(world, flow)
+        world.observe([*part, *part[:9], *(structs.replace(e, flow=beside, reason="") for e in other[:60])])
+        number, before = world.run_pass().number, kept
+        kept = _kept(world, flow)
+        for ident in (i for i, row in kept.items() if row["pass"] == number):
+            was = before.get(ident, {"verdict": "", "origin_at": 0})
+            assert (kept[ident]["was"], kept[ident]["was_from"]) == (was["verdict"], was["origin_at"])
     _equal_to_python(world, spec, {e.message_id for part in parts for e in part})
     world.cut_short()
     world.run_pass()
