@@ -88,7 +88,7 @@ def checks(file: str) -> list[Check]:
         "any_known.sql": [test_what_is_kept, waits],
         "folded.sql": [*whole, test_folding.test_versions, ranges],
         "rest.sql": whole,
-        "delivered.sql": whole,
+        "delivered.sql": [*whole, test_folding.test_versions],
     }
     return first.get(Path(file).name, [test_what_is_kept])
 

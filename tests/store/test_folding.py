@@ -104,6 +104,8 @@ def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stor
             was = before.get(ident, {"verdict": "", "origin_at": 0})
             assert (kept[ident]["was"], kept[ident]["was_from"]) == (was["verdict"], was["origin_at"])
     _equal_to_python(world, spec, {e.message_id for part in parts for e in part})
+    found = {f.message_id for f in world.store.findings(flow=flow, limit=10_000)}
+    assert {ident for ident, row in kept.items() if row["found"]} == found
     world.cut_short()
     world.run_pass()
     assert _kept(world, flow) == kept
