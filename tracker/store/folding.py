@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from tracker.model.verdict import WRONG
 from tracker.store.bounds import Bounds
 from tracker.store.delivered import delivered
 from tracker.store.engine import Engine
@@ -29,11 +30,17 @@ STATES = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 500000"
 """Nobody needs all states of a portion at once, as one part would show them: two parts are written at a time."""
 
 
+UNCLEAR = "verdict = 'blind' OR (look_again > 0 AND verdict IN ({missing}))".format(
+    missing=", ".join(f"'{kind.value}'" for kind in WRONG)
+)
+"""SQL over states: coverage that grows may show what is unknown here."""
+
+
 class Reach(msgspec.Struct, frozen=True):
     """What a pass takes of one flow.
 
     `number`, `now` (µs): the pass's. `rows`: how many new events and due messages are expected. `events`: there are
-    new ones. `ranges`: the (hop, stage) that range evidence may speak for. `blind`: the blind messages, too. `again`:
+    new ones. `ranges`: the (hop, stage) that range evidence may speak for. `blind`: what is unclear, too. `again`:
     all events and all that waits, as if nothing had been folded. `in_force_from`: older origins (µs) belong to an
     older version of the spec.
     """
@@ -57,7 +64,7 @@ class Reach(msgspec.Struct, frozen=True):
     @property
     def waiting(self) -> str:
         """SQL: this state may be one that is taken for another reason than a timer."""
-        return " OR ".join(["false"] + ["verdict = 'blind'"] * self.blind + ["look_again > 0"] * self.again)
+        return " OR ".join(["false"] + [f"({UNCLEAR})"] * self.blind + ["look_again > 0"] * self.again)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -120,10 +127,10 @@ class Folding:
             self._run("fold_new", pieces | shape.fold_pieces(), base)
         for hop, stage in reach.ranges:
             bit = shape.checkpoint_bits[hop, stage]
-            self._run("fold_ranges", pieces, base | {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit})
+            self._fold_ranges(pieces, base | {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit})
         self._run("waiting" if reach.again else "due", pieces, base)
         if reach.blind:
-            self._run("blind", pieces, base)
+            self._run("blind", pieces | {"unclear": UNCLEAR}, base)
         self._look_up(pieces, base)
         # Range evidence comes as rows of its own, beside the events' row of a message.
         pieces["several"] = (
@@ -136,6 +143,14 @@ class Folding:
         [touched] = self._engine.rows(f"SELECT count() AS n FROM ({pieces['folded']})", base)
         self._empty(tables)
         return touched["n"], rest
+
+    def _fold_ranges(self, pieces: dict[str, str], base: dict[str, Any]) -> None:
+        """Add what ranges prove at one (hop, stage)."""
+        spans = self._engine.rows(ask("range_spans", self._db, **pieces), base)
+        if spans:
+            names = {"logs": "log", "partitions": "partition", "lows": "low", "highs": "high"}
+            base = base | {many: [span[one] for span in spans] for many, one in names.items()}
+            self._run("fold_ranges", pieces, base)
 
     def _look_up(self, tables: dict[str, str], base: dict[str, Any]) -> None:
         """Which folded messages have a state. Nothing is looked up where there are none: a set of ids costs more."""
