@@ -122,6 +122,10 @@ def _same(world: Installation, spec: FlowSpec) -> None:
     if last is None:
         return
     states = {s["message_id"]: s for s in world.store.message_states(spec.flow)}
+    asked = (
+        f"SELECT message_id, look_again FROM {world.store.engine.database}.states FINAL WHERE flow = {{flow:String}}"
+    )
+    waiting = {row["message_id"]: row["look_again"] for row in world.store.engine.rows(asked, {"flow": spec.flow})}
     stored = world.store.events_of(spec.flow, IDS, None)
     coverage = world.store.coverage(spec)
     known = {i: e for i, e in stored.items() if any(x.hop in spec.hops for x in e)}
@@ -133,8 +137,7 @@ def _same(world: Installation, spec: FlowSpec) -> None:
         if "blind" in (state["verdict"], judged.verdict):
             continue  # looked at again at growing distances, not at once
         assert state["verdict"] == judged.verdict, (ident, state, judged, last)
-        settled = judged.look_again is None
-        undecided = set() if settled else {"gap"}
+        undecided = {"gap"} if waiting[ident] else set()  # looked for again at growing distances, too
         assert set(state["flags"]) - undecided == set(judged.flags) - undecided
         assert state["origin"] == judged.origin_at
     books = reconcile(world.store, world.control, spec, 0, 1 << 61)

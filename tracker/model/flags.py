@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from tracker.model.coverage import Coverage
+from tracker.model.coverage import Coverage, Hole
 from tracker.model.event import Stage, delivery_of
 from tracker.model.facts import Facts, received
 from tracker.model.spec import FlowSpec
@@ -25,9 +25,17 @@ def flags_of(
         Flag.duplicated: any(_deliveries(facts, c.hop, c.stage) > (c.at_most or 1 << 30) for c in spec.checkpoints),
         Flag.skewed: _skewed(spec, facts),
         Flag.reused_id: _reused(spec, facts),
-        Flag.gap: any(_gap(spec, facts, s, coverage, now) for s in states if _implied(s)),
+        Flag.gap: any(hole is None for hole in _gaps(spec, facts, states, coverage, now)),
     }
     return frozenset(flag for flag, holds in found.items() if holds)
+
+
+def gap_may_come(
+    spec: FlowSpec, facts: Facts, states: Sequence[CheckpointState], coverage: Coverage, now: int
+) -> bool:
+    """No gap is known, and somebody who has not caught up yet will tell whether there is one."""
+    holes = list(_gaps(spec, facts, states, coverage, now))
+    return None not in holes and any(hole.cause == "behind" for hole in holes if hole)
 
 
 def _deliveries(facts: Facts, hops: Sequence[str], stage: Stage) -> int:
@@ -56,17 +64,19 @@ def _implied(state: CheckpointState) -> bool:
     return state.status == Status.implied or (state.status == Status.short and state.observed_at is None)
 
 
-def _gap(spec: FlowSpec, facts: Facts, state: CheckpointState, coverage: Coverage, now: int) -> bool:
-    """It must have been passed, its collector vouched for the whole span, and yet reported nothing."""
-    i, paths = state.index, spec.paths
-    start = max((facts.seen[a].at for a in paths.ancestors[i] if a in facts.seen), default=None)
-    behind = {(hop, paths.stages[d]) for d in paths.descendants[i] for hop in paths.hops[d]}
-    implying = [e for e in facts.events if (e.hop, e.stage) in behind or e.hop in paths.hops_behind[i]]
-    end = min((received(e) for e in implying), default=now)
-    if start is None:
-        start = min(min(e.observed_at, received(e)) for e in facts.events)
-    return any(
-        coverage.vouches(hop, paths.stages[i])
-        and coverage.hole(hop, paths.stages[i], start, max(start, end), now) is None
-        for hop in paths.hops[i]
-    )
+def _gaps(
+    spec: FlowSpec, facts: Facts, states: Sequence[CheckpointState], coverage: Coverage, now: int
+) -> Iterator[Hole | None]:
+    """What keeps us from knowing, wherever a checkpoint must have been passed and was not reported; None is a gap: the
+    collector vouched for the whole span, and yet reported nothing."""
+    paths = spec.paths
+    for i in (s.index for s in states if _implied(s)):
+        start = max((facts.seen[a].at for a in paths.ancestors[i] if a in facts.seen), default=None)
+        behind = {(hop, paths.stages[d]) for d in paths.descendants[i] for hop in paths.hops[d]}
+        implying = [e for e in facts.events if (e.hop, e.stage) in behind or e.hop in paths.hops_behind[i]]
+        end = min((received(e) for e in implying), default=now)
+        if start is None:
+            start = min(min(e.observed_at, received(e)) for e in facts.events)
+        for hop in paths.hops[i]:
+            if coverage.vouches(hop, paths.stages[i]):
+                yield coverage.hole(hop, paths.stages[i], start, max(start, end), now)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from tracker.model.coverage import Coverage, Hole
 from tracker.model.event import Event, Range, Stage
 from tracker.model.facts import HOLDING, Facts, Passage, received
-from tracker.model.flags import flags_of
+from tracker.model.flags import flags_of, gap_may_come
 from tracker.model.origin import origin_of
 from tracker.model.spec import FlowSpec
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
@@ -45,7 +45,7 @@ def judge(
         origin_at=origin_of(events[0].message_id, facts.events),
         as_of=now,
         why=explain(verdict, states, facts, spec, now),
-        look_again=_look_again(states, now),
+        look_again=_look_again(case, states),
     )
 
 
@@ -299,9 +299,11 @@ def _verdict(states: Sequence[CheckpointState]) -> Verdict:
     return Verdict.late if any(s.late for s in states) else Verdict.delivered
 
 
-def _look_again(states: Sequence[CheckpointState], now: int) -> int | None:
+def _look_again(case: _Case, states: Sequence[CheckpointState]) -> int | None:
+    now = case.now
     times = [s.deadline for s in states if s.due == Status.pending and s.deadline is not None]
-    for state in states:
-        if state.due == Status.unknown and state.deadline is not None:
-            times.append(now + min(max((now - state.deadline) // 4, RECHECK), RECHECK_MAX))
+    waits = [now - s.deadline for s in states if s.due == Status.unknown and s.deadline is not None]
+    if gap_may_come(case.spec, case.facts, states, case.coverage, now):
+        waits.append(now - case.first_receipt)
+    times += [now + min(max(wait // 4, RECHECK), RECHECK_MAX) for wait in waits]
     return min(times, default=None)

@@ -18,6 +18,9 @@ Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
+NONE = -NEVER
+"""No deadline for lateness: earlier than any."""
+
 REST = np.uint64((1 << 58) - 1)
 """What is left of a tagged value without its tag."""
 
@@ -84,13 +87,13 @@ class Folded:
         return latest
 
     def _observed_deadline(self, i: int) -> Ints:
-        """For lateness, by observed times; 0 where there is none."""
+        """For lateness, by observed times; `NONE` where there is none."""
         within, before = self.paths.within[i], self.paths.before[i]
         if within is None or not before:
-            return np.zeros(self.count, dtype=np.int64)
+            return np.full(self.count, NONE, dtype=np.int64)
         starts = [np.where(self.seen[p], self.observed[p], self.observed_deadline[p]) for p in before]
         latest: Ints = reduce(np.maximum, starts)
-        return np.where(latest > 0, latest + within, 0)
+        return np.where(latest > NONE, latest + within, NONE)
 
     def lacking(self, i: int) -> Bools:
         """Neither seen nor implied, or short."""

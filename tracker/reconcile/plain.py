@@ -22,7 +22,7 @@ from tracker.model.flags import SKEW
 from tracker.model.judge import RECHECK, RECHECK_MAX
 from tracker.model.units import SECOND
 from tracker.model.verdict import Flag, Verdict
-from tracker.reconcile.folded import Bools, Folded, Ints, any_of, bits, offsets, times
+from tracker.reconcile.folded import NONE, Bools, Folded, Ints, any_of, bits, offsets, times
 from tracker.reconcile.zones import Zones, zones
 from tracker.store.shape import MAX_DELIVERIES, NEVER, REPLAYED, SPECIAL, Shape
 
@@ -200,7 +200,7 @@ class _Case:
 
     def _late(self, i: int) -> Bools:
         limit = self.facts.observed_deadline[i]
-        return self.facts.seen[i] & (limit > 0) & (self.facts.observed[i] > limit)
+        return self.facts.seen[i] & (limit > NONE) & (self.facts.observed[i] > limit)
 
     def _maybe_gap(self, i: int) -> Bools:
         """Implied, although those who watch it vouch beyond the moment that implies it."""

@@ -215,6 +215,21 @@ def test_what_is_unknown_is_looked_at_again_ever_more_rarely() -> None:
         assert judged(ORDERS, [MADE, KEPT, COPY], now, dark).look_again == round((now + wait) * SECOND)
 
 
+def test_what_may_turn_out_to_be_a_gap_is_looked_at_again() -> None:
+    """The log's collector is behind what implies that the log was passed. Once it has told, or can tell no more, that
+    is settled."""
+    events = [MADE, COPY, event("billing:ack", 3)]
+    for there, wait in (
+        ([source((-10, 1))], 5),
+        ([source((-10, 99))], None),
+        ([source((-10, 0.5), (1.9, 99))], None),
+        ([source((-10, 1), closed=1)], None),
+        ([source((-10, 1), evidence="range")], None),
+    ):
+        look = judged(ORDERS, events, 20, vouched(ORDERS, but={"log:persist": there})).look_again
+        assert look == (None if wait is None else (20 + wait) * SECOND), there
+
+
 @pytest.mark.parametrize(
     ("events", "kinds"),
     [
