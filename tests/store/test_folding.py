@@ -100,6 +100,7 @@ def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stor
         world.observe([*part, *part[:9], *(structs.replace(e, flow=beside, reason="") for e in other[:60])])
         number, before = world.run_pass().number, kept
         kept = _kept(world, flow)
+        assert _rows(world, flow, number) == sum(row["pass"] == number for row in kept.values()), "one row for each"
         for ident in (i for i, row in kept.items() if row["pass"] == number):
             was = before.get(ident, {"verdict": "", "origin_at": 0})
             assert (kept[ident]["was"], kept[ident]["was_from"]) == (was["verdict"], was["origin_at"])
@@ -146,6 +147,12 @@ def _kept(world: Installation, flow: str) -> dict[str, dict[str, Any]]:
     rows = world.store.engine.rows(sql, {"flow": flow})
     sets = ("deliveries", "nodes", "digests")
     return {row["message_id"]: row | {name: sorted(row[name]) for name in sets} for row in rows}
+
+
+def _rows(world: Installation, flow: str, number: int) -> int:
+    table = f"{world.store.engine.database}.states"
+    sql = f"SELECT count() AS n FROM {table} WHERE flow = {{flow:String}} AND pass = {{n:UInt64}}"
+    return int(world.store.engine.rows(sql, {"flow": flow, "n": number})[0]["n"])
 
 
 def _per_bit(tagged: Sequence[int], limits: dict[int, int]) -> dict[int, int]:
@@ -325,7 +332,7 @@ def test_who_waits(world: Installation) -> None:
     made = [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 2)]
     ends = {"lost": 1, "stuck": 2, "gone": 1, "left": 2, "fine": 3, "done": 3}
     promises.observe([_dated(e, promises.flow, name, base) for name, end in ends.items() for e in made[:end]])
-    deadlines = [0, 5 * SECOND - 1, 5 * SECOND, 10 * SECOND, 15 * SECOND, 40 * SECOND]
+    deadlines = [0, 5 * SECOND - 1, 5 * SECOND, 5 * SECOND + 9, 10 * SECOND, 15 * SECOND, 40 * SECOND]
     for vouched, begin in ((True, 0), (False, 60 * SECOND)):
         late = [
             _dated(e, promises.flow, f"{name}{begin}", base + begin) for name, end in ends.items() for e in made[:end]
@@ -336,7 +343,11 @@ def test_who_waits(world: Installation) -> None:
                 _vouch(world, promises)
             if n == 0:
                 promises.observe(late)
-            if n in (2, 3):
+            if n < 2:  # waits, and no more when its timer fires
+                promises.observe([_dated(e, promises.flow, f"quick{begin}", base + begin) for e in made[n : 2 * n + 1]])
+            if n == 3:
+                promises.observe(late[-1:])  # so that there is a pass
+            if n in (2, 4):
                 world.observe([_dated(e, beside, f"{name}{begin}", base) for name in ends for e in made])
             promises.pass_()
             promises.nothing_more()
