@@ -38,6 +38,15 @@ SETTINGS: dict[str, Any] = {
 DATA_ERRORS = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 321, 349, 457, 691})
 """Codes by which ClickHouse says that the rows or values themselves are at fault: parsing, type, range, null, enum. All
 others (too many parts, no space, read-only, no access, no table yet) pass or can be repaired, so callers try again."""
+ADVICE = {
+    516: "; the user or password in TRACKER_STORE is wrong",
+    497: "; grant it to the user in TRACKER_STORE (docs/clickhouse-server.md)",
+    243: "; the server's disk is full: free some space, what was sent meanwhile is spooled",
+    252: "; more is inserted than it merges: look at its disk and processor, what was sent meanwhile is spooled",
+}
+"""What to do, by ClickHouse's code."""
+_SILENT = re.compile(r"Connection refused|timed out|Name or service not known|No route to host|Connection reset|"
+                     r"Temporary failure in name resolution|Connection aborted|Network is unreachable")  # fmt: skip
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -165,6 +174,14 @@ def _ours(error: Exception, where: str) -> Exception:
             f"the data folder {folder} is held by another process (an embedded store has one owner): "
             f"stop that one (`fuser {folder}/status` names it), talk to it (TRACKER_URL), or use another folder"
         )
+    silent = _SILENT.search(text)
+    if silent and not where.startswith("chdb://"):
+        ping = where.replace("clickhouse", "http", 1).rpartition("/")[0] + "/ping"
+        return Unavailable(
+            f"{where} does not answer ({silent[0].strip()}): is the server running, and is this its HTTP port? "
+            f"Try: curl {ping}"
+        )
     first = text.splitlines()[0] if text else type(error).__name__
-    kind = Invalid if getattr(error, "code", None) in DATA_ERRORS else Unavailable
-    return kind(f"{where}: {first[:500]}")
+    code = getattr(error, "code", None)
+    kind = Invalid if code in DATA_ERRORS else Unavailable
+    return kind(f"{where}: {first[:500]}{ADVICE.get(code, '')}")

@@ -50,6 +50,8 @@ def test_nobody_listening_is_unavailable_and_names_the_server() -> None:
     with pytest.raises(Unavailable, match=f"clickhouse://127.0.0.1:{port}/tracker") as caught:
         Store.open(f"clickhouse://someone:secret@127.0.0.1:{port}/tracker")
     assert "secret" not in str(caught.value)
+    assert "does not answer (Connection refused): is the server running" in str(caught.value)
+    assert str(caught.value).endswith(f"curl http://127.0.0.1:{port}/ping")
 
 
 def test_a_held_folder_is_said_only_of_a_folder() -> None:
@@ -84,3 +86,11 @@ def test_what_may_be_tried_again_is_unavailable(code: int | None, name: str, kin
     error = OperationalError(f"Received ClickHouse exception, code: {code}, server response: Code: {code}. "
                              f"DB::Exception: something. ({name})", code=code)  # fmt: skip
     assert type(_ours(error, "clickhouse://h:8123/x")) is kind
+
+
+def test_what_can_be_done_is_said() -> None:
+    """A wrong password, a full disk: whoever reads it knows where to look."""
+    for code, words in ((516, "password in TRACKER_STORE"), (243, "disk is full"), (252, "inserted than it merges")):
+        assert words in str(
+            _ours(OperationalError("Received ClickHouse exception", code=code), "clickhouse://h:8123/x")
+        )
