@@ -86,3 +86,10 @@ def test_every_explanation_is_of_a_line_that_is_there() -> None:
         assert one.before in text, one
         assert one.before != one.after
         assert one.why.strip()
+
+
+def test_the_page_gives_the_reasons() -> None:
+    """Each reason stands on the page, word for word."""
+    page = (ROOT / "docs/mutation.md").read_text(encoding="utf-8")
+    for one in report.explanations():
+        assert f"`{one.file.rpartition('/')[2]}` | {one.why} |" in page, one
