@@ -67,7 +67,7 @@ def _told(stories: Stories, flow: str, base: int) -> tuple[list[Event], list[Eve
     for n, (name, events) in enumerate(stories.items()):
         for cut in sorted({0, n % (len(events) + 1), len(events)}):
             begin = ("", UUID7, ULID)[n % 3] if cut == 0 else ""
-            ident = f"{begin}{n:02}"[:36] if begin == UUID7 else f"{begin}{n:03}" if begin else f"{name}/{cut}"
+            ident = f"{begin}{n:02}"[:36] if begin == UUID7 else f"{begin}{n:03}" if begin else f"{flow} {name}/{cut}"
             for place, e in enumerate(events):
                 told[place >= cut].append(_dated(e, flow, ident, base))
     return told
