@@ -184,4 +184,4 @@ def _ours(error: Exception, where: str) -> Exception:
     first = text.splitlines()[0] if text else type(error).__name__
     code = getattr(error, "code", None)
     kind = Invalid if code in DATA_ERRORS else Unavailable
-    return kind(f"{where}: {first[:500]}{ADVICE.get(code, '')}")
+    return kind(f"{where}: {first[:500]}{ADVICE.get(code or 0, '')}")
