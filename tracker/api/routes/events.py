@@ -86,7 +86,8 @@ def router(gate: Gate) -> APIRouter:
         """Store a coverage report alone, which is a collector's heartbeat too."""
         service = service_of(request)
         now = service.clock()
-        batch = service.intake.report(await body_of(request), content_encoding, now)
+        arguments = (await body_of(request), content_encoding, now)  # a report may be inflated to megabytes
+        batch = await anyio.to_thread.run_sync(service.intake.report, *arguments, limiter=gate.decoders)
         answer = await _durable(service, batch)
         service.metrics.count(REPORTS)
         return shapes.Taken.model_validate(answer)
