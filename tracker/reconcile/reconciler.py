@@ -38,8 +38,8 @@ from tracker.store.shape import Shape
 
 log = structlog.get_logger()
 
-LIMIT = 20_000_000
-"""About how many new rows a pass takes on at most."""
+LIMIT = 50_000_000
+"""About how many new rows a pass takes on at most, a minute of work or so. What bounds memory are portions."""
 STANDBY_S = 1.0
 """How often a tracker that does not lead looks whether it has to."""
 BATCH = 5_000
