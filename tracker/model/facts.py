@@ -30,7 +30,11 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The events of one message, sorted by what they say. Index `i` is the checkpoint's place in the spec."""
+    """The events of one message, sorted by what they say. Index `i` is the checkpoint's place in the spec.
+
+    `dead` and `designed` are the hops at which it ended, by a dead letter or by design: one that has processed another
+    delivery has not ended it, nor has a log that still holds another copy.
+    """
 
     events: tuple[Event, ...]
     seen: dict[int, Passage]
@@ -58,13 +62,16 @@ class Facts:
         outboxes = {h for c in spec.checkpoints if c.outbox for h in c.hop}
         copies = {h: _copies(h, mine, h in outboxes) for h in {e.hop for e in mine}}
         held = frozenset(h for h, (had, left) in copies.items() if left)
+        designed = [e for e in drops if e.reason in DESIGNED_DROPS]
+        ended = {(e.hop, delivery_of(e)) for e in (*dead_events, *designed)}
+        done = {e.hop for e in mine if e.stage == Stage.ack and (e.hop, delivery_of(e)) not in ended}
         return cls(
             events=mine,
             seen=seen,
             nodes=nodes,
             hops=frozenset(e.hop for e in mine),
-            dead=frozenset(e.hop for e in dead_events),
-            designed=frozenset(e.hop for e in drops if e.reason in DESIGNED_DROPS),
+            dead=frozenset(e.hop for e in dead_events) - done,
+            designed=frozenset(e.hop for e in designed) - done - held,
             lossy=frozenset(e.hop for e in drops if e.reason not in DESIGNED_DROPS),
             holding=held,
             emptied=frozenset(e.hop for e in drops if e.reason not in DESIGNED_DROPS and e.hop not in held),

@@ -59,6 +59,9 @@ class Case:
         kept = {hop: self._said(hop, "persist") | self._said(hop, "replicate") for hop in world.route.hops}
         kept |= {hop: kept[hop] | self._said(hop, "produce") for hop in outboxes}
         self.holds = {hop: kept[hop] & ~dropped[hop] & ~acked[hop] for hop in world.route.hops}
+        done = {hop: self._done(hop) for hop in world.route.hops}
+        self.dead = {hop: self.dead[hop] & ~done[hop] for hop in world.route.hops}
+        self.designed = {hop: self.designed[hop] & ~done[hop] & ~self.holds[hop] for hop in world.route.hops}
         self.implied = {p.index: self._implied(p) for p in self.places}
         self.deadline: dict[int, Ints] = {}
         self.limit: dict[int, Ints] = {}
@@ -84,6 +87,19 @@ class Case:
     def _said(self, hop: str, stage: str, reasons: tuple[str, ...] = ()) -> Bools:
         return self.any_of(t for t in self.told if t.chunk.hop == hop and t.chunk.stage == stage
                          and (not reasons or t.chunk.reason in reasons))  # fmt: skip
+
+    def _done(self, hop: str) -> Bools:
+        """Acked there in a delivery that did not end as a dead letter or by design."""
+        mine = [t for t in self.told if t.chunk.hop == hop]
+        acks = [t for t in mine if t.chunk.stage == "ack"]
+        ends = [t for t in mine if t.chunk.stage == "dead_letter" or t.chunk.reason in DESIGNED]
+        done = np.zeros(self.count, dtype=bool)
+        if acks:
+            pairs = [np.stack([t.message, t.delivery], axis=1) for t in (*acks, *ends)]
+            _, number = np.unique(np.concatenate(pairs), axis=0, return_inverse=True)
+            number, many = number.reshape(-1), sum(len(t.message) for t in acks)
+            done[np.concatenate([t.message for t in acks])[~np.isin(number[:many], number[many:])]] = True
+        return done
 
     def _implied(self, place: Place) -> Bools:
         passed = [self.seen[d.index] for d in self.world.route.descendants(place.index)]

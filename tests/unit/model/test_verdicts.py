@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tests.unit.model.case import ORDERS, event, flow, found, judged, source, state, statuses, vouched
 from tracker.model.event import Event
@@ -151,6 +152,39 @@ def test_in_flight() -> None:
     """Something is pending, and nothing that is known is worse; an explanation elsewhere waits."""
     assert judged(ORDERS, [MADE], 4.9).verdict == Verdict.in_flight
     assert judged(ORDERS, [MADE, KEPT, event("billing:drop", 2, reason="filtered")], 4).verdict == Verdict.in_flight
+
+
+def test_what_is_held_still_is_not_explained_by_a_copy_that_went_by_design() -> None:
+    """A transaction was aborted and its message sent again; or of two copies one was compacted. Billing got none."""
+    spec = flow(
+        "hop: shop, stage: produce",
+        "hop: log, stage: persist, after: shop, within: 5s",
+        "hop: billing, stage: ack, after: log, within: 20s",
+    )
+    kept, went = event("log:persist", 1, partition="p", offset=17), event("log:drop", 2, partition="p", offset=17)
+    second = event("log:persist", 3, partition="p", offset=18)
+    aborted, compacted = (structs.replace(went, reason=reason) for reason in ("aborted", "compacted"))
+    assert judged(spec, [MADE, kept, aborted], 100).verdict == Verdict.explained
+    assert judged(spec, [MADE, kept, aborted, second], 100).verdict == Verdict.unacknowledged
+    assert judged(spec, [MADE, kept, second, compacted], 100).verdict == Verdict.unacknowledged
+
+
+@pytest.mark.parametrize("end", [{"stage": "dead_letter", "reason": "poison"}, {"stage": "drop", "reason": "filtered"}])
+def test_a_hop_that_processed_another_delivery_closes_nothing_behind_it(end: dict[str, str]) -> None:
+    """A dead letter was replayed and acked: what comes after it has its own deadline, and may be missing itself."""
+    spec = flow(
+        "hop: log, stage: persist",
+        "hop: billing, stage: ack, after: log, within: 5s",
+        "hop: mail, stage: ack, after: billing, within: 60s",
+    )
+    ended = event(f"billing:{end['stage']}", 2, delivery="d1", reason=end["reason"])
+    told = [KEPT, ended]
+    assert judged(spec, told, 99).verdict in (Verdict.dead_lettered, Verdict.explained)
+    same = event("billing:ack", 3, delivery="d1")
+    assert judged(spec, [*told, same], 10).verdict in (Verdict.dead_lettered, Verdict.explained)
+    other = event("billing:ack", 30, delivery="d2", replay_id="r1")
+    assert judged(spec, [*told, other], 40).verdict == Verdict.in_flight
+    assert judged(spec, [*told, other], 99).verdict == Verdict.unacknowledged
 
 
 @pytest.mark.parametrize("reason", ["filtered", "aborted", "compacted", "merged"])
