@@ -92,6 +92,8 @@ class Checkpoint(Part):
             raise ValueError(f"stage {self.stage!r} cannot be a checkpoint; use one of {known}")
         if self.after and self.within is None:
             raise ValueError("a checkpoint with `after` needs `within`: how long it may take")
+        if self.quorum > 1 and self.within is None:
+            raise ValueError("a checkpoint with `quorum` needs `within`: how long the other copies may take")
         if self.same_payload and not self.after:
             raise ValueError("`same_payload` compares with what comes before: add `after`")
         return self

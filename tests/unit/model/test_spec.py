@@ -126,6 +126,7 @@ def test_errors_of_the_whole(text: str, line: int, said: str) -> None:
         ("hop: log, stage: drop, after: shop, within: 1s", "cannot be a checkpoint"),
         ("hop: log, stage: eaten, after: shop, within: 1s", "Input should be 'produce'"),
         ("hop: log, stage: persist, within: 5s, same_payload: true", "`same_payload` compares"),
+        ("hop: log, stage: persist, quorum: 2", "`quorum` needs `within`"),
         ("hop: log, stage: persist, after: shop, within: 5s, quorum: 0", "checkpoints.1.quorum"),
         ("hop: log, stage: persist, after: shop, within: 5s, at_most: 0", "checkpoints.1.at_most"),
         ("hop: log, stage: persist, after: shop, within: 5s, order: time", "checkpoints.1.order"),
