@@ -321,6 +321,31 @@ def _vouch_logs(world: Installation, promises: Promises) -> None:
 
 
 @pytest.mark.usefixtures("in_portions")
+def test_a_range_over_many_is_folded_in_portions(world: Installation) -> None:
+    """The first commit that is told of may lie over all that the log holds: that must not be in memory at once."""
+    flow = f"fold{next(numbers)}"
+    spec = world.put(PLAIN.format(flow=flow, within=10))
+    world.observe([structs.replace(e, flow=flow, message_id=f"m{n:03}", observed_at=world.now)
+                   for n in range(60) for e in persisted(f"m{n:03}", "p", n)])  # fmt: skip
+    world.run_pass()
+    cut = list[int]()
+    portions = folding.Folding.portions
+
+    def counted(self: folding.Folding, reach: folding.Reach) -> list[folding.Portion]:
+        made = portions(self, reach)
+        cut.append(len(made))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(world.store), "portions", counted)
+        world.now += SECOND
+        world.move([structs.replace(commit(0, 60), flow=flow, observed_from=world.now, observed_at=world.now)])
+        assert world.run_pass().messages == 60
+    assert max(cut) >= 6
+    world.control.flows.delete(spec.flow, world.now)
+
+
+@pytest.mark.usefixtures("in_portions")
 def test_who_waits(world: Installation) -> None:
     """Timers fire at their microsecond and once; the blind are judged again when coverage leaps, and nobody else is;
     another flow with the same ids changes nothing."""

@@ -191,7 +191,8 @@ class _Case:
         many = any_of((np.diff(offsets(states, name)) >= MAX_DELIVERIES for name in ("deliveries", "nodes")),
                       self.facts.count)  # fmt: skip
         found = np.asarray(states["found"].to_numpy(), dtype=bool)
-        older = times(states, "origin_at") < self.court.in_force_from
+        start = self.court.in_force_from  # who was folded before it was folded without what the newest version asks for
+        older = (times(states, "origin_at") < start) | (self.facts.first_received < start)
         strange = (self.facts.hops & ~self.facts.of_hops(self.court.shape.spec.hops)) != 0
         gap = any_of((self._maybe_gap(i) for i in self.required if i in self.court.watermarks), self.facts.count)
         unclear: Bools = self.due_by_range | (self.due & self.mixed)

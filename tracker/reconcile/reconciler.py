@@ -107,6 +107,16 @@ class _Hearing(msgspec.Struct, frozen=True):
         return self.incidents.belongs_to(self.spec.flow, hop, stage, kind, self.work.number, self.court.now)
 
 
+class _Why(msgspec.Struct, frozen=True):
+    """Why a flow is looked at in a pass: it has new events, new range evidence, its coverage grew, or it was away, and
+    all there is of it counts as new. None of these: messages are due."""
+
+    events: bool
+    moved: bool
+    leapt: bool
+    again: bool
+
+
 class Reconciler:
     """Runs passes. One at a time per installation; `run` is for a thread of its own."""
 
@@ -207,7 +217,8 @@ class Reconciler:
         again = set(self._control.flows.to_fold_again()) & set(self._flows)
         total = PassResult(work.number)
         for flow in sorted((set(rows) | ranged | leapt | again) & set(self._flows)):
-            total += self._flow(work, bounds, flow, rows[flow], flow in with_events, flow in leapt, flow in again)
+            why = _Why(flow in with_events, flow in ranged, flow in leapt, flow in again)
+            total += self._flow(work, bounds, flow, rows[flow], why)
         for flow in sorted(with_events & set(self._flows)):
             judge_order(self._store, self._flows[flow].specs[self._flows[flow].newest.version], bounds, work.number)
         self._settle(incidents, work.started_at)
@@ -218,12 +229,9 @@ class Reconciler:
             self._control.flows.folded_again(flow)
         return total
 
-    def _flow(
-        self, work: Pass, bounds: Bounds, flow: str, rows: int, events: bool, leapt: bool, again: bool
-    ) -> PassResult:
+    def _flow(self, work: Pass, bounds: Bounds, flow: str, rows: int, why: _Why) -> PassResult:
         """Fold, judge and keep one flow's part of the pass, portion by portion. `rows`: how many new events and due
-        messages it has; `events`: it has new ones; `leapt`: its coverage grew; `again`: it was away, and all there is
-        of it counts as new."""
+        messages it has."""
         known = self._flows[flow]
         spec = known.specs[known.newest.version]
         cover, incidents = self._load()
@@ -232,8 +240,9 @@ class Reconciler:
         ranged = self._store.range_targets(flow)
         targets = [place for place in ranged if place in known.checkpoint_bits and not coverage.vouches(*place)]
         reach = Reach(
-            shape, bounds, work.number, work.started_at, rows, events, targets, leapt, again, _in_force(known)
-        )
+            shape, bounds, work.number, work.started_at, rows, why.events, targets, why.moved and bool(targets),
+            why.leapt, why.again, _in_force(known),
+        )  # fmt: skip
         court = Court.of(shape, work.started_at, coverage, reach.in_force_from, frozenset(ranged))
         hearing = _Hearing(work, known, spec, coverage, court, bounds, incidents)
         total = PassResult()
@@ -272,7 +281,7 @@ class Reconciler:
         judged = judge_batch(bench, states.to_pylist(), observed, self._store.findings_of(flow, ids, number))
         self._store.keep_findings(judged.findings, number)
         self._keep(filled.of_judged(states, judged.rows), now)
-        hearing.incidents.touched.update(f.incident for f in judged.findings)
+        hearing.incidents.touched.update(judged.incidents, (f.incident for f in judged.findings))
         return PassResult(opened=judged.opened, recovered=judged.recovered, withdrawn=judged.withdrawn)
 
     def _keep(self, states: pa.Table, now: int) -> None:

@@ -30,7 +30,7 @@ def _conditions(shape: Shape) -> Iterator[str]:
     longest = max(paths.longest, SECOND)
     yield "NOT found AND marks = 0 AND ranged = 0 AND length(digests) < 2"
     yield f"length(deliveries) < {MAX_DELIVERIES} AND bitAnd(hops, bitNot(toUInt64({known_hops}))) = 0"
-    yield "origin_at >= {in_force_from:Int64}"
+    yield "origin_at >= {in_force_from:Int64} AND first_received >= {in_force_from:Int64}"
     yield f"bitAnd(seen, {_mask(shape, paths.roots)}) != 0"
     yield f"NOT (produced_last > 0 AND produced_first < {NEVER} AND produced_last - produced_first > {longest})"
     for i, point in enumerate(points):

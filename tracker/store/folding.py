@@ -40,9 +40,9 @@ class Reach(msgspec.Struct, frozen=True):
     """What a pass takes of one flow.
 
     `number`, `now` (µs): the pass's. `rows`: how many new events and due messages are expected. `events`: there are
-    new ones. `ranges`: the (hop, stage) that range evidence may speak for. `blind`: what is unclear, too. `again`:
-    all events and all that waits, as if nothing had been folded. `in_force_from`: older origins (µs) belong to an
-    older version of the spec.
+    new ones. `ranges`: the (hop, stage) that range evidence may speak for; `moved`: there is new range evidence.
+    `blind`: what is unclear, too. `again`: all events and all that waits, as if nothing had been folded.
+    `in_force_from`: older origins (µs) belong to an older version of the spec.
     """
 
     shape: Shape
@@ -52,6 +52,7 @@ class Reach(msgspec.Struct, frozen=True):
     rows: int
     events: bool
     ranges: Sequence[tuple[str, str]] = ()
+    moved: bool = False
     blind: bool = False
     again: bool = False
     in_force_from: int = 0
@@ -104,7 +105,7 @@ class Folding:
 
     def portions(self, reach: Reach) -> list[Portion]:
         """The whole flow, or as many ranges of ids as keep each about `PORTION` rows."""
-        if reach.rows <= PORTION and not reach.blind and not reach.again:
+        if reach.rows <= PORTION and not reach.blind and not reach.again and not reach.moved:
             return [Portion()]
         asked = ask("crowd", self._db, new_since=reach.new, waiting=reach.waiting)
         [crowd] = self._engine.rows(asked, reach.parameters)

@@ -10,5 +10,13 @@ FROM (
     WHERE due_at > fromUnixTimestamp64Micro({due_after:Int64}) AND due_at <= fromUnixTimestamp64Micro({now:Int64})
         AND tenant = '' AND flow = {flow:String}
     UNION ALL
+    SELECT p.message_id, false FROM {db}.positions AS p
+    INNER JOIN (
+        SELECT log, partition, min(offset) AS low, max(offset_to) AS high FROM {db}.ranges
+        WHERE tenant = '' AND flow = {flow:String} AND {new_since}
+        GROUP BY log, partition
+    ) AS fresh ON p.hop = fresh.log AND p.partition = fresh.partition
+    WHERE p.tenant = '' AND p.flow = {flow:String} AND p.offset >= fresh.low AND p.offset < fresh.high
+    UNION ALL
     SELECT message_id, false FROM {db}.states WHERE tenant = '' AND flow = {flow:String} AND ({waiting})
 )
