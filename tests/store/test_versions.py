@@ -96,3 +96,19 @@ def test_deleted_and_put_again(world: Installation) -> None:
     assert verdicts(world) == {"waits": "unacknowledged", "unseen": "unacknowledged"}
     assert reconcile(world.store, world.control, spec, 0, 1 << 61).conserved
     assert world.control.flows.to_fold_again() == []
+
+
+def test_deleted_and_put_again_with_other_hops(world: Installation) -> None:
+    """What was seen only at the old ones is expected nowhere; it stops nobody else's pass, and the books balance."""
+    world.put(SPEC.format(shop="shop", billing="billing"))
+    at(world, 1)
+    world.observe([event("shop:produce", 2, message_id="old")])
+    at(world, 9)
+    world.control.flows.delete("orders", world.now)
+    world.now = 10 * SECOND
+    spec = world.put(SPEC.format(shop="store", billing="invoicing"))
+    world.observe([event("shop:produce", 11, message_id="stray"), event("store:produce", 11, message_id="new")])
+    at(world, 20)
+    assert verdicts(world) == {"old": "explained", "stray": "explained", "new": "unacknowledged"}
+    assert {f.message_id: f.status for f in world.store.findings(flow="orders")} == {"old": "withdrawn", "new": "open"}
+    assert reconcile(world.store, world.control, spec, 0, 1 << 61).conserved

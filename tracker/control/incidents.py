@@ -26,6 +26,9 @@ SYSTEM = "tracker"
 """Who the timeline names for what the tracker did by itself."""
 COUNTS = "now "
 """How a line of the timeline begins that says how many findings there are by then."""
+PAUSE = 15 * 60_000_000
+"""New findings after so long without any, µs, open an incident again that somebody had acknowledged: what was
+acknowledged was something else, and one message that stays lost must not keep the next outage quiet."""
 EVERY = 60_000_000
 """Counts that change all the time write a line a minute, µs; within it the line is brought up to date."""
 
@@ -123,10 +126,26 @@ class Incidents:
                 session.flush()
                 _enter(session, row.id, now, SYSTEM, f"opened: {counted.kind} at {counted.hop}; {said(row)}")
             before = said(row)
+            again = row.status == "acknowledged" and counted.last_finding_at - row.last_finding_at > PAUSE
             for name, value in _measured(counted).items():
                 setattr(row, name, value)
-            if not _settle(session, row, now) and said(row) != before:
+            if again and row.open:
+                row.status, row.acknowledged_at, row.acknowledged_by = "open", None, ""
+                _enter(session, row.id, now, SYSTEM, f"opened again, after a pause there is more; {said(row)}")
+            if not _settle(session, row, now) and said(row) != before and not again:
                 _count(session, row, now)
+            return _value(row)
+
+    def emptied(self, incident_id: str, now: int) -> Incident | None:
+        """It has no finding of its own any more: each follows from another one. None when there is no such incident."""
+        with self._transactions.write() as session:
+            lock(session, f"incident:{incident_id}")
+            row = session.get(tables.Incident, incident_id)
+            if row is None:
+                return None
+            for name in msgspec.structs.asdict(Counts(open=0, total=0)):
+                setattr(row, name, 0)
+            _settle(session, row, now)
             return _value(row)
 
     def patch(

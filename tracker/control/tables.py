@@ -122,7 +122,6 @@ class Incident(Base):
     recovered: Mapped[int]
     recovered_by_itself: Mapped[int]
     withdrawn: Mapped[int]
-    superseded: Mapped[int] = mapped_column(server_default="0")
     parked: Mapped[int]
     abandoned: Mapped[int]
     total: Mapped[int]
@@ -135,6 +134,7 @@ class Incident(Base):
     acknowledged_at: Mapped[int | None]
     acknowledged_by: Mapped[str]
     resolved_at: Mapped[int | None]
+    superseded: Mapped[int] = mapped_column(server_default="0")
 
 
 class IncidentEntry(Base):

@@ -26,13 +26,15 @@ Key = tuple[str, str, str]
 
 @dataclass
 class Judged:
-    """What came of one batch: a row of state columns per message, and the findings that changed."""
+    """What came of one batch: a row of state columns per message, the findings that changed, and the incidents that
+    these belonged to before."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     opened: int = 0
     recovered: int = 0
     withdrawn: int = 0
+    incidents: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,14 @@ def judge_batch(
         spec = bench.spec_at(state["origin_at"])
         hops = {event.hop for event in mine}
         if hops.isdisjoint(spec.hops):
-            spec = next(one for one in (bench.newest, *bench.others) if not hops.isdisjoint(one.hops))
+            known = next((one for one in (bench.newest, *bench.others) if not hops.isdisjoint(one.hops)), None)
+            if known is None:
+                _strange(judged, state, before.get(message_id, ()), bench.now)
+                continue
+            spec = known
         judgement = judge(spec, mine, bench.coverage, bench.now, bench.ranges)
         changes = transitions(bench, spec, mine, judgement, before.get(message_id, ()))
+        judged.incidents |= {f.incident for f in before.get(message_id, ()) if f.key in {c.key for c in changes}}
         judged.findings += changes
         judged.opened += sum(1 for f in changes if f.status == OPEN)
         judged.recovered += sum(1 for f in changes if f.status == RECOVERED)
@@ -90,16 +97,35 @@ def judge_batch(
     return judged
 
 
+def _strange(judged: Judged, state: Mapping[str, Any], before: Sequence[Finding], now: int) -> None:
+    """Seen only at hops of a spec that was deleted: nothing is expected of the message, whatever was said of it."""
+    gone = [_settled(f, WITHDRAWN, "", now) for f in before if f.status not in SETTLED]
+    judged.findings += gone
+    judged.withdrawn += len(gone)
+    judged.rows.append(
+        {
+            "verdict": Verdict.explained.value,
+            "flags": [],
+            "found": bool(state["found"] or before),
+            "look_again": 0,
+            "timer_at": state["timer_at"],
+            "origin_at": state["origin_at"],
+        }
+    )
+
+
 def transitions(
     bench: Bench, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, before: Sequence[Finding]
 ) -> list[Finding]:
-    """The findings of one message that this judgement opens or resolves."""
+    """The findings of one message that this judgement opens or resolves. One that followed from another finding, and
+    now stands for itself, or the other way round, is opened anew: it belongs to another incident."""
     standing = {f.key: f for f in before}
     changed: list[Finding] = []
     found = {finding_key(spec, state): state for state in judgement.findings}
     absent = {key[:2]: key[2] for key in found if key[2] != Verdict.divergent}
     for key, state in found.items():
-        if key not in standing or standing[key].status in SETTLED:
+        old = standing.get(key)
+        if old is None or old.status in SETTLED or (old.status == OPEN and old.cause != _cause(spec, state)):
             changed.append(_opened(bench, spec, events, judgement, state))
     for key, finding in standing.items():
         if key in found or finding.status in SETTLED:
@@ -117,11 +143,14 @@ def finding_key(spec: FlowSpec, state: CheckpointState) -> Key:
     return ("|".join(point.hop), point.stage.value, str(state.kind))
 
 
+def _cause(spec: FlowSpec, state: CheckpointState) -> str:
+    return "" if state.cause is None else spec.checkpoints[state.cause].name
+
+
 def _opened(
     bench: Bench, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, state: CheckpointState
 ) -> Finding:
     hop, stage, kind = finding_key(spec, state)
-    cause = "" if state.cause is None else spec.checkpoints[state.cause].name
     root = next((s for s in judgement.checkpoints if s.index == state.cause), state)
     message = events[0]
     return Finding(
@@ -137,7 +166,7 @@ def _opened(
         known_at=min(_known_at(spec, events, state), bench.now),
         deadline=state.deadline or 0,
         origin_at=judgement.origin_at,
-        cause=cause,
+        cause=_cause(spec, state),
         held_by=list(judgement.held_by),
         why=judgement.why,
     )
@@ -178,7 +207,10 @@ def _has_its_turn(spec: FlowSpec, events: Sequence[Event], judgement: Judgement,
     cause = next((i for i, c in enumerate(spec.checkpoints) if c.name == finding.cause), None)
     if cause is None or state is None or state.status not in (Status.pending, Status.unknown):
         return False
-    return _brought(spec.checkpoints[cause], events, _true_from(finding)) is not None
+    point, since = spec.checkpoints[cause], _true_from(finding)
+    there = next((s for s in judgement.checkpoints if s.index == cause), None)
+    by_range = there is not None and not evidence_of(point, events) and (there.observed_at or 0) > since
+    return by_range or _brought(point, events, since) is not None
 
 
 def _resolved(now: int, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding) -> Finding:

@@ -46,9 +46,18 @@ class Incidents:
     def settle(self, rows: list[dict[str, Any]], owners: Mapping[str, str], now: int) -> None:
         """Bring the incidents up to date with their findings, counted anew (`Findings.incident_counts`)."""
         for row in rows:
-            incident = self._control.incidents.upsert(counted(row), now, owner=owners.get(row["flow"], ""))
-            self._latest[incident.flow, incident.hop, incident.kind] = incident
+            self._remember(self._control.incidents.upsert(counted(row), now, owner=owners.get(row["flow"], "")))
+        for left in sorted(self.touched - {row["incident"] for row in rows}):  # all its findings went to others
+            emptied = self._control.incidents.emptied(left, now)
+            if emptied is not None:
+                self._remember(emptied)
         self.touched.clear()
+
+    def _remember(self, incident: Incident) -> None:
+        key = (incident.flow, incident.hop, incident.kind)
+        latest = self._latest.get(key)
+        if latest is None or latest.id == incident.id or latest.opened_at <= incident.opened_at:
+            self._latest[key] = incident
 
 
 def counted(row: Mapping[str, Any]) -> Counted:

@@ -6,13 +6,14 @@ import pytest
 from tests.component.control.running import together
 from tracker.control import Control
 from tracker.control.errors import Invalid, NotFound
-from tracker.control.incidents import Counted, Counts, Entry
+from tracker.control.incidents import PAUSE, Counted, Counts, Entry
 
 
 def _counted(number: int = 1, open: int = 137, total: int = 137, **more: Any) -> Counted:
     counts = Counts(open=open, total=total, recovered=total - open)
-    values = {"flow": "orders", "hop": "billing", "kind": "unacknowledged", "stage": "ack"} | more
-    return Counted(id=f"i-{number}", first_finding_at=90, last_finding_at=95, counts=counts, **values)
+    values: dict[str, Any] = {"flow": "orders", "hop": "billing", "kind": "unacknowledged", "stage": "ack"}
+    values |= {"first_finding_at": 90, "last_finding_at": 95} | more
+    return Counted(id=f"i-{number}", counts=counts, **values)
 
 
 class TestUpsert:
@@ -106,6 +107,28 @@ class TestUpsert:
         incident = control.incidents.upsert(_counted(open=1), 200, owner="team")
         assert (incident.owner, incident.note, incident.status) == ("ann", "disk full", "acknowledged")
         assert (incident.acknowledged_at, incident.acknowledged_by) == (150, "ann")
+
+    def test_more_after_a_pause_opens_an_acknowledged_one_again(self, control: Control) -> None:
+        """One message that stays lost, and was acknowledged, must not keep the outage of Thursday quiet."""
+        control.incidents.upsert(_counted(last_finding_at=100), 100)
+        control.incidents.patch("i-1", 150, "ann", acknowledge=True)
+        soon = control.incidents.upsert(_counted(open=101, last_finding_at=100 + PAUSE), 200)
+        assert soon.status == "acknowledged"
+        late = 100 + 2 * PAUSE + 1
+        again = control.incidents.upsert(_counted(open=5000, last_finding_at=late), late)
+        assert (again.status, again.acknowledged_at, again.acknowledged_by) == ("open", None, "")
+        lines = [entry.what for entry in control.incidents.timeline("i-1")]
+        assert lines[-1].startswith("opened again, after a pause there is more; ")
+        assert control.incidents.upsert(_counted(open=5000, last_finding_at=late), late).status == "open"
+        assert [entry.what for entry in control.incidents.timeline("i-1")] == lines, "done again, it says nothing new"
+
+    def test_one_whose_findings_all_went_to_another_is_over(self, control: Control) -> None:
+        """They turned out to follow from something before them."""
+        control.incidents.upsert(_counted(), 100)
+        left = control.incidents.emptied("i-1", 200)
+        assert left is not None
+        assert (left.status, left.open, left.total, left.resolved_at) == ("resolved", 0, 0, 200)
+        assert control.incidents.emptied("i-none", 200) is None
 
     def test_two_trackers_at_once_open_one(self, control: Control) -> None:
         """The key is the caller's, so the same incident is one row and one line."""

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from tests.unit.model.case import ORDERS, event, flow, judged, source, vouched
 from tracker.model.coverage import Coverage
-from tracker.model.event import Event, Range
+from tracker.model.event import Event, Range, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.reconcile.exceptions import Bench, finding_id, judge_batch, transitions
@@ -203,6 +203,55 @@ def test_what_followed_has_its_turn_when_its_cause_recovers() -> None:
     assert late.status("billing") == {"lost": SUPERSEDED, "unacknowledged": OPEN}
 
 
+def test_what_followed_stands_for_itself_when_it_fails_on_its_own() -> None:
+    """The consumer before it acked at last, and it never did: its own incident, dated anew, counted and alerted."""
+    spec = flow(
+        "hop: log, stage: persist",
+        "hop: pay, stage: ack, after: log, within: 5s",
+        "hop: ship, stage: ack, after: pay, within: 5s",
+    )
+    story = Story(spec)
+    log = event("log:persist", 0)
+    story.look(20, log)
+    followed = next(f for f in story.standing.values() if f.hop == "ship")
+    assert (followed.cause, followed.incident) == ("pay:ack", "pay/unacknowledged")
+    acked = event("pay:ack", 30)
+    story.look(31, log, acked)
+    (own,) = story.look(40, log, acked)
+    assert (own.hop, own.status, own.cause, own.incident) == ("ship", OPEN, "", "ship/unacknowledged")
+    assert (own.opened_at, own.known_at, own.finding_id) == (40 * SECOND, 35 * SECOND, followed.finding_id)
+    assert story.look(60, log, acked) == []
+
+
+def test_what_stood_for_itself_follows_once_something_before_it_is_overdue() -> None:
+    """The log's collector was behind, so billing was found first: one incident, that of the log."""
+    story = Story(CHAIN)
+    behind = vouched(CHAIN, but={"log:persist": [source((-9, 2))]})
+    (billing,) = story.look(30, MADE, coverage=behind)
+    assert (billing.hop, billing.cause) == ("billing", "")
+    changed = story.look(40, MADE)
+    assert {(f.hop, f.kind, f.cause, f.incident) for f in changed if f.status == OPEN} == {
+        ("log", "lost", "", "log/lost"), ("billing", "lost", "log:persist", "log/lost"),
+    }  # fmt: skip
+
+
+def test_a_cause_that_a_range_brings_back_gives_the_next_its_turn() -> None:
+    """The group committed past the message: what comes after it has a deadline ahead, and was not wrong."""
+    spec = flow(
+        "hop: log, stage: persist",
+        "hop: pay, stage: ack, after: log, within: 5s",
+        "hop: ship, stage: ack, after: pay, within: 5s",
+    )
+    story = Story(spec)
+    log = event("log:persist", 0, partition="p", offset=5)
+    ranges = vouched(spec, but={"pay:ack": [source((-9, 999), evidence="range")]})
+    story.look(20, log, coverage=ranges)
+    committed = Range(flow="orders", hop="pay", stage=Stage.ack, log="log", partition="p", offset=0, offset_to=9,
+                      observed_from=29 * SECOND, observed_at=30 * SECOND, evidence="range")  # fmt: skip
+    story.look(31, log, coverage=ranges, ranges=(committed,))
+    assert (story.status("pay"), story.status("ship")) == ({"unacknowledged": RECOVERED}, {"unacknowledged": OPEN})
+
+
 # --- other kinds ------------------------------------------------------------------------------------------------------
 
 
@@ -351,3 +400,16 @@ def test_a_message_that_its_own_spec_does_not_know_is_judged_by_the_newest() -> 
     old = flow("hop: shop, stage: produce")
     bench = Bench(3 * SECOND, lambda origin: old, ORDERS, vouched(ORDERS), (), lambda *key: "")
     assert judge_batch(bench, [state()], {"m": [KEPT]}, {}).rows[0]["verdict"] == "in_flight"
+
+
+def test_a_message_that_no_living_spec_knows_is_expected_nowhere() -> None:
+    """Its flow was deleted, and came back with other hops. It must not stop the pass, nor keep a finding open."""
+    bench = Bench(25 * SECOND, lambda origin: CHAIN, CHAIN, vouched(CHAIN), (), lambda *key: "/".join(key))
+    found = judge_batch(bench, [state()], {"m": [MADE]}, {}).findings
+    other = flow("hop: till, stage: produce")
+    bench = Bench(30 * SECOND, lambda origin: other, other, vouched(other), (), lambda *key: "")
+    judged_ = judge_batch(bench, [state(found=True)], {"m": [MADE]}, {"m": found})
+    assert [row["verdict"] for row in judged_.rows] == ["explained"]
+    assert (judged_.rows[0]["look_again"], judged_.rows[0]["found"]) == (0, True)
+    assert {f.status for f in judged_.findings} == {WITHDRAWN}
+    assert judged_.withdrawn == len(found) > 0
