@@ -11,7 +11,7 @@ from tracker.simulate.scenario import Scenario
 from tracker.simulate.score import Score, Tally, quantiles
 from tracker.simulate.truth import FLAGS, VERDICTS
 
-FINDINGS = "open findings"
+FINDINGS = "findings"
 
 
 def sums(scores: Sequence[Score]) -> dict[str, Tally]:

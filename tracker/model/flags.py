@@ -30,9 +30,7 @@ def flags_of(
     return frozenset(flag for flag, holds in found.items() if holds)
 
 
-def gap_may_come(
-    spec: FlowSpec, facts: Facts, states: Sequence[CheckpointState], coverage: Coverage, now: int
-) -> bool:
+def gap_may_come(spec: FlowSpec, facts: Facts, states: Sequence[CheckpointState], coverage: Coverage, now: int) -> bool:
     """No gap is known, and somebody who has not caught up yet will tell whether there is one."""
     holes = list(_gaps(spec, facts, states, coverage, now))
     return None not in holes and any(hole.cause == "behind" for hole in holes if hole)
