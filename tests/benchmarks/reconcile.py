@@ -30,6 +30,8 @@ from tracker.store.folding import STATES
 
 BLOCK = 250_000
 """Messages per insert: a million events."""
+QUIET = 20
+"""So many half seconds without a merge, and the engine is at rest."""
 LATER = 400_000_000
 """How long after the last event the pass runs, µs: all deadlines have passed."""
 
@@ -124,9 +126,11 @@ def _timed(engine: Engine, sql: str) -> float:
 
 
 def _settle(engine: Engine) -> None:
-    """Wait until the engine merges nothing, at most some minutes."""
-    until = time.monotonic() + 300
-    while engine.rows("SELECT count() AS n FROM system.merges")[0]["n"] and time.monotonic() < until:
+    """Wait until the engine has merged nothing for some seconds, at most some minutes: between two merges there is often
+    a moment without any."""
+    until, quiet = time.monotonic() + 300, 0
+    while quiet < QUIET and time.monotonic() < until:
+        quiet = 0 if engine.rows("SELECT count() AS n FROM system.merges")[0]["n"] else quiet + 1
         time.sleep(0.5)
 
 
