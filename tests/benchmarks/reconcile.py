@@ -126,8 +126,8 @@ def _timed(engine: Engine, sql: str) -> float:
 
 
 def _settle(engine: Engine) -> None:
-    """Wait until the engine has merged nothing for some seconds, at most some minutes: between two merges there is often
-    a moment without any."""
+    """Wait until the engine has merged nothing for some seconds, at most some minutes: between two merges there is
+    often a moment without any."""
     until, quiet = time.monotonic() + 300, 0
     while quiet < QUIET and time.monotonic() < until:
         quiet = 0 if engine.rows("SELECT count() AS n FROM system.merges")[0]["n"] else quiet + 1
