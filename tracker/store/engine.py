@@ -35,6 +35,8 @@ SETTINGS: dict[str, Any] = {
     # What we insert holds no row twice, so there is nothing to merge in it yet; half of an insert's time is saved.
     "optimize_on_insert": 0,
 }
+EMBEDDED = {"os_threads_nice_value_merge_mutate": 10}
+"""An embedded engine merges with what its queries leave it of the processors: nobody waits for a merge."""
 DATA_ERRORS = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 321, 349, 457, 691})
 """Codes by which ClickHouse says that the rows or values themselves are at fault: parsing, type, range, null, enum. All
 others (too many parts, no space, read-only, no access, no table yet) pass or can be repaired, so callers try again."""
@@ -139,7 +141,7 @@ def _parse(url: str) -> tuple[dict[str, Any], str, str]:
         if not parts.path.startswith("/") or parts.netloc or path == Path("/"):
             raise Invalid(f"store URL {url!r}: an embedded store is chdb:///absolute/folder")
         path.mkdir(parents=True, exist_ok=True)
-        return {"interface": "chdb", "path": str(path)}, database, f"chdb://{path}"
+        return {"interface": "chdb", "path": str(path), "chdb_options": EMBEDDED}, database, f"chdb://{path}"
     if parts.scheme in ("clickhouse", "clickhouses"):
         secure = parts.scheme == "clickhouses"
         port = _port(parts) or (8443 if secure else 8123)
