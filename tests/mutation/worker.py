@@ -29,6 +29,7 @@ Check = Callable[[Installation], None]
 def main() -> None:
     """Nothing is kept between mutants but the engine."""
     quick.profile()
+    folding.FEW = 0  # the engine judges what it can
     names = json.load(sys.stdin)
     every = {m.name: m for file in {name.partition(":")[0] for name in names} for m in mutants(ROOT, file)}
     with tempfile.TemporaryDirectory() as folder:

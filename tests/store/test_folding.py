@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from msgspec import structs
 
@@ -22,6 +23,7 @@ from tracker.model.event import Event, Range, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.store import folding
+from tracker.store.engine import Engine
 from tracker.store.shape import Shape
 
 numbers = count()
@@ -37,6 +39,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     installation = Installation(tmp_path_factory.mktemp("folding"))
     yield installation
     installation.close()
+
+
+@pytest.fixture(autouse=True)
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with so many messages that the engine judges what is plainly delivered."""
+    monkeypatch.setattr(folding, "FEW", 0)
 
 
 def tell(world: Installation, text: str, stories: Stories, vouched: bool) -> None:
@@ -112,6 +120,12 @@ def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stor
     assert _kept(world, flow) == kept
     for name in (flow, beside):
         world.control.flows.delete(name, world.now)
+
+
+def test_what_is_kept_of_few(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, when all of them are read out."""
+    monkeypatch.setattr(folding, "FEW", 1_000_000)
+    test_what_is_kept_of_a_message(world, RICH, rich())
 
 
 SAME = ("seen", "ranged", "hops", "kept", "gone", "marks", "observed", "received", "origin_at", "first_observed",
@@ -343,6 +357,40 @@ def test_a_range_over_many_is_folded_in_portions(world: Installation) -> None:
         assert world.run_pass().messages == 60
     assert max(cut) >= 6
     world.control.flows.delete(spec.flow, world.now)
+
+
+@pytest.mark.usefixtures("in_portions")
+def test_merges_go_on_after_a_pass_that_failed(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States are not merged while portions are written, and always are afterwards."""
+    flow = f"fold{next(numbers)}"
+    world.put(PLAIN.format(flow=flow, within=10))
+    made = [f"m{n:02}" for n in range(40)]
+    world.observe([structs.replace(e, flow=flow, message_id=ident) for ident in made for e in persisted(ident, "p", 1)])
+    said, command, folds = list[str](), Engine.command, count(1)
+
+    def heard(self: Engine, text: str, *rest: Any) -> Any:
+        if text.startswith("SYSTEM"):
+            said.append(text)
+        return command(self, text, *rest)
+
+    def failing(*_: Any) -> Any:
+        assert next(folds) < 3
+        return 0, pa.table({})
+
+    monkeypatch.setattr(Engine, "command", heard)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(world.store), "fold", failing)
+        with pytest.raises(AssertionError):
+            world.run_pass()
+    states = f"{world.store.engine.database}.states"
+    assert said == [f"SYSTEM STOP MERGES {states}", f"SYSTEM START MERGES {states}"]
+    assert world.run_pass().messages == len(made)
+    assert said[2:] == said[:2]
+    monkeypatch.setattr(folding, "UNMERGED", -1)
+    world.cut_short()
+    world.run_pass()
+    assert len(said) == 4, "too many parts: they are merged all the while"
+    world.control.flows.delete(flow, world.now)
 
 
 @pytest.mark.usefixtures("in_portions")

@@ -33,7 +33,7 @@ def world(tmp_path: Path) -> Iterator[Installation]:
 def at(world: Installation, seconds: float) -> None:
     """Everybody vouches, and a pass runs."""
     world.now = round(seconds * SECOND)
-    places = [("shop", "produce"), ("billing", "ack"), ("store", "produce"), ("invoicing", "ack")]
+    places = [("shop", "produce"), ("billing", "ack"), ("kiosk", "produce"), ("store", "produce"), ("invoicing", "ack")]
     world.vouch([SourceRef("orders", hop, stage, "s") for hop, stage in places])
     world.run_pass()
 
@@ -79,6 +79,43 @@ def test_seen_only_at_a_hop_of_another_version(world: Installation) -> None:
     assert (books.produced, books.orphans, books.conserved) == (0, 1, True)
 
 
+def test_events_before_their_flow_was_declared(world: Installation) -> None:
+    """Collectors are often started first."""
+    at(world, 1)
+    world.put("flow: other\ncheckpoints: [{hop: shop, stage: produce}]")
+    world.observe([event("shop:produce", 2, message_id="waits"), event("shop:produce", 2, message_id="paid")])
+    world.observe([event("billing:ack", 3, message_id="paid")])
+    at(world, 4)
+    spec = world.put(SPEC.format(shop="shop", billing="billing"))
+    at(world, 5)
+    at(world, 30)
+    assert verdicts(world) == {"waits": "unacknowledged", "paid": "delivered"}
+    assert reconcile(world.store, world.control, spec, 0, 1 << 61).conserved
+    assert world.control.flows.to_fold_again() == {}
+
+
+def test_events_before_their_hop_was_named(world: Installation) -> None:
+    """What was seen only there is in the books from then on."""
+    world.put(SPEC.format(shop="shop", billing="billing"))
+    at(world, 1)
+    world.observe([event("kiosk:produce", 2, message_id="kiosk"), event("shop:produce", 2, message_id="shop")])
+    at(world, 3)
+    assert set(verdicts(world)) == {"shop"}
+    spec = world.put(SPEC.format(shop="[shop, kiosk]", billing="billing"))
+    at(world, 4)
+    at(world, 30)
+    assert verdicts(world) == {"kiosk": "unacknowledged", "shop": "unacknowledged"}
+    books = reconcile(world.store, world.control, spec, 0, 1 << 61)
+    assert (books.produced, books.conserved) == (2, True)
+
+
+def test_a_flow_that_is_deleted_before_its_first_pass(world: Installation) -> None:
+    """Nothing is left to do for it."""
+    world.put(SPEC.format(shop="shop", billing="billing"))
+    world.control.flows.delete("orders", world.now)
+    assert world.run_pass().number == 0
+
+
 def test_deleted_and_put_again(world: Installation) -> None:
     """What was stored just before, and what came due meanwhile, is judged when the flow is back."""
     text = SPEC.format(shop="shop", billing="billing")
@@ -95,7 +132,7 @@ def test_deleted_and_put_again(world: Installation) -> None:
     at(world, 32)
     assert verdicts(world) == {"waits": "unacknowledged", "unseen": "unacknowledged"}
     assert reconcile(world.store, world.control, spec, 0, 1 << 61).conserved
-    assert world.control.flows.to_fold_again() == []
+    assert world.control.flows.to_fold_again() == {}
 
 
 def test_deleted_and_put_again_with_other_hops(world: Installation) -> None:

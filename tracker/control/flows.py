@@ -43,6 +43,14 @@ class Bits(msgspec.Struct, frozen=True):
     checkpoints: dict[tuple[str, str], int]
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """Events of one flow that passes may have left out until this version: of hops that no version had named, while
+    somebody sent events of them; of the whole flow, which had been deleted, where there are no hops."""
+
+    version: int
+    hops: list[str] = []
+
+
 class Flows:
     """The specs of all flows, old versions included."""
 
@@ -80,10 +88,11 @@ class Flows:
                 deleted_at=None,
             )
             session.add(row)
-            _allocate(session, flow, hops, checkpoints)
+            new_hops = _allocate(session, flow, hops, checkpoints)
             _count_change(session)
-            if last is not None and last.deleted_at is not None:
-                session.merge(tables.Setting(name=_AGAIN + flow, value=str(row.version)))
+            came_back = last is not None and last.deleted_at is not None
+            if came_back or new_hops:
+                _leave(session, flow, LeftOut(row.version, [] if came_back else new_hops))
             return row.version
 
     def get(self, flow: str) -> FlowVersion:
@@ -132,19 +141,22 @@ class Flows:
             session.execute(
                 update(versions).where(versions.flow == flow, versions.deleted_at.is_(None)).values(deleted_at=now)
             )
+            session.execute(delete(tables.Setting).where(tables.Setting.name == _AGAIN + flow))  # all of it is, anyhow
             _count_change(session)
 
-    def to_fold_again(self) -> list[str]:
-        """Flows that came back after they were deleted: passes left their events and timers out meanwhile."""
-        query = select(tables.Setting.name).where(tables.Setting.name.startswith(_AGAIN, autoescape=True))
+    def to_fold_again(self) -> dict[str, LeftOut]:
+        """What passes may have left out, by flow."""
+        query = select(tables.Setting).where(tables.Setting.name.startswith(_AGAIN, autoescape=True))
         with self._transactions.read() as session:
-            return [name.removeprefix(_AGAIN) for name in session.scalars(query.order_by(tables.Setting.name))]
+            rows = session.scalars(query.order_by(tables.Setting.name))
+            return {row.name.removeprefix(_AGAIN): msgspec.json.decode(row.value, type=LeftOut) for row in rows}
 
-    def folded_again(self, flow: str) -> None:
-        """A pass has taken on all that there is of this flow."""
+    def folded_again(self, flow: str, left: LeftOut) -> None:
+        """A pass has taken that on; what was left out since then is still to be."""
+        setting, value = tables.Setting, msgspec.json.encode(left).decode()
         with self._transactions.write() as session:
             lock(session, "flows")
-            session.execute(delete(tables.Setting).where(tables.Setting.name == _AGAIN + flow))
+            session.execute(delete(setting).where(setting.name == _AGAIN + flow, setting.value == value))
 
     def bits(self, flow: str) -> Bits:
         """All bits ever given to this flow; empty for a flow that never was."""
@@ -175,7 +187,17 @@ def _bits(session: Session, flow: str) -> Bits:
     return Bits({row.hop: row.bit for row in hops}, {(row.hop, row.stage): row.bit for row in points})
 
 
-def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Sequence[tuple[str, str]]) -> None:
+def _leave(session: Session, flow: str, left: LeftOut) -> None:
+    asked = session.get(tables.Setting, _AGAIN + flow)
+    before = None if asked is None else msgspec.json.decode(asked.value, type=LeftOut)
+    if before is not None:
+        hops = sorted({*before.hops, *left.hops}) if before.hops and left.hops else []
+        left = LeftOut(left.version, hops)
+    session.merge(tables.Setting(name=_AGAIN + flow, value=msgspec.json.encode(left).decode()))
+
+
+def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Sequence[tuple[str, str]]) -> list[str]:
+    """The hops that are new in the life of the flow."""
     given = _bits(session, flow)
     new_hops = [hop for hop in dict.fromkeys(hops) if hop not in given.hops]
     new_points = [point for point in dict.fromkeys(checkpoints) if point not in given.checkpoints]
@@ -185,6 +207,7 @@ def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Seq
         session.add(HopBit(flow=flow, hop=hop, bit=bit))
     for bit, (hop, stage) in enumerate(new_points, len(given.checkpoints)):
         session.add(CheckpointBit(flow=flow, hop=hop, stage=stage, bit=bit))
+    return new_hops
 
 
 def _refuse_beyond(flow: str, what: str, used: int, new: int) -> None:

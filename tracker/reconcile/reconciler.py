@@ -25,6 +25,7 @@ from tracker.model.event import Event, Range
 from tracker.model.spec import FlowSpec, load_spec
 from tracker.reconcile import rows as filled
 from tracker.reconcile.cover import Cover, columns
+from tracker.reconcile.drafts import Drafts
 from tracker.reconcile.exceptions import Bench, judge_batch
 from tracker.reconcile.incidents import Incidents
 from tracker.reconcile.lead import Lead
@@ -42,6 +43,9 @@ LIMIT = 50_000_000
 """About how many new rows a pass takes on at most, a minute of work or so. What bounds memory are portions."""
 STANDBY_S = 1.0
 """How often a tracker that does not lead looks whether it has to."""
+REST = 0.6
+"""How long to rest after a pass, in passes: what comes meanwhile costs the next one less than a pass of its own, and
+the engine merges. What is overdue is found after two passes and a rest at the latest."""
 BATCH = 5_000
 """How many messages are handed to the reference judge at once."""
 
@@ -101,6 +105,7 @@ class _Hearing(msgspec.Struct, frozen=True):
     court: Court
     bounds: Bounds
     incidents: Incidents
+    drafts: Drafts
 
     def incident_for(self, hop: str, stage: str, kind: str) -> str:
         """The incident that a finding of this pass belongs to."""
@@ -156,7 +161,7 @@ class Reconciler:
             patience = interval
             if result.opened or result.recovered or result.withdrawn:
                 log.info("reconciler.pass", **msgspec.structs.asdict(result))
-            stop.wait(max(interval - result.seconds, 0.01))
+            stop.wait(max(interval - result.seconds, result.seconds * REST))
 
     def run_pass(self, finish: Callable[[int], None] | None = None) -> PassResult:
         """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due.
@@ -214,22 +219,25 @@ class Reconciler:
         rows.update(self._store.due_flows(bounds, work.started_at))
         ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
         leapt = cover.take_leapt()
-        again = set(self._control.flows.to_fold_again()) & set(self._flows)
-        total = PassResult(work.number)
+        left = {flow: out for flow, out in self._control.flows.to_fold_again().items()
+                if flow in self._flows and out.version <= self._flows[flow].newest.version}  # fmt: skip
+        again = {flow for flow, out in left.items() if not out.hops or self._store.left_out(flow, out.hops, bounds)}
+        total, drafts = PassResult(work.number), Drafts(self._store, work.started_at)
         for flow in sorted((set(rows) | ranged | leapt | again) & set(self._flows)):
             why = _Why(flow in with_events, flow in ranged, flow in leapt, flow in again)
-            total += self._flow(work, bounds, flow, rows[flow], why)
+            total += self._flow(work, bounds, flow, rows[flow], why, drafts)
+        drafts.store()
         for flow in sorted(with_events & set(self._flows)):
             judge_order(self._store, self._flows[flow].specs[self._flows[flow].newest.version], bounds, work.number)
         self._settle(incidents, work.started_at)
         self._store.remember_heard(heard)
         runs = cover.take_changed()
         self._store.keep("coverage", columns(runs, work.number))
-        for flow in again:
-            self._control.flows.folded_again(flow)
+        for flow, out in left.items():
+            self._control.flows.folded_again(flow, out)
         return total
 
-    def _flow(self, work: Pass, bounds: Bounds, flow: str, rows: int, why: _Why) -> PassResult:
+    def _flow(self, work: Pass, bounds: Bounds, flow: str, rows: int, why: _Why, drafts: Drafts) -> PassResult:
         """Fold, judge and keep one flow's part of the pass, portion by portion. `rows`: how many new events and due
         messages it has."""
         known = self._flows[flow]
@@ -244,13 +252,15 @@ class Reconciler:
             why.leapt, why.again, _in_force(known),
         )  # fmt: skip
         court = Court.of(shape, work.started_at, coverage, reach.in_force_from, frozenset(ranged))
-        hearing = _Hearing(work, known, spec, coverage, court, bounds, incidents)
+        hearing = _Hearing(work, known, spec, coverage, court, bounds, incidents, drafts)
         total = PassResult()
-        for portion in self._store.portions(reach):
-            touched, states = self._store.fold(reach, portion)
-            total += PassResult(messages=touched)
-            if states.num_rows:
-                total += self._judge(hearing, states)
+        portions = self._store.portions(reach)
+        with self._store.unmerged(portions):
+            for portion in portions:
+                touched, states = self._store.fold(reach, portion)
+                total += PassResult(messages=touched)
+                if states.num_rows:
+                    total += self._judge(hearing, states)
         return total
 
     def _judge(self, hearing: _Hearing, states: pa.Table) -> PassResult:
@@ -263,7 +273,7 @@ class Reconciler:
         if opened is not None:
             numbers = pa.repeat(hearing.work.number, opened.num_rows)
             self._store.keep("findings", opened.append_column("pass", numbers))
-        self._keep(filled.of_plain(states, plain, hearing.court.now), hearing.court.now)
+        hearing.drafts.add(filled.of_plain(states, plain, hearing.court.now))
         total = PassResult(opened=opened.num_rows if opened is not None else 0)
         odd = states.filter(pa.array(plain.codes == 0))
         for start in range(0, odd.num_rows, BATCH):
@@ -280,14 +290,9 @@ class Reconciler:
         bench = Bench(now, known.spec_at, hearing.spec, hearing.coverage, ranges, hearing.incident_for, known.others)
         judged = judge_batch(bench, states.to_pylist(), observed, self._store.findings_of(flow, ids, number))
         self._store.keep_findings(judged.findings, number)
-        self._keep(filled.of_judged(states, judged.rows), now)
+        hearing.drafts.add(filled.of_judged(states, judged.rows))
         hearing.incidents.touched.update(judged.incidents, (f.incident for f in judged.findings))
         return PassResult(opened=judged.opened, recovered=judged.recovered, withdrawn=judged.withdrawn)
-
-    def _keep(self, states: pa.Table, now: int) -> None:
-        """Store states, and a timer for each that has to be looked at earlier than a timer it already has."""
-        self._store.keep("states", states)
-        self._store.keep("timers", filled.timers(states, now))
 
     def _ranges(self, flow: str, observed: dict[str, list[Event]]) -> list[Range]:
         """Ranges that touch the places at which these messages lie."""

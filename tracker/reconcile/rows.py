@@ -49,8 +49,8 @@ def of_judged(states: pa.Table, judged: Sequence[Mapping[str, Any]]) -> pa.Table
 
 
 def _filled(states: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
-    kept = {name: states[name] for name in states.column_names if name not in columns}
-    return pa.table(kept | dict(columns))
+    """In the same order whoever judged, so that rows of both can be stored as one."""
+    return pa.table({name: states[name] for name in states.column_names} | dict(columns))
 
 
 def timers(states: pa.Table, now: int) -> pa.Table:

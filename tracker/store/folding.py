@@ -6,7 +6,8 @@ memory than one portion. Messages that are plainly delivered are judged and kept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -21,6 +22,8 @@ from tracker.store.sql import ask
 
 PORTION = 4_000_000
 """About how many new events and due messages are folded at once."""
+FEW = 20_000
+"""So many rows of a flow are sooner read out and judged by their columns than asked about once more."""
 TEMPLATES = ("delta", "known", "merged")
 """Tables in memory that every process has copies of, to fold into."""
 IN_MEMORY = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 1, min_insert_block_size_bytes = 1"
@@ -29,6 +32,8 @@ IN_MEMORY = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 1, mi
 STATES = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 500000"
 """Nobody needs all states of a portion at once, as one part would show them: two parts are written at a time."""
 
+UNMERGED = 100
+"""With so many parts of states, merging them is worth more than a quick pass."""
 
 UNCLEAR = "verdict = 'blind' OR (look_again > 0 AND verdict IN ({missing}))".format(
     missing=", ".join(f"'{kind.value}'" for kind in WRONG)
@@ -66,6 +71,10 @@ class Reach(msgspec.Struct, frozen=True):
     def waiting(self) -> str:
         """SQL: this state may be one that is taken for another reason than a timer."""
         return " OR ".join(["false"] + [f"({UNCLEAR})"] * self.blind + ["look_again > 0"] * self.again)
+
+    def at_most(self, rows: int) -> bool:
+        """It takes so many rows at most; not counted is who is looked at for no event and no timer."""
+        return self.rows <= rows and not self.blind and not self.again and not self.moved
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -105,7 +114,7 @@ class Folding:
 
     def portions(self, reach: Reach) -> list[Portion]:
         """The whole flow, or as many ranges of ids as keep each about `PORTION` rows."""
-        if reach.rows <= PORTION and not reach.blind and not reach.again and not reach.moved:
+        if reach.at_most(PORTION):
             return [Portion()]
         asked = ask("crowd", self._db, new_since=reach.new, waiting=reach.waiting)
         [crowd] = self._engine.rows(asked, reach.parameters)
@@ -113,9 +122,25 @@ class Folding:
         cuts = sorted({some[n * len(some) // count] for n in range(1, count)})
         return [Portion(low, high) for low, high in zip([None, *cuts], [*cuts, None], strict=True)]
 
+    @contextmanager
+    def unmerged(self, portions: Sequence[Portion]) -> Iterator[None]:
+        """Keeps an embedded engine from merging states within the block, when several portions are written there: what
+        it merged meanwhile would be a quarter of the pass's work, on the same processors. A server has processors for
+        it, and would not begin again by itself if this process died."""
+        parts = "SELECT count() AS n FROM system.parts WHERE active AND database = {db:String} AND table = 'states'"
+        held = len(portions) > 1 and self._engine.embedded
+        if not held or self._engine.rows(parts, {"db": self._db})[0]["n"] > UNMERGED:
+            yield
+            return
+        self._engine.command(f"SYSTEM STOP MERGES {self._db}.states")
+        try:
+            yield
+        finally:
+            self._engine.command(f"SYSTEM START MERGES {self._db}.states")
+
     def fold(self, reach: Reach, portion: Portion) -> tuple[int, pa.Table]:
         """(how many messages of the portion this pass touches, the merged states of those that are still to be judged,
-        by message id). The others were plainly delivered, and are kept.
+        by message id). The others were plainly delivered, and are kept; of few messages there are no others.
 
         The columns are those of the states table up to the verdict's, with `was`, `found` and `timer_at` as they stood
         before.
@@ -132,18 +157,20 @@ class Folding:
         self._run("waiting" if reach.again else "due", pieces, base)
         if reach.blind:
             self._run("blind", pieces | {"unclear": UNCLEAR}, base)
-        self._look_up(pieces, base)
+        few = reach.at_most(FEW)
+        self._look_up(pieces, base, few)
         # Range evidence comes as rows of its own, beside the events' row of a message.
         pieces["several"] = (
             "true" if reach.ranges else f"message_id IN (SELECT message_id FROM {self._db}.{tables['known']})"
         )
         self._run("merge", pieces, base)
-        pieces |= {"folded": ask("folded", self._db, **pieces), "delivered": delivered(shape)}
-        self._run("delivered", pieces, base, settings=STATES)
+        pieces |= {"folded": ask("folded", self._db, **pieces), "delivered": "false" if few else delivered(shape)}
+        if not few:
+            self._run("delivered", pieces, base, settings=STATES)
         rest = self._engine.table(ask("rest", self._db, **pieces), base)
-        [touched] = self._engine.rows(f"SELECT count() AS n FROM ({pieces['folded']})", base)
+        touched = rest.num_rows if few else self._count(pieces["folded"], base)
         self._empty(tables)
-        return touched["n"], rest
+        return touched, rest
 
     def _fold_ranges(self, pieces: dict[str, str], base: dict[str, Any]) -> None:
         """Add what ranges prove at one (hop, stage)."""
@@ -153,12 +180,17 @@ class Folding:
             base = base | {many: [span[one] for span in spans] for many, one in names.items()}
             self._run("fold_ranges", pieces, base)
 
-    def _look_up(self, tables: dict[str, str], base: dict[str, Any]) -> None:
-        """Which folded messages have a state. Nothing is looked up where there are none: a set of ids costs more."""
+    def _look_up(self, tables: dict[str, str], base: dict[str, Any], few: bool) -> None:
+        """Which folded messages have a state. Nothing is looked up where there are none: a set of ids costs more, if
+        there are not but `few`."""
         ends = f"SELECT min(message_id) AS first, max(message_id) AS last FROM {self._db}.{tables['delta']}"
         [span] = self._engine.rows(ends)
-        if self._engine.rows(ask("any_known", self._db), base | span):
+        if few or self._engine.rows(ask("any_known", self._db), base | span):
             self._run("known", tables, base | span)
+
+    def _count(self, sql: str, base: dict[str, Any]) -> int:
+        [found] = self._engine.rows(f"SELECT count() AS n FROM ({sql})", base)
+        return int(found["n"])
 
     def _scratch(self) -> dict[str, str]:
         """Empty tables of this process alone, by template. Those of others are dropped: one that stalled in a pass,
