@@ -135,6 +135,16 @@ class Coverage:
         """From when on a source that sees single messages vouches for (hop, stage); None when there never was one."""
         return min((s.opened for s in self.of(hop, stage) if s.evidence == "message"), default=None)
 
+    def reach(self, hops: Sequence[str], stage: str, now: int) -> int:
+        """How far all who watch any of `hops` vouch so far; `now` where nobody does, or all of them have ended."""
+        ends = [now]
+        for hop in hops:
+            sources = self.of(hop, stage)
+            ends += [s.intervals[-1][1] for s in merged(sources) if s.closed is None]
+            assumed = None if sources else self.assumed_until(hop, stage, now)
+            ends += [] if assumed is None else [assumed]
+        return min(ends)
+
     def hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
         """The first part of [start, end] at (hop, stage) that nobody vouches for; None when it is covered."""
         sources = self.of(hop, stage)

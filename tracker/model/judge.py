@@ -15,12 +15,12 @@ from tracker.model.facts import HOLDING, Facts, Passage, received
 from tracker.model.flags import flags_of, gap_may_come
 from tracker.model.origin import origin_of
 from tracker.model.spec import FlowSpec
+from tracker.model.units import SECOND
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
 from tracker.model.why import explain
 
-RECHECK = 1_000_000
-"""A checkpoint whose coverage is behind is looked at again after a second, later at growing distances."""
-RECHECK_MAX = 300_000_000
+RECHECK, RECHECK_MAX = SECOND, 6 * 3600 * SECOND
+"""What is not known is looked at again after a second at the soonest, after six hours at the latest."""
 
 
 def judge(
@@ -302,8 +302,21 @@ def _verdict(states: Sequence[CheckpointState]) -> Verdict:
 def _look_again(case: _Case, states: Sequence[CheckpointState]) -> int | None:
     now = case.now
     times = [s.deadline for s in states if s.due == Status.pending and s.deadline is not None]
-    waits = [now - s.deadline for s in states if s.due == Status.unknown and s.deadline is not None]
+    for state in states:
+        if state.due == Status.unknown and state.deadline is not None:
+            point = case.spec.checkpoints[state.index]
+            behind = state.deadline - case.coverage.reach(point.hop, point.stage.value, now)
+            times.append(now + patience(behind, now - state.deadline))
     if gap_may_come(case.spec, case.facts, states, case.coverage, now):
-        waits.append(now - case.first_receipt)
-    times += [now + min(max(wait // 4, RECHECK), RECHECK_MAX) for wait in waits]
+        times.append(now + patience(0, now - case.first_receipt))
     return min(times, default=None)
+
+
+def patience(behind: int, since: int) -> int:
+    """After how long to look at what is not known again, when coverage is so far behind and it was due so long ago.
+
+    Who lags steadily has caught up after just what it lags, and some more as it does not lag quite steadily. Who does
+    not is asked at growing distances.
+    """
+    behind = min(max(behind, 0), RECHECK_MAX)
+    return min(max(behind + behind // 20 + RECHECK, since // 4), RECHECK_MAX)

@@ -44,15 +44,16 @@ class Court:
     """What one flow's messages are judged by in one pass.
 
     `watermarks`, by checkpoint: how far all who see its single messages vouch, absent where nobody does. `zones`, by
-    checkpoint: where its alternatives are not covered. `ranged`: checkpoints of which single messages are seen now,
-    and that ranges speak of, too: which of both counts is for the reference. `in_force_from`: older origins belong to
-    an older spec.
+    checkpoint: where its alternatives are not covered. `reach`, by checkpoint: how far whoever watches it vouches.
+    `ranged`: checkpoints of which single messages are seen now, and that ranges speak of, too: which of both counts is
+    for the reference. `in_force_from`: older origins belong to an older spec.
     """
 
     shape: Shape
     now: int
     in_force_from: int = 0
     watermarks: Mapping[int, int] = field(default_factory=dict)
+    reach: Mapping[int, int] = field(default_factory=dict)
     zones: Mapping[int, list[Zones]] = field(default_factory=dict)
     ranged: frozenset[int] = frozenset()
 
@@ -66,7 +67,7 @@ class Court:
         ranges: frozenset[tuple[str, str]] = frozenset(),
     ) -> Court:
         """By what is vouched for; `ranges` are the (hop, stage) for which range evidence was ever stored."""
-        marks, uncovered, ranged = {}, {}, set()
+        marks, reach, uncovered, ranged = {}, {}, {}, set()
         for i, point in enumerate(shape.spec.checkpoints):
             stage = point.stage.value
             vouched = [hop for hop in point.hop if coverage.vouches(hop, stage)]
@@ -75,8 +76,9 @@ class Court:
                                for hop in vouched for s in coverage.of(hop, stage))  # fmt: skip
             if any((hop, stage) in ranges for hop in vouched):
                 ranged.add(i)
+            reach[i] = coverage.reach(point.hop, stage, now)
             uncovered[i] = [zones(coverage, hop, stage, now) for hop in point.hop]
-        return cls(shape, now, in_force_from, marks, uncovered, frozenset(ranged))
+        return cls(shape, now, in_force_from, marks, reach, uncovered, frozenset(ranged))
 
 
 @dataclass(frozen=True)
@@ -171,15 +173,15 @@ class _Case:
         return np.where(worst > 0, worst, rest).astype(np.uint8)
 
     def look_again(self) -> Ints:
-        """The next deadline; what is unknown, or may turn out to be a gap, at growing distances. 0 for never."""
+        """The next deadline; what is unknown, or may turn out to be a gap, after `patience`. 0 for never."""
         facts, now = self.facts, self.court.now
         soonest = np.full(facts.count, NEVER, dtype=np.int64)
         for i in self.required:
-            again = now + np.clip((now - facts.deadline[i]) // 4, RECHECK, RECHECK_MAX)
+            again = now + _patience(facts.deadline[i] - self.court.reach[i], now - facts.deadline[i])
             soonest = np.minimum(soonest, np.where(self.pending[i], facts.deadline[i], NEVER))
             soonest = np.minimum(soonest, np.where(self.unknown[i], again, NEVER))
             if i in self.court.watermarks:
-                gap = now + np.clip((now - facts.first_received) // 4, RECHECK, RECHECK_MAX)
+                gap = now + _patience(np.zeros_like(facts.first_received), now - facts.first_received)
                 soonest = np.minimum(soonest, np.where(facts.implied[i], gap, NEVER))
         return np.where(soonest == NEVER, 0, soonest)
 
@@ -221,6 +223,13 @@ class _Case:
         )
         matters: Bools = any_of(beside, facts.count) | ((ranged & np.uint64(inner)) != 0)
         return matters
+
+
+def _patience(behind: Ints, since: Ints) -> Ints:
+    """`tracker.model.judge.patience`, of many."""
+    behind = np.clip(behind, 0, RECHECK_MAX)
+    waited: Ints = np.minimum(np.maximum(behind + behind // 20 + RECHECK, since // 4), RECHECK_MAX)
+    return waited
 
 
 def _flags(facts: Folded) -> Codes:
