@@ -187,7 +187,10 @@ def _known_at(spec: FlowSpec, events: Sequence[Event], state: CheckpointState) -
         times = [min(received(e) for e in events if parks(e) and e.hop in path)]
     elif state.by == "drop":  # the copies went one by one: known with the last of them
         drops = [e for e in events if e.stage == Stage.drop and e.hop in path and e.reason not in DESIGNED_DROPS]
-        first = {key: min(received(e) for e in drops if natural_key(e) == key) for key in map(natural_key, drops)}
+        first: dict[tuple[str, ...], int] = {}
+        for drop in drops:
+            key = natural_key(drop)
+            first[key] = min(first.get(key, received(drop)), received(drop))
         times = [max(first.values())] if first else []
     if times:
         return times[0]
@@ -209,8 +212,7 @@ def _has_its_turn(spec: FlowSpec, events: Sequence[Event], judgement: Judgement,
         return False
     point, since = spec.checkpoints[cause], _true_from(finding)
     there = next((s for s in judgement.checkpoints if s.index == cause), None)
-    by_range = there is not None and not evidence_of(point, events) and (there.observed_at or 0) > since
-    return by_range or _brought(point, events, since) is not None
+    return _moved_past(point, events, there, since) or _brought(point, events, since) is not None
 
 
 def _resolved(now: int, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, finding: Finding) -> Finding:
@@ -245,8 +247,7 @@ def _proof(
     point = spec.checkpoints[index]
     nodes = point.quorum if finding.kind == Verdict.under_replicated else 1
     since = _true_from(finding)
-    moved_past = not evidence_of(point, events) and (state.observed_at or 0) > since
-    return _brought(point, events, since, nodes), moved_past
+    return _brought(point, events, since, nodes), _moved_past(point, events, state, since)
 
 
 def _true_from(finding: Finding) -> int:
@@ -258,6 +259,11 @@ def _true_from(finding: Finding) -> int:
 def _state_of(spec: FlowSpec, judgement: Judgement, finding: Finding) -> CheckpointState | None:
     """The state of the checkpoint that a finding is about; None when the spec has none such now."""
     return next((s for s in judgement.checkpoints if finding_key(spec, s)[:2] == finding.key[:2]), None)
+
+
+def _moved_past(point: Checkpoint, events: Sequence[Event], state: CheckpointState | None, since: int) -> bool:
+    """A range, and no event, says that the checkpoint was passed after `since`."""
+    return state is not None and not evidence_of(point, events) and (state.observed_at or 0) > since
 
 
 def _brought(point: Checkpoint, events: Sequence[Event], since: int, nodes: int = 1) -> Event | None:
