@@ -1,4 +1,5 @@
-"""How soon one message is shown, of very many, while events come in: everything that `GET .../messages/{id}` asks.
+"""How soon one message is shown, of very many, while events come in: everything that `GET .../messages/{id}` asks. In
+the same run, of other messages, the least that the engine can be asked about one: how many events it has (`bare`).
 
 The events are made by the engine itself, four per message, with version 7 UUIDs whose bits follow from the message's
 number, so that any of them can be asked for.
@@ -58,17 +59,19 @@ def measure(messages: int, lookups: int, folder: Path) -> dict[str, Any]:
         stream, stop = Stream(world, RATE), threading.Event()
         sending = threading.Thread(target=stream.run, args=(stop, 3600), daemon=True)
         sending.start()
-        seconds = _look_up(service, messages, lookups)
+        seconds, bare = _look_up(service, messages, lookups)
         stop.set()
         sending.join(30)
         tables = store.stats()
-    took = spread(seconds)
+    took, least = spread(seconds), spread(bare)
     return {
         "messages": messages,
         "load_s": round(loaded, 1),
         "lookups": lookups,
         "lookup_p50_ms": round(took["p50"] * 1000, 2),
         "lookup_p99_ms": round(took["p99"] * 1000, 2),
+        "bare_p50_ms": round(least["p50"] * 1000, 2),
+        "bare_p99_ms": round(least["p99"] * 1000, 2),
         "ingest_events_per_s": RATE,
         "events_mb": tables["events"]["bytes"] >> 20,
         "event_parts": tables["events"]["parts"],
@@ -77,17 +80,24 @@ def measure(messages: int, lookups: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _look_up(service: Service, messages: int, lookups: int) -> list[float]:
-    random, seconds = np.random.default_rng(3), []
+def _look_up(service: Service, messages: int, lookups: int) -> tuple[list[float], list[float]]:
+    random, seconds, bare = np.random.default_rng(3), list[float](), list[float]()
     asked = service.store.engine
-    for number in random.integers(0, messages, lookups).tolist():
-        [row] = asked.rows(f"SELECT {ident(str(number))} AS id")
+    count = (
+        f"SELECT count() AS n FROM {asked.database}.events WHERE tenant = '' AND flow = {{flow:String}} "
+        "AND message_id = {id:String}"
+    )
+    for one, other in random.integers(0, messages, (lookups, 2)).tolist():
+        [row] = asked.rows(f"SELECT {ident(str(one))} AS id, {ident(str(other))} AS other")
         started = time.perf_counter()
-        found = timeline(service, FLOW, row["id"])
-        seconds.append(time.perf_counter() - started)
-        if len(found.timeline) != len(HOPS):
-            raise RuntimeError(f"{row['id']} has {len(found.timeline)} observations, not {len(HOPS)}")
-    return seconds
+        found = len(timeline(service, FLOW, row["id"]).timeline)
+        between = time.perf_counter()
+        counted = asked.rows(count, {"flow": FLOW, "id": row["other"]})[0]["n"]
+        bare.append(time.perf_counter() - between)
+        seconds.append(between - started)
+        if not found == counted == len(HOPS):
+            raise RuntimeError(f"{row} have {found} and {counted} observations, not {len(HOPS)}")
+    return seconds, bare
 
 
 def _make(engine: Engine, first: int, count: int) -> None:

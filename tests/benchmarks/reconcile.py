@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from tests.benchmarks import lookup, steady
 from tests.benchmarks.watch import cpu_s, load, peak_rss_mb
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--lookups", type=int, default=2_000, help="with --lookup: how many are asked for")
     parser.add_argument("--json", action="store_true", help="one line for machines")
     asked = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with tempfile.TemporaryDirectory() as folder:
         if asked.steady:
             found = steady.measure(asked.steady, asked.rate, asked.within, Path(folder))
