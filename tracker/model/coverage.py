@@ -6,8 +6,11 @@ contiguous sequence of reports counts; a gap in `sequence`, a new `epoch` or `dr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal
 
 import msgspec
@@ -20,6 +23,8 @@ GRACE = 2 * SECOND
 """Assumed coverage never vouches for the last moments before now: what was seen may still be on its way."""
 SOURCE_TTL = 3600 * SECOND
 """A source that vanished ends after this long and leaves a permanent blind spot."""
+FOREVER = (1 << 63) - 1
+"""A time that never comes."""
 
 
 class SourceRef(msgspec.Struct, frozen=True, order=True):
@@ -87,13 +92,46 @@ class SourceCover:
         start = max(start, self.opened)
         end = end if self.closed is None else min(end, self.closed)
         vouched, until = False, end
-        for low, high in self.intervals:
+        for n in range(bisect_left(self.intervals, start, key=itemgetter(1)), len(self.intervals)):
+            low, high = self.intervals[n]
             if low > start:
                 until = min(low, end)
                 break
             vouched = vouched or high >= start
             start = max(start, high)
         return (start, until) if start < until or (moment and start == end and not vouched) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Who watches one (hop, stage): one cover per source, when the first of them opened, and the spans in which none is
+    open because the last one before vanished, as (from, to, the one that vanished). Where every source signed off
+    nothing runs, so nothing is missed."""
+
+    covers: Sequence[SourceCover]
+    opened: int
+    deserted: Sequence[tuple[int, int, str]]
+
+    @classmethod
+    def of(cls, sources: Sequence[SourceCover]) -> Watched:
+        """All of it in one go over the sources, for there may be thousands that are gone."""
+        covers = merged(sources)
+        ended = sorted(((s.closed, s) for s in covers if s.closed is not None), key=lambda pair: -pair[0])
+        following = min((s.opened for s in covers if s.closed is None), default=FOREVER)
+        deserted = []
+        for closed, group in groupby(ended, key=lambda pair: pair[0]):
+            some = [s for _, s in group]
+            deserted += [(closed + 1, following, s.source) for s in some if s.vanished and following > closed + 1]
+            following = min(following, *(s.opened for s in some))
+        return cls(covers, min((s.opened for s in covers), default=FOREVER), sorted(deserted))
+
+    def alone(self, start: int, end: int) -> tuple[int, int, str] | None:
+        """The first part of [start, end] that is deserted."""
+        for low, high, source in self.deserted:
+            begin = max(start, low)
+            if begin <= end and begin < high:
+                return begin, min(end, high), source
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +157,7 @@ class Coverage:
     assumed: frozenset[tuple[str, str]] = frozenset()
     assume_for: int = ASSUME_FOR
     grace: int = GRACE
+    _watched: dict[tuple[str, str], Watched] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def of(self, hop: str, stage: str) -> Sequence[SourceCover]:
         """The sources that count at (hop, stage): those that see messages, else those that see ranges."""
@@ -126,6 +165,13 @@ class Coverage:
             return ()
         every = self.sources.get((hop, stage), ())
         return [s for s in every if s.evidence == "message"] or every
+
+    def watched(self, hop: str, stage: str) -> Watched:
+        """What `of` gives, by source; found once."""
+        known = self._watched.get((hop, stage))
+        if known is None:
+            known = self._watched[hop, stage] = Watched.of(self.of(hop, stage))
+        return known
 
     def vouches(self, hop: str, stage: str) -> bool:
         """True when a source that sees single messages has ever announced itself for (hop, stage)."""
@@ -139,24 +185,22 @@ class Coverage:
         """How far all who watch any of `hops` vouch so far; `now` where nobody does, or all of them have ended."""
         ends = [now]
         for hop in hops:
-            sources = self.of(hop, stage)
-            ends += [s.intervals[-1][1] for s in merged(sources) if s.closed is None]
-            assumed = None if sources else self.assumed_until(hop, stage, now)
+            covers = self.watched(hop, stage).covers
+            ends += [s.intervals[-1][1] for s in covers if s.closed is None]
+            assumed = None if covers else self.assumed_until(hop, stage, now)
             ends += [] if assumed is None else [assumed]
         return min(ends)
 
     def hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
         """The first part of [start, end] at (hop, stage) that nobody vouches for; None when it is covered."""
-        sources = self.of(hop, stage)
-        if not sources:
+        watched = self.watched(hop, stage)
+        if not watched.covers:
             return self._assumed_hole(hop, stage, start, end, now)
-        opened = min(s.opened for s in sources)
-        if start < opened:
-            return Hole(hop, stage, start, min(opened, end), "not_announced")
-        covers = merged(sources)
-        holes = [(span, s) for s in covers if (span := s.hole(start, end))]
+        if start < watched.opened:
+            return Hole(hop, stage, start, min(watched.opened, end), "not_announced")
+        holes = [(span, s) for s in watched.covers if (span := s.hole(start, end))]
         (low, high), source = min(holes, key=lambda pair: (pair[0], pair[1].source), default=((end, end), None))
-        deserted = _deserted(covers, start, end)
+        deserted = watched.alone(start, end)
         if deserted and (source is None or deserted[0] < low):
             return Hole(hop, stage, deserted[0], deserted[1], "silent", deserted[2])
         if source is None:
@@ -177,19 +221,6 @@ class Coverage:
             return None
         heard = self.last_heard[hop, stage]
         return Hole(hop, stage, max(start, reach), end, "silent" if heard + self.assume_for < end else "behind")
-
-
-def _deserted(sources: Sequence[SourceCover], start: int, end: int) -> tuple[int, int, str] | None:
-    """The first part of [start, end] in which no source is open and the last one before did not sign off: (from, to,
-    the one that vanished). Where every source signed off nothing runs, so nothing is missed."""
-    for last in sources:
-        if last.closed is None or not last.vanished:
-            continue
-        begin = max(start, last.closed + 1)
-        opened = [s.opened for s in sources if s.closed is None or s.closed > last.closed]
-        if begin <= end and all(moment > begin for moment in opened):
-            return begin, min([end, *opened]), last.source
-    return None
 
 
 def merged(sources: Sequence[SourceCover]) -> list[SourceCover]:

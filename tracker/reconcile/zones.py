@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracker.model.coverage import Coverage, SourceCover, merged
+from tracker.model.coverage import FOREVER as NEVER
+from tracker.model.coverage import Coverage, SourceCover
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-LONG_AGO, NEVER = -(1 << 62), (1 << 63) - 1
+LONG_AGO = -(1 << 62)
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,14 @@ class Zones:
 
 def zones(coverage: Coverage, hop: str, stage: str, now: int) -> Zones:
     """The zones of one (hop, stage)."""
-    sources = coverage.of(hop, stage)
-    if not sources:
+    watched = coverage.watched(hop, stage)
+    if not watched.covers:
         reach = coverage.assumed_until(hop, stage, now)
         return _zones([(LONG_AGO if reach is None else reach, NEVER)])
-    covers = merged(sources)
-    found = [(LONG_AGO, min(s.opened for s in covers))]
-    for cover in covers:
+    found = [(LONG_AGO, watched.opened), *((low - 1, high) for low, high, _ in watched.deserted)]
+    for cover in watched.covers:
         found += _gaps(cover)
-        if cover.vanished and cover.closed is not None:
-            found += _deserted(covers, cover.closed)
-    return _zones(found, [s.closed for s in covers if s.vanished and s.closed is not None])
+    return _zones(found, [s.closed for s in watched.covers if s.vanished and s.closed is not None])
 
 
 def _gaps(cover: SourceCover) -> Iterable[tuple[int, int]]:
@@ -54,12 +52,6 @@ def _gaps(cover: SourceCover) -> Iterable[tuple[int, int]]:
     highs = [high for _, high in cover.intervals]
     lows = [low for low, _ in cover.intervals[1:]]
     return zip(highs, [*lows, NEVER if cover.closed is None else cover.closed], strict=True)
-
-
-def _deserted(covers: Sequence[SourceCover], closed: int) -> list[tuple[int, int]]:
-    """From the end of a source that vanished until another is open."""
-    opened = min((s.opened for s in covers if s.closed is None or s.closed > closed), default=NEVER)
-    return [(closed, opened)] if opened > closed + 1 else []
 
 
 def _zones(found: Iterable[tuple[int, int]], ends: Sequence[int] = ()) -> Zones:
