@@ -44,8 +44,8 @@ LIMIT = 50_000_000
 STANDBY_S = 1.0
 """How often a tracker that does not lead looks whether it has to."""
 REST = 0.6
-"""How long to rest after a pass, in passes: what comes meanwhile costs the next one less than a pass of its own, and
-the engine merges. What is overdue is found after two passes and a rest at the latest."""
+"""How long to rest after a pass, in passes, and at most the interval: what comes meanwhile costs the next one less than
+a pass of its own, and the engine merges. What is overdue is found after two passes and a rest at the latest."""
 BATCH = 5_000
 """How many messages are handed to the reference judge at once."""
 
@@ -161,7 +161,7 @@ class Reconciler:
             patience = interval
             if result.opened or result.recovered or result.withdrawn:
                 log.info("reconciler.pass", **msgspec.structs.asdict(result))
-            stop.wait(max(interval - result.seconds, result.seconds * REST))
+            stop.wait(max(interval - result.seconds, min(result.seconds * REST, interval)))
 
     def run_pass(self, finish: Callable[[int], None] | None = None) -> PassResult:
         """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due.
