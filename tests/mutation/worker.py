@@ -69,18 +69,25 @@ def checks(file: str) -> list[Check]:
             test_delivered.test_every_oddity(world, text, stories.rich())
         test_delivered.test_equal_to_the_columns(installation=world)
 
-    waits, away, ranges = (_in_portions(test) for test in (
-        test_folding.test_who_waits, test_folding.test_who_was_away, test_folding.test_ranges))  # fmt: skip
+    def test_what_is_kept_of_some(world: Installation) -> None:
+        test_folding.test_what_is_kept_of_a_message(world, stories.SAFE, stories.safe())
+
+    waits, away, ranges, cut = (_in_portions(test) for test in (
+        test_folding.test_who_waits, test_folding.test_who_was_away, test_folding.test_ranges,
+        test_what_is_kept_of_some))  # fmt: skip
+    over_ranges: list[Check] = [
+        test_folding.test_what_is_kept_of_ranges,
+        ranges,
+        test_folding.test_ranges_over_ranges,
+        test_folding.test_ranges_far_apart,
+        test_folding.test_what_came_later_is_not_in_a_pass,
+    ]
     whole: list[Check] = [test_what_is_kept, test_folding.test_on_so_many_nodes]
     first: dict[str, list[Check]] = {
         "delivered.py": [test_equal_to_the_columns, test_folding.test_very_many_deliveries, test_folding.test_versions],
-        "fold_new.sql": [test_what_is_kept, waits],
-        "fold_ranges.sql": [
-            test_folding.test_what_is_kept_of_ranges,
-            ranges,
-            test_folding.test_ranges_over_ranges,
-            test_folding.test_what_came_later_is_not_in_a_pass,
-        ],
+        "fold_new.sql": [test_what_is_kept, waits, cut],
+        "range_spans.sql": over_ranges,
+        "fold_ranges.sql": over_ranges,
         "due.sql": [waits],
         "blind.sql": [waits],
         "waiting.sql": [away],

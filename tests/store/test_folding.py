@@ -328,6 +328,17 @@ def test_ranges_over_ranges(world: Installation) -> None:
     ])  # fmt: skip
 
 
+def test_ranges_far_apart(world: Installation) -> None:
+    """Of two that are told of at once, both count; of one in another partition, or that is empty, nothing else does."""
+    first = [e for n in range(9) for e in persisted(f"p{n}", "p", n)]
+    read(world, [
+        (first + persisted("q0", "q", 0) + persisted("q5", "q", 5), []),
+        ([], [commit(0, 2), commit(6, 8, 3), commit(4, 4), commit(5, 6, 3, partition="q")]),
+        ([], [commit(8, 9, 4), commit(3, 4, 4)]),
+        (persisted("p3a", "p", 3) + persisted("p7a", "p", 7) + persisted("q1", "q", 1), []),
+    ])  # fmt: skip
+
+
 def _vouch_logs(world: Installation, promises: Promises) -> None:
     """Messages are seen at the shop and in the log; of those who read it, ranges."""
     sources = [SourceRef(promises.flow, hop, stage, "s") for hop, stage in (("shop", "produce"), ("log", "persist"))]
