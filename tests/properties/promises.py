@@ -56,8 +56,6 @@ class Promises:
         self.new: set[str] = set()
         self.moved: list[Range] = []
         self.again = False
-        self._seen: dict[str, set[str]] = {}
-        self._passed: dict[str, set[str]] = {}
         self._runs: set[Run] = set()
         self._last = 0
 
@@ -67,9 +65,6 @@ class Promises:
         """A version of the spec."""
         spec = self.world.put(text)
         if not self.versions or spec != self.newest:
-            for hop in set(spec.hops) - self.hops:
-                self.new |= self._seen.get(hop, set())
-                self.again = self.again or hop in self._passed
             self.versions.append((self.world.now if self.versions else 0, spec))
 
     def come_back(self, text: str) -> None:
@@ -80,8 +75,6 @@ class Promises:
     def observe(self, events: Sequence[Event]) -> None:
         """Events, as they are stored."""
         self.world.observe(events)
-        for event in events:
-            self._seen.setdefault(event.hop, set()).add(event.message_id)
         self.new |= {e.message_id for e in events if e.hop in self.hops}
 
     def move(self, moved: Range) -> None:
@@ -137,7 +130,6 @@ class Promises:
         self._findings(last.started_at)
         self._books()
         self.new, self.moved, self.again, self._last = set(), [], False, last.started_at
-        self._passed = {hop: set(idents) for hop, idents in self._seen.items()}
         return result
 
     def nothing_more(self) -> None:

@@ -44,11 +44,11 @@ class Bits(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Events of one flow that passes may have left out until this version: of hops that no version had named, while
-    somebody sent events of them; of the whole flow, which had been deleted, where there are no hops."""
+    """Passes may have left out what there is of a flow until this version: it is the first one, and somebody sent
+    events before it was put; or the flow had been deleted, and `came_back`."""
 
     version: int
-    hops: list[str] = []
+    came_back: bool
 
 
 class Flows:
@@ -88,11 +88,11 @@ class Flows:
                 deleted_at=None,
             )
             session.add(row)
-            new_hops = _allocate(session, flow, hops, checkpoints)
+            _allocate(session, flow, hops, checkpoints)
             _count_change(session)
             came_back = last is not None and last.deleted_at is not None
-            if came_back or new_hops:
-                _leave(session, flow, LeftOut(row.version, [] if came_back else new_hops))
+            if came_back or last is None:
+                session.merge(tables.Setting(name=_AGAIN + flow, value=_written(LeftOut(row.version, came_back))))
             return row.version
 
     def get(self, flow: str) -> FlowVersion:
@@ -149,11 +149,11 @@ class Flows:
         query = select(tables.Setting).where(tables.Setting.name.startswith(_AGAIN, autoescape=True))
         with self._transactions.read() as session:
             rows = session.scalars(query.order_by(tables.Setting.name))
-            return {row.name.removeprefix(_AGAIN): msgspec.json.decode(row.value, type=LeftOut) for row in rows}
+            return {row.name.removeprefix(_AGAIN): _read(row.value) for row in rows}
 
     def folded_again(self, flow: str, left: LeftOut) -> None:
         """A pass has taken that on; what was left out since then is still to be."""
-        setting, value = tables.Setting, msgspec.json.encode(left).decode()
+        setting, value = tables.Setting, _written(left)
         with self._transactions.write() as session:
             lock(session, "flows")
             session.execute(delete(setting).where(setting.name == _AGAIN + flow, setting.value == value))
@@ -187,17 +187,16 @@ def _bits(session: Session, flow: str) -> Bits:
     return Bits({row.hop: row.bit for row in hops}, {(row.hop, row.stage): row.bit for row in points})
 
 
-def _leave(session: Session, flow: str, left: LeftOut) -> None:
-    asked = session.get(tables.Setting, _AGAIN + flow)
-    before = None if asked is None else msgspec.json.decode(asked.value, type=LeftOut)
-    if before is not None:
-        hops = sorted({*before.hops, *left.hops}) if before.hops and left.hops else []
-        left = LeftOut(left.version, hops)
-    session.merge(tables.Setting(name=_AGAIN + flow, value=msgspec.json.encode(left).decode()))
+def _written(left: LeftOut) -> str:
+    return msgspec.json.encode(left).decode()
 
 
-def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Sequence[tuple[str, str]]) -> list[str]:
-    """The hops that are new in the life of the flow."""
+def _read(value: str) -> LeftOut:
+    """An older tracker wrote the version alone."""
+    return LeftOut(int(value), True) if value.isdigit() else msgspec.json.decode(value, type=LeftOut)
+
+
+def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Sequence[tuple[str, str]]) -> None:
     given = _bits(session, flow)
     new_hops = [hop for hop in dict.fromkeys(hops) if hop not in given.hops]
     new_points = [point for point in dict.fromkeys(checkpoints) if point not in given.checkpoints]
@@ -207,7 +206,6 @@ def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Seq
         session.add(HopBit(flow=flow, hop=hop, bit=bit))
     for bit, (hop, stage) in enumerate(new_points, len(given.checkpoints)):
         session.add(CheckpointBit(flow=flow, hop=hop, stage=stage, bit=bit))
-    return new_hops
 
 
 def _refuse_beyond(flow: str, what: str, used: int, new: int) -> None:

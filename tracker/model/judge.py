@@ -19,8 +19,8 @@ from tracker.model.units import SECOND
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
 from tracker.model.why import explain
 
-RECHECK, RECHECK_MAX = SECOND, 6 * 3600 * SECOND
-"""What is not known is looked at again after a second at the soonest, after six hours at the latest."""
+RECHECK, RECHECK_MAX = SECOND, 300 * SECOND
+"""What is not known is looked at again after a second at the soonest, after five minutes at the latest."""
 
 
 def judge(
@@ -315,8 +315,10 @@ def _look_again(case: _Case, states: Sequence[CheckpointState]) -> int | None:
 def patience(behind: int, since: int) -> int:
     """After how long to look at what is not known again, when coverage is so far behind and it was due so long ago.
 
-    Who lags steadily has caught up after just what it lags, and some more as it does not lag quite steadily. Who does
-    not is asked at growing distances.
+    At growing distances: after a quarter of the time since. Sooner when whoever lags should have caught up, and some
+    more as nobody lags quite steadily; but not so soon that one that will never catch up is asked all the time.
     """
-    behind = min(max(behind, 0), RECHECK_MAX)
-    return min(max(behind + behind // 20 + RECHECK, since // 4), RECHECK_MAX)
+    longest = max(since // 4, RECHECK)
+    if behind > 0:
+        longest = min(longest, max(behind + behind // 20 + RECHECK, since // 16))
+    return min(longest, RECHECK_MAX)

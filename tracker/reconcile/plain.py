@@ -227,8 +227,9 @@ class _Case:
 
 def _patience(behind: Ints, since: Ints) -> Ints:
     """`tracker.model.judge.patience`, of many."""
-    behind = np.clip(behind, 0, RECHECK_MAX)
-    waited: Ints = np.minimum(np.maximum(behind + behind // 20 + RECHECK, since // 4), RECHECK_MAX)
+    behind, longest = np.clip(behind, 0, RECHECK_MAX), np.maximum(since // 4, RECHECK)
+    caught_up = np.maximum(behind + behind // 20 + RECHECK, since // 16)
+    waited: Ints = np.minimum(np.where(behind > 0, np.minimum(longest, caught_up), longest), RECHECK_MAX)
     return waited
 
 

@@ -221,7 +221,7 @@ class Reconciler:
         leapt = cover.take_leapt()
         left = {flow: out for flow, out in self._control.flows.to_fold_again().items()
                 if flow in self._flows and out.version <= self._flows[flow].newest.version}  # fmt: skip
-        again = {flow for flow, out in left.items() if not out.hops or self._store.left_out(flow, out.hops, bounds)}
+        again = {flow for flow, out in left.items() if out.came_back or self._store.left_out(flow, bounds)}
         total, drafts = PassResult(work.number), Drafts(self._store, work.started_at)
         for flow in sorted((set(rows) | ranged | leapt | again) & set(self._flows)):
             why = _Why(flow in with_events, flow in ranged, flow in leapt, flow in again)
@@ -240,9 +240,11 @@ class Reconciler:
     def _flow(self, work: Pass, bounds: Bounds, flow: str, rows: int, why: _Why, drafts: Drafts) -> PassResult:
         """Fold, judge and keep one flow's part of the pass, portion by portion. `rows`: how many new events and due
         messages it has."""
-        known = self._flows[flow]
-        spec = known.specs[known.newest.version]
         cover, incidents = self._load()
+        known = self._flows.get(flow)
+        if known is None:
+            return PassResult()  # it was deleted meanwhile
+        spec = known.specs[known.newest.version]
         coverage = cover.coverage(spec, self._heard)
         shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
         ranged = self._store.range_targets(flow)

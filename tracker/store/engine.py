@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "optimize_on_insert": 0,
 }
 EMBEDDED = {"os_threads_nice_value_merge_mutate": 10}
-"""An embedded engine merges with what its queries leave it of the processors: nobody waits for a merge."""
+"""An embedded engine merges with what its queries leave it of the processors, where CAP_SYS_NICE lets it say so."""
 DATA_ERRORS = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 321, 349, 457, 691})
 """Codes by which ClickHouse says that the rows or values themselves are at fault: parsing, type, range, null, enum. All
 others (too many parts, no space, read-only, no access, no table yet) pass or can be repaired, so callers try again."""

@@ -144,6 +144,6 @@ def test_at_the_deadline_a_range_speaks_where_nobody_will(now: float, status: st
 
 def test_it_is_looked_at_again_at_a_whole_microsecond() -> None:
     """A quarter of the time since its deadline, rounded down."""
-    behind = vouched(ORDERS, but={"log:persist": [source((-9, 2))]})
-    look = judged(ORDERS, [MADE], 45.000001, behind).look_again
+    ended = vouched(ORDERS, but={"log:persist": [source((-9, 2), closed=40)]})
+    look = judged(ORDERS, [MADE], 45.000001, ended).look_again
     assert (look, type(look)) == (55 * SECOND + 1, int)
