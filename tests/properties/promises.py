@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import structs
 
 from tests.world.installation import Installation
-from tracker.model.coverage import Coverage
+from tracker.model.coverage import ASSUME_FOR, Coverage
 from tracker.model.event import Event, Range
 from tracker.model.judge import judge, range_over
 from tracker.model.origin import origin_of
@@ -57,6 +57,7 @@ class Promises:
         self.moved: list[Range] = []
         self.again = False
         self._runs: set[Run] = set()
+        self._heard: Mapping[tuple[str, str], int] = {}
         self._last = 0
 
     # --- what goes in ---------------------------------------------------------------------------------------------
@@ -169,8 +170,10 @@ class Promises:
             for i, row in before.items()
             if row["verdict"] == Verdict.blind or (row["verdict"] in WRONG and row["look_again"])
         }
-        blind = unclear if runs != self._runs else set()
-        self._runs = runs
+        heard = coverage.last_heard
+        back = any(at > self._heard.get(place, 0) + ASSUME_FOR for place, at in heard.items())
+        blind = unclear if back or runs != self._runs else set()
+        self._runs, self._heard = runs, heard
         places = {(hop, c.stage) for _, spec in self.versions for c in spec.checkpoints for hop in c.hop}
         counted = [r for r in self.moved if (r.hop, r.stage) in places and not coverage.vouches(r.hop, r.stage.value)]
         passed = {i for i, e in events.items() if any(range_over(e, [r.hop], r.stage, [r]) for r in counted)}

@@ -452,6 +452,26 @@ def test_who_waits(world: Installation) -> None:
 
 
 @pytest.mark.usefixtures("in_portions")
+def test_a_silent_place_is_heard_again(world: Installation) -> None:
+    """What is assumed to be covered was not while it was silent: who was blind for that is judged when it speaks."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    made = [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 2)]
+    promises.observe([_dated(e, promises.flow, "before", world.now) for e in made])
+    promises.pass_()
+    world.now += 20 * 60 * SECOND
+    promises.observe([_dated(e, promises.flow, "waits", world.now) for e in made[:2]])
+    world.now += 20 * SECOND
+    promises.pass_()
+    assert promises.said["waits"].judgement.verdict == "blind"
+    world.now += SECOND
+    promises.observe([_dated(e, promises.flow, "after", world.now - 3 * SECOND) for e in made])
+    promises.pass_()
+    assert promises.said["waits"].judgement.verdict == "unacknowledged"
+    world.control.flows.delete(promises.flow, world.now)
+
+
+@pytest.mark.usefixtures("in_portions")
 def test_who_was_away(world: Installation) -> None:
     """A flow is deleted and put again: what came meanwhile, and what came due, is judged when it is back; and nobody
     waits for what has come already."""

@@ -19,7 +19,7 @@ from tracker.control import Control
 from tracker.control.errors import ControlError
 from tracker.control.flows import FlowVersion, in_force
 from tracker.control.passes import Pass
-from tracker.model.coverage import Coverage
+from tracker.model.coverage import ASSUME_FOR, Coverage
 from tracker.model.errors import TrackerError
 from tracker.model.event import Event, Range
 from tracker.model.spec import FlowSpec, load_spec
@@ -209,20 +209,23 @@ class Reconciler:
     def _carry_out(self, work: Pass, bounds: Bounds) -> PassResult:
         cover, incidents = self._load()
         heard = self._store.heard(bounds)
-        rows: Counter[str] = Counter()
+        rows, back = Counter[str](), set[str]()
         for h in heard:
-            place = (h.flow, h.hop, h.stage)
-            self._heard[place] = max(self._heard.get(place, 0), h.received_at)
+            before = self._heard.get((h.flow, h.hop, h.stage), 0)
+            self._heard[h.flow, h.hop, h.stage] = max(before, h.received_at)
             rows[h.flow] += h.events
+            if h.received_at > before + ASSUME_FOR:  # what was assumed to be silent there was none
+                back.add(h.flow)
         cover.fold(self._store.new_reports(bounds))
         with_events = set(rows)
         rows.update(self._store.due_flows(bounds, work.started_at))
         ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
-        leapt = cover.take_leapt()
+        leapt = cover.take_leapt() | back
         left = {flow: out for flow, out in self._control.flows.to_fold_again().items()
                 if flow in self._flows and out.version <= self._flows[flow].newest.version}  # fmt: skip
         again = {flow for flow, out in left.items() if out.came_back or self._store.left_out(flow, bounds)}
         total, drafts = PassResult(work.number), Drafts(self._store, work.started_at)
+        self._store.begin_folding()
         for flow in sorted((set(rows) | ranged | leapt | again) & set(self._flows)):
             why = _Why(flow in with_events, flow in ranged, flow in leapt, flow in again)
             total += self._flow(work, bounds, flow, rows[flow], why, drafts)

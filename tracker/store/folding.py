@@ -112,6 +112,24 @@ class Folding:
         self._engine = engine
         self._db = engine.database
 
+    @property
+    def _tables(self) -> dict[str, str]:
+        """The tables that this process folds into, by template."""
+        return {template: f"{template}_{self._token}" for template in TEMPLATES}
+
+    def begin_folding(self) -> None:
+        """Makes sure, once per pass, that this process has empty tables to fold into. Those of others are dropped: one
+        that stalled in a pass, and lost the lease meanwhile, cannot go on with it."""
+        rows = self._engine.rows(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND match(name, {names:String})",
+            {"database": self._db, "names": f"^({'|'.join(TEMPLATES)})_"},
+        )
+        for name in {row["name"] for row in rows} - set(self._tables.values()):
+            self._engine.command(f"DROP TABLE IF EXISTS {self._db}.{name}")
+        for template, name in self._tables.items():
+            self._engine.command(f"CREATE TABLE IF NOT EXISTS {self._db}.{name} AS {self._db}.{template}")
+        self._empty()
+
     def portions(self, reach: Reach) -> list[Portion]:
         """The whole flow, or as many ranges of ids as keep each about `PORTION` rows."""
         if reach.at_most(PORTION):
@@ -146,7 +164,7 @@ class Folding:
         before.
         """
         shape, base = reach.shape, reach.parameters | portion.parameters
-        tables = self._scratch()
+        tables = self._tables
         pieces = {"new_since": reach.new, "until": reach.bounds.known(), "never": str(NEVER), "slice": portion.sql}
         pieces |= tables
         if reach.events or reach.again:
@@ -169,7 +187,7 @@ class Folding:
             self._run("delivered", pieces, base, settings=STATES)
         rest = self._engine.table(ask("rest", self._db, **pieces), base)
         touched = rest.num_rows if few else self._count(pieces["folded"], base)
-        self._empty(tables)
+        self._empty()
         return touched, rest
 
     def _fold_ranges(self, pieces: dict[str, str], base: dict[str, Any]) -> None:
@@ -192,23 +210,8 @@ class Folding:
         [found] = self._engine.rows(f"SELECT count() AS n FROM ({sql})", base)
         return int(found["n"])
 
-    def _scratch(self) -> dict[str, str]:
-        """Empty tables of this process alone, by template. Those of others are dropped: one that stalled in a pass,
-        and lost the lease meanwhile, must not go on with them."""
-        mine = {template: f"{template}_{self._token}" for template in TEMPLATES}
-        rows = self._engine.rows(
-            "SELECT name FROM system.tables WHERE database = {database:String} AND match(name, {names:String})",
-            {"database": self._db, "names": f"^({'|'.join(TEMPLATES)})_"},
-        )
-        for name in {row["name"] for row in rows} - set(mine.values()):
-            self._engine.command(f"DROP TABLE IF EXISTS {self._db}.{name}")
-        for template, name in mine.items():
-            self._engine.command(f"CREATE TABLE IF NOT EXISTS {self._db}.{name} AS {self._db}.{template}")
-        self._empty(mine)
-        return mine
-
-    def _empty(self, tables: dict[str, str]) -> None:
-        for name in tables.values():
+    def _empty(self) -> None:
+        for name in self._tables.values():
             self._engine.command(f"TRUNCATE TABLE {self._db}.{name}")
 
     def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any], settings: str = IN_MEMORY) -> None:
