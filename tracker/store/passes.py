@@ -49,20 +49,25 @@ class Passing:
         Of lanes that are known, what lies behind the oldest of their ends is skipped unread (index `new_since`); new
         lanes are looked for down to the floor, past all granules that hold none (index `of_lane`).
         """
-        rows = []
-        asked = {"floor": before.floor, "lanes": list(before.until), "ends": list(before.until.values())}
-        asked["lowest"] = min(before.until.values(), default=before.floor)
-        for table, sequence in LANES:
-            for where in (
-                f"has({{lanes:Array(UInt64)}}, lane) AND {sequence} > {{lowest:UInt64}} "
-                f"AND {sequence} > transform(lane, {{lanes:Array(UInt64)}}, {{ends:Array(UInt64)}}, toUInt64(0))",
-                f"lane NOT IN {{lanes:Array(UInt64)}} AND {sequence} > {{floor:UInt64}}",
-            ):
-                rows += self._engine.rows(
-                    f"SELECT lane, {sequence} AS seq, count() AS n FROM {self._db}.{table} WHERE {where} "
-                    "GROUP BY lane, seq",
-                    asked,
-                )
+        known = (
+            "has({{lanes:Array(UInt64)}}, lane) AND {sequence} > {{lowest:UInt64}} "
+            "AND {sequence} > transform(lane, {{lanes:Array(UInt64)}}, {{ends:Array(UInt64)}}, toUInt64(0))"
+        )
+        unknown = "lane NOT IN {{lanes:Array(UInt64)}} AND {sequence} > {{floor:UInt64}}"
+        rows = self._engine.rows(
+            " UNION ALL ".join(
+                f"SELECT lane, {sequence} AS seq, count() AS n FROM {self._db}.{table} "
+                f"WHERE {where.format(sequence=sequence)} GROUP BY lane, seq"
+                for table, sequence in LANES
+                for where in (known, unknown)
+            ),
+            {
+                "floor": before.floor,
+                "lanes": list(before.until),
+                "ends": list(before.until.values()),
+                "lowest": min(before.until.values(), default=before.floor),
+            },
+        )
         return [(row["lane"], row["seq"], row["n"]) for row in rows]
 
     def heard(self, bounds: Bounds) -> list[Heard]:
