@@ -7,6 +7,7 @@ from msgspec import structs
 
 from tests.unit.model.case import ORDERS, event, flow, found, judged, source, state, statuses, vouched
 from tracker.model.event import Event
+from tracker.model.judge import patience
 from tracker.model.units import SECOND
 from tracker.model.verdict import Status, Verdict
 
@@ -249,6 +250,21 @@ def test_what_is_unknown_is_looked_at_again_ever_more_rarely() -> None:
         assert judged(ORDERS, [MADE, KEPT, COPY], now, dark).look_again == round((now + wait) * SECOND)
 
 
+@pytest.mark.parametrize(
+    ("behind", "since", "wait"),
+    [(0, 100, 25), (-1, 100, 25), (1e-6, 100, 6.25), (0, 3, 1), (20, 100, 22), (20, 40, 10), (1e9, 1e9, 300)],
+)
+def test_patience(behind: float, since: float, wait: float) -> None:
+    """By how far somebody is behind, be it by a microsecond; in whole microseconds."""
+    assert patience(round(behind * SECOND), round(since * SECOND)) == round(wait * SECOND)
+
+
+def test_patience_is_whole_microseconds() -> None:
+    """Timers are."""
+    assert [(type(found), found) for found in (patience(7, 15 * SECOND + 1), patience(1, 100 * SECOND + 3))] == [
+        (int, SECOND + 7), (int, 6_250_000)]  # fmt: skip
+
+
 @pytest.mark.parametrize(("now", "wait"), [(31, 2.5), (81, 13.6), (221, 13.6), (421, 25), (9e3, 300)])
 def test_who_lags_is_waited_for_as_long_as_it_lags(now: float, wait: float) -> None:
     """Behind the deadline by 12 s, it has caught up after as much, and a little more to be sure; but when it does not,
@@ -262,13 +278,13 @@ def test_who_lags_is_waited_for_as_long_as_it_lags(now: float, wait: float) -> N
 def test_what_may_turn_out_to_be_a_gap_is_looked_at_again() -> None:
     """The log's collector is behind what implies that the log was passed. Once it has told, or can tell no more, that
     is settled."""
-    events = [MADE, COPY, event("billing:ack", 3)]
+    events = [event("shop:produce", 4), event("mirror:replicate", 6), event("billing:ack", 7)]
     for there, wait in (
-        ([source((-10, 1))], 5),
+        ([source((-10, 5))], 4),
         ([source((-10, 99))], None),
-        ([source((-10, 0.5), (1.9, 99))], None),
-        ([source((-10, 1), closed=1)], None),
-        ([source((-10, 1), evidence="range")], None),
+        ([source((-10, 4.5), (5.9, 99))], None),
+        ([source((-10, 5), closed=5)], None),
+        ([source((-10, 5), evidence="range")], None),
     ):
         look = judged(ORDERS, events, 20, vouched(ORDERS, but={"log:persist": there})).look_again
         assert look == (None if wait is None else (20 + wait) * SECOND), there
