@@ -1,0 +1,185 @@
+"""The way in, measured at a real service over HTTP: prints one line of JSON.
+
+    python -m tests.benchmarks.ingest --format arrow|ndjson|otlp --seconds 20 --json
+
+`tracker serve` runs as it always does: embedded engine, merges, reconciler, events durable before they are answered.
+A load generator in a process of its own sends bodies that it made before the clock started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import proc
+from tests.benchmarks.load import FASTEST
+from tests.benchmarks.watch import load
+from tests.benchmarks.workload import SPEC
+from tests.e2e.service import PATIENCE, Service
+
+STOPPING_S = 180.0
+"""Seconds that the service may take to stop; it writes what waits first."""
+
+
+class Running(Service):
+    """A service whose threads have names, with the flow put."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        super().__init__(folder, "--insecure", **settings)
+        self.process.command[:1] = [sys.executable, "-m", "tests.benchmarks.named"]
+        self.ledger = folder / "ledger"
+
+    def start(self) -> Running:
+        """Returns once it is ready, knows the flow and has come to rest."""
+        self.process.start(self._ready, PATIENCE)
+        self.http.put("/v1/flows", content=SPEC).raise_for_status()
+        proc.settled(self.process.pid, self.ledger)
+        return self
+
+    def close(self) -> None:
+        """Let it finish what it holds."""
+        self.http.close()
+        self.process.stop(STOPPING_S)
+
+
+@contextmanager
+def generator(options: argparse.Namespace, port: int) -> Iterator[subprocess.Popen[str]]:
+    """The load generator, ready to send."""
+    command = [
+        sys.executable, "-m", "tests.benchmarks.load", "--port", str(port), "--format", options.format,
+        "--seconds", str(options.seconds), "--rate", str(options.rate), "--connections", str(options.connections),
+        "--per-body", str(options.per_body), "--pool-mb", str(options.pool_mb), "--every", str(options.every),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One run: load, stop, count, and the bare engine."""
+    before = load()
+    settings = dict(pair.split("=", 1) for pair in options.set)
+    with closing(Running(folder, settings)) as service, generator(options, service.port) as sender:
+        service.start()
+        made = json.loads(_line(sender))
+        sampler = proc.Sampler(service.process.pid, service.ledger)
+        sender.stdin.write("go\n")
+        sender.stdin.flush()
+        sent = _followed(sender, options, sampler, service)
+        sampler.close()
+        peak = proc.rss_mb(service.process.pid, "VmHWM")
+    found = _module("ledger", str(service.ledger), "--merge")
+    bare = _module("bare", "--folder", str(folder / "bare"), "--events", str(options.bare_events))
+    events = sent["events"]
+    rate = events / sent["seconds"]
+    result = {
+        "format": options.format,
+        "events": events,
+        "seconds": round(sent["seconds"], 2),
+        "events_per_s": round(rate),
+        "engine_events_per_s": bare["events_per_s"],
+        "ratio": round(rate / bare["events_per_s"], 3),
+        "ack_p50_ms": sent["ack_p50_ms"],
+        "ack_p99_ms": sent["ack_p99_ms"],
+        "ack_max_ms": sent["ack_max_ms"],
+        "peak_rss_mb": peak,
+        "active_parts": max(sampler.parts.values()),
+        "stored": found["stored"],
+        "lost": events - found["stored"],
+        "twice": found["events"] - found["stored"],
+        "bytes_per_event": round(found["bytes"] / events, 1),
+        "bytes_per_event_merged": round(found["merged_bytes"] / events, 1),
+        "cpu_us_per_event": round(sampler.cpu_s / events * 1e6, 3),
+        "engine_cpu_us_per_event": bare["cpu_us"],
+        "generator_cpu_us_per_event": round(sent["cpu_s"] / events * 1e6, 3),
+        "requests": sent["requests"],
+        "refused": sent["refused"],
+        "made_late": sent["made_late"],
+        "pool_mb": made["pool_mb"],
+        "failures": sent["failures"],
+        "rate": options.rate,
+        "per_body": options.per_body,
+        "connections": options.connections,
+        "load_average": [before, load()],
+        "parts": sampler.parts,
+        "table_bytes_per_event": {name: round(size / events, 2) for name, size in found["tables"].items()},
+    }
+    if options.profile:
+        result["threads_cpu_us_per_event"] = {
+            name: round(seconds / events * 1e6, 3) for name, seconds in sampler.threads().items()
+        }
+    return result
+
+
+def _followed(
+    sender: subprocess.Popen[str], options: argparse.Namespace, sampler: proc.Sampler, service: Running
+) -> dict[str, Any]:
+    """The generator's result; what it tells on the way goes to the curve."""
+    last = {"at": 0.0, "events": 0}
+    while True:
+        said: dict[str, Any] = json.loads(_line(sender))
+        if said.get("done"):
+            return said
+        point = {
+            "at": said["at"],
+            "events_per_s": round((said["events"] - last["events"]) / max(said["at"] - last["at"], 0.001)),
+            "rss_mb": proc.rss_mb(service.process.pid),
+            "parts": sampler.now,
+        }
+        last = said
+        if options.curve:
+            with options.curve.open("a") as curve:
+                curve.write(json.dumps(point) + "\n")
+        elif not options.json:
+            print(point, file=sys.stderr)
+
+
+def _line(child: subprocess.Popen[str]) -> str:
+    line = child.stdout.readline()
+    if not line:
+        raise SystemExit("the load generator ended before it was done; its error stands above")
+    return line
+
+
+def _module(name: str, *arguments: str) -> dict[str, Any]:
+    """The last line that another benchmark process prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Print the result."""
+    parser = argparse.ArgumentParser(description="Measure the way in.")
+    parser.add_argument("--format", choices=sorted(FASTEST), default="ndjson")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rate", type=float, default=0, help="events per second; 0 is as many as it takes")
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--per-body", type=int, default=10_000, help="events in one body")
+    parser.add_argument("--pool-mb", type=int, default=4_000, help="bodies made beforehand, at most")
+    parser.add_argument("--bare-events", type=int, default=6_000_000, help="rows for the bare engine")
+    parser.add_argument("--every", type=float, default=10, help="seconds between points of the curve")
+    parser.add_argument("--curve", type=Path, help="file for the curve, JSON lines")
+    parser.add_argument("--set", action="append", default=[], metavar="TRACKER_X=Y", help="a setting of the service")
+    parser.add_argument("--folder", type=Path, help="where the data goes; default a temporary folder")
+    parser.add_argument("--profile", action="store_true", help="where the service's processor time goes, by thread")
+    parser.add_argument("--json", action="store_true", help="one line")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="ingest-") as folder:
+        result = measure(options, Path(folder))
+    print(json.dumps(result) if options.json else json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
