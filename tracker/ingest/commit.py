@@ -1,156 +1,267 @@
 """Group commit: requests share inserts, each is answered once its own rows are durable.
 
-One thread writes. It takes what has come while it wrote, or waits a moment for more; parts stay few, and the embedded
+One thread inserts. It takes what has come while it wrote, or waits a moment for more; parts stay few, and the embedded
 engine, which takes a few hundred inserts a second, takes any number of requests.
+
+What the store does not take, or not in time, goes to the spool (`tracker.ingest.spool`), by a second thread where the
+first one is stuck. While anything waits there, all that comes goes behind it, and the first thread empties it.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
-import pyarrow as pa
 import structlog
 
 from tracker.ingest.batch import Accepted, Batch
+from tracker.ingest.drain import Drain, Sink, insert
 from tracker.ingest.errors import Busy
+from tracker.ingest.spool import Spool
 from tracker.model.errors import TrackerError, Unavailable
 
 log = structlog.get_logger()
 
-
-class Sink(Protocol):
-    """What of the store is needed here."""
-
-    def insert_events(self, columns: pa.Table) -> None:
-        """Append events; returns when they are durable, as do the others."""
-
-    def insert_ranges(self, columns: pa.Table) -> None:
-        """Append range evidence."""
-
-    def insert_quarantine(self, columns: pa.Table) -> None:
-        """Append what could not be used."""
-
-    def insert_reports(self, columns: pa.Table) -> None:
-        """Append coverage reports."""
+CROWDED = 0.75
+"""From this part of its memory on, what waits goes to the spool."""
+LEAVE = 30.0
+"""Seconds that a store which does not answer may hold up the end, where what waits is in the spool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """When a group is written: at `rows`, or `wait` seconds after its first batch. `memory` bounds the bytes of all
-    batches that wait."""
+    batches that wait. What the store has not taken `patience` seconds after it came goes to the spool."""
 
     rows: int = 100_000
     wait: float = 0.02
     memory: int = 512 << 20
+    patience: float = 2.0
 
 
-Pending = tuple[Batch, "Future[Accepted]"]
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request that is not answered yet. `tried`: the spool did not take it, so only the store is left."""
+
+    batch: Batch
+    answer: Future[Accepted] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
+    tried: bool = False
 
 
 class Committer:
-    """Owns the writing thread; close it once. `written(rows, seconds)` is told of each group."""
+    """Owns the writing threads; close it once. `written(rows, seconds)` is told of each group that was inserted,
+    `drained(rows)` of what went from the spool into the store. Without a spool a store that is down is told to those
+    who wait."""
 
-    def __init__(self, sink: Sink, bounds: Bounds, written: Callable[[int, float], None] = lambda rows, seconds: None):
-        self._sink, self._bounds, self._written = sink, bounds, written
-        self._pending: list[Pending] = []
+    def __init__(
+        self,
+        sink: Sink,
+        bounds: Bounds,
+        written: Callable[[int, float], None] = lambda rows, seconds: None,
+        spool: Spool | None = None,
+        drained: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        self._sink, self._bounds, self._written, self.spool = sink, bounds, written, spool
+        self._drain = Drain(spool, sink, bounds.rows, drained) if spool else None
+        self._pending: deque[_Waiting] = deque()
+        self._inserting: list[_Waiting] = []
         self._held = self._rows = 0
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
-        self._thread.start()
+        lock = threading.Lock()
+        self._changed, self._overflowed = threading.Condition(lock), threading.Condition(lock)
+        self._closing = self._moving = False
+        self._threads = [threading.Thread(target=self._run, name="commit", daemon=True)]
+        if spool:
+            self._threads.append(threading.Thread(target=self._spill, name="spool", daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     @property
     def held(self) -> int:
         """Bytes of batches that are not durable yet."""
         return self._held
 
+    @property
+    def drained(self) -> int:
+        """Rows that went from the spool into the store since the start."""
+        return self._drain.rows if self._drain else 0
+
     def alive(self) -> bool:
-        """False once the writing thread has ended."""
-        return self._thread.is_alive()
+        """False once a writing thread has ended."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def behind(self) -> bool:
+        """True while the store lacks events that were taken, or should have been, some time ago: it must not be asked
+        who is missing."""
+        with self._changed:
+            waiting = [one.since for one in (*self._inserting, *self._pending) if not one.answer.done()]
+            late = time.monotonic() - min(waiting, default=math.inf) > self._bounds.patience
+            return late or self._spooled
 
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, given when the rows are durable; it raises what the store raised. Raises Busy when memory for
         waiting batches is used up, and once closing."""
-        answer: Future[Accepted] = Future()
-        answer.set_running_or_notify_cancel()  # who stops waiting does not stop the writing
+        waiting = _Waiting(batch)
+        waiting.answer.set_running_or_notify_cancel()  # who stops waiting does not stop the writing
         with self._changed:
             if self._closing:
                 raise Busy("the tracker is shutting down; send this again in a moment")
             if self._held and self._held + batch.size > self._bounds.memory:
                 raise Busy(f"{self._held >> 20} MiB wait to be stored already; the store is slower than the senders")
-            self._pending.append((batch, answer))
+            self._pending.append(waiting)
             self._held += batch.size
             self._rows += batch.rows
             self._changed.notify_all()
-        return answer
+            if self._spooled or self._crowded:
+                self._overflowed.notify()
+        return waiting.answer
 
     def close(self) -> None:
-        """Write what waits, then end. Idempotent."""
+        """Write what waits, to the store or to the spool, then end; what is in the spool stays. Idempotent."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+            self._overflowed.notify()
+        for thread in reversed(self._threads):
+            thread.join(LEAVE if self.spool else None)
+            if thread.is_alive():
+                log.error("store_did_not_answer", waited_s=LEAVE, next="its last insert may be there or not")
+
+    # --- into the store -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while group := self._next():
-            began = time.monotonic()
-            self._write(group)
-            self._written(sum(batch.rows for batch, _ in group), time.monotonic() - began)
-            with self._changed:
-                self._held -= sum(batch.size for batch, _ in group)
+        while (group := self._next()) is not None:
+            if group:
+                began = time.monotonic()
+                self._write(group)
+                self._written(sum(one.batch.rows for one in group), time.monotonic() - began)
+                with self._changed:
+                    self._inserting = []
+                    self._changed.notify_all()
+            elif self._drain and (pause := self._drain.step()):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, pause)
 
-    def _next(self) -> list[Pending]:
-        """The next group, in the order of arrival; empty when closing and all is written."""
+    def _next(self) -> list[_Waiting] | None:
+        """The next group, in the order of arrival; empty when the spool has to be emptied first; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closing)
-            if self._pending:
-                self._changed.wait_for(lambda: self._closing or self._rows >= self._bounds.rows, self._bounds.wait)
-            group: list[Pending] = []
-            rows = 0
-            while self._pending and (not group or rows + self._pending[0][0].rows <= self._bounds.rows):
-                group.append(self._pending.pop(0))
-                rows += group[-1][0].rows
-            self._rows -= rows
-            return group
+            while True:
+                self._changed.wait_for(lambda: not self._moving and (self._pending or self._spooled or self._closing))
+                if self._spooled:
+                    return None if self._closing else []
+                if not self._pending:
+                    return None
+                self._changed.wait_for(self._ripe, self._bounds.wait)
+                if not self._moving and not self._spooled:
+                    self._inserting = self._take()
+                    return self._inserting
 
-    def _write(self, group: Sequence[Pending]) -> None:
+    @property
+    def _spooled(self) -> bool:
+        return bool(self.spool and self.spool.holds)
+
+    @property
+    def _crowded(self) -> bool:
+        return self._held > self._bounds.memory * CROWDED
+
+    def _ripe(self) -> bool:
+        return self._closing or self._moving or self._rows >= self._bounds.rows
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        rows = 0
+        while self._pending and (not group or rows + self._pending[0].batch.rows <= self._bounds.rows):
+            group.append(self._pending.popleft())
+            rows += group[-1].batch.rows
+        self._rows -= rows
+        return group
+
+    def _write(self, group: Sequence[_Waiting]) -> None:
         try:
-            self._insert([batch for batch, _ in group])
+            insert(self._sink, [one.batch for one in group])
         except Unavailable as error:
-            self._fail(group, error)
+            self._keep_instead(group, error)
         except Exception as error:  # noqa: BLE001 - the one writing thread must live; the requests get the error
             self._write_apart(group, error)
         else:
-            for batch, answer in group:
-                answer.set_result(batch.answer)
+            self._settle(group)
 
-    def _write_apart(self, group: Sequence[Pending], error: Exception) -> None:
+    def _write_apart(self, group: Sequence[_Waiting], error: Exception) -> None:
         """The engine refused the rows: find out whose, so that one request does not take the others down."""
         if len(group) > 1:
             for one in group:
                 self._write([one])
             return
-        log.error("insert_refused", error=str(error), rows=group[0][0].rows)
+        log.error("insert_refused", error=str(error), rows=group[0].batch.rows)
         refused = error if isinstance(error, TrackerError) else Unavailable(f"the store refused an insert: {error}")
-        self._fail(group, refused)
+        self._settle(group, refused)
 
-    def _fail(self, group: Sequence[Pending], error: Exception) -> None:
-        for _, answer in group:
-            answer.set_exception(error)
+    # --- into the spool -----------------------------------------------------------------------------------------------
 
-    def _insert(self, batches: Sequence[Batch]) -> None:
-        """Reports come last: nobody may be vouched for by a report whose events are not durable."""
-        for insert, tables in (
-            (self._sink.insert_events, [b.events for b in batches]),
-            (self._sink.insert_ranges, [b.ranges for b in batches]),
-            (self._sink.insert_quarantine, [b.quarantine for b in batches]),
-            (self._sink.insert_reports, [b.reports for b in batches]),
-        ):
-            filled = [table for table in tables if table.num_rows]
-            if filled:
-                insert(pa.concat_tables(filled))
+    def _keep_instead(self, group: Sequence[_Waiting], error: Unavailable) -> None:
+        """The store is down: what of the group is not in the spool yet goes there."""
+        if self.spool is None:
+            self._settle(group, error)
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: not self._moving)
+            left = [one for one in group if not one.answer.done()]
+            self._moving = bool(left)
+        if left:
+            log.warning("store_down", reason=str(error), next="events go to the spool until it is back")
+            self._keep(left, f"{error}; ")
+
+    def _spill(self) -> None:
+        """Where the store is too slow, or things wait in the spool: keep there what waits in memory."""
+        while True:
+            with self._changed:
+                while self._moving or not self._overflows():
+                    if self._closing and self._first() is None and not self._pending:
+                        return
+                    self._overflowed.wait(self._bounds.patience / 4)
+                stuck = [one for one in self._inserting if not one.tried and not one.answer.done()]
+                group = stuck + self._take()
+                self._moving = True
+            self._keep(group, "")
+
+    def _first(self) -> _Waiting | None:
+        """Who has waited longest, and can be kept in the spool."""
+        stuck = (one for one in self._inserting if not one.tried and not one.answer.done())
+        return next(stuck, None) or (self._pending[0] if self._pending else None)
+
+    def _overflows(self) -> bool:
+        first = self._first()
+        if first is None:
+            return False
+        return self._spooled or self._crowded or time.monotonic() - first.since > self._bounds.patience
+
+    def _keep(self, group: Sequence[_Waiting], because: str) -> None:
+        """Into the spool, all or none. Who is being inserted too may still be lucky there."""
+        assert self.spool is not None
+        try:
+            self.spool.append([one.batch for one in group])
+        except Exception as error:  # noqa: BLE001 - as above: both threads must live
+            for one in group:
+                one.tried = True
+            hopeless = [one for one in group if because or one not in self._inserting]
+            self._settle(hopeless, Busy(f"{because}{error}"))
+        else:
+            self._settle(group)
+        with self._changed:
+            self._moving = False
+            self._changed.notify_all()
+            self._overflowed.notify()
+
+    def _settle(self, group: Sequence[_Waiting], error: Exception | None = None) -> None:
+        """Answer those of the group that are not answered yet."""
+        with self._changed:
+            for one in group:
+                if not one.answer.done():
+                    self._held -= one.batch.size
+                    one.answer.set_exception(error) if error else one.answer.set_result(one.batch.answer)
+            self._changed.notify_all()
