@@ -41,6 +41,24 @@ class Taken(Shape):
     errors: list[LineError]
 
 
+class SpoolState(Shape):
+    """What waits on disk because the store is down or slow; `oldest_s` is 0 when nothing does. `set_aside` batches
+    could be neither read nor stored since the start."""
+
+    bytes: int
+    limit: int
+    oldest_s: float
+    drained_rows: int
+    set_aside: int
+
+
+class Health(Shape):
+    """That it works. `spool` is left out where there is none."""
+
+    status: str
+    spool: SpoolState | None = None
+
+
 class Missing(Shape):
     """A required checkpoint that was neither seen nor implied, or is short. `covered`: somebody vouches that it did
     not happen; false: it may have happened unseen, `blind` says why."""

@@ -59,6 +59,11 @@ class Snapshot:
         threads: Labels = {(name,): float(alive()) for name, alive in self._service.threads.items()}
         self._service.metrics.replace(metrics.THREAD_UP, threads)
         self._service.metrics.set(metrics.PENDING, self._service.intake.committer.held)
+        spool = self._service.intake.committer.spool
+        if spool:
+            self._service.metrics.set(metrics.SPOOL_BYTES, spool.size)
+            self._service.metrics.set(metrics.SPOOL_OLDEST, (now - (spool.oldest() or now)) / SECOND)
+            self._service.metrics.set(metrics.SPOOL_ASIDE, spool.set_aside)
 
     def _messages(self, now: int) -> None:
         store, shown = self._service.store, self._service.metrics

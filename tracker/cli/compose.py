@@ -17,10 +17,12 @@ from tracker.control import Control
 from tracker.control.signing import Signer
 from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.intake import Intake
+from tracker.ingest.spool import Spool
 from tracker.model.carry import Publisher, Source
 from tracker.reconcile import Reconciler, now_us
+from tracker.reconcile.arrears import Arrears
 from tracker.replay.service import Replays
-from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, Metrics
+from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, SPOOL_DRAINED, Metrics
 from tracker.store import Store
 
 log = structlog.get_logger()
@@ -91,13 +93,25 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
     """
     with opened(settings) as (store, control, _), ExitStack() as stack:
         metrics, specs = Metrics(), Specs(control)
-        reconciler = Reconciler(store, control, now_us)
+        spool = _spool(settings, control)
+        if spool:
+            stack.callback(spool.close)
+        committer = Committer(
+            store,
+            _bounds(settings),
+            lambda rows, seconds: _written(metrics, rows, seconds),
+            spool,
+            lambda rows: metrics.count(SPOOL_DRAINED, rows),
+        )
+        arrears = Arrears(control, str(settings.spool_path), committer.behind, now_us, shared=not store.engine.embedded)
+        reconciler = Reconciler(store, control, now_us, arrears.hold)
         replays = Replays(store, control, ports.sources, ports.publishers, now_us, insecure=insecure)
         passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s))
         stack.callback(passes.close)
         sending = Worker("replay", replays.worker().run)
         stack.callback(sending.close)
-        committer = Committer(store, _bounds(settings), lambda rows, seconds: _written(metrics, rows, seconds))
+        telling = Worker("arrears", arrears.run)
+        stack.callback(telling.close)
         stack.callback(committer.close)
         salt = int.from_bytes(control.settings.salt()[:8], "big")
         yield Service(
@@ -111,12 +125,25 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             signer=Signer(settings.statement_key_path),
             insecure=insecure,
             limits=Limits(int(settings.body_mb * MB), read_seconds=settings.read_s, ingest_slots=settings.ingest_slots),
-            threads={"reconcile": passes.alive, "replay": sending.alive, "commit": committer.alive},
+            threads={
+                "reconcile": passes.alive,
+                "replay": sending.alive,
+                "commit": committer.alive,
+                "arrears": telling.alive,
+            },
         )
 
 
 def _bounds(settings: ServiceSettings) -> Bounds:
-    return Bounds(settings.commit_rows, settings.commit_wait_ms / 1000, settings.commit_memory_mb * MB)
+    memory = settings.commit_memory_mb * MB
+    return Bounds(settings.commit_rows, settings.commit_wait_ms / 1000, memory, settings.spool_after_s)
+
+
+def _spool(settings: ServiceSettings, control: Control) -> Spool | None:
+    if not settings.spool_mb:
+        return None
+    ledger, fsync = control.settings.installation(), settings.durability == "fsync"
+    return Spool.open(settings.spool_path, settings.spool_mb * MB, fsync, ledger, now_us)
 
 
 def _written(metrics: Metrics, rows: int, seconds: float) -> None:

@@ -55,6 +55,11 @@ class ServiceSettings(Strict):
     commit_rows: int = Field(100_000, ge=1, le=4_000_000, description="rows that a shared insert has at most")
     commit_wait_ms: float = Field(20.0, ge=0, le=5000, description="how long a request waits for others to share with")
     commit_memory_mb: int = Field(512, ge=1, description="memory of batches that wait to be durable; then 503")
+    spool: Path | None = Field(
+        None, description="folder where events wait while the store is down; by default beside the control database"
+    )
+    spool_mb: int = Field(2048, ge=0, description="most that waits there; then 503. 0: no spool")
+    spool_after_s: float = Field(2.0, gt=0, description="what the store has not taken after so long goes to the spool")
     body_mb: float = Field(16.0, gt=0, description="largest body as sent; then 413")
     inflated_mb: float = Field(64.0, gt=0, description="largest body after decompression; then 413")
     read_s: float = Field(30.0, gt=0, description="seconds that a body may take to come; then 408")
@@ -84,6 +89,17 @@ class ServiceSettings(Strict):
             return None
         control = Path(parts.path[1:])
         return control.with_name(control.name + ".statement-key")
+
+    @property
+    def spool_path(self) -> Path:
+        """Where the spool lies: as set, else beside the control database's file, else in ./var."""
+        if self.spool:
+            return self.spool
+        parts = urlsplit(self.control_url)
+        if not parts.scheme.startswith("sqlite"):
+            return Path.cwd() / "var" / "spool"
+        control = Path(parts.path[1:])
+        return control.with_name(control.name + ".spool")
 
     @property
     def store_url(self) -> str:

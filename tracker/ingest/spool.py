@@ -58,7 +58,7 @@ class Spool:
     """One process's spool. One thread appends at a time, one takes out; any may ask. Make it with `Spool.open`."""
 
     def __init__(self, folder: Path, limit: int, fsync: bool, clock: Callable[[], int], each: int = SEGMENT) -> None:
-        self.folder, self._limit, self._fsync, self._clock, self._each = folder, limit, fsync, clock, each
+        self.folder, self.limit, self._fsync, self._clock, self._each = folder, limit, fsync, clock, each
         self._lock, self._appending = threading.Lock(), threading.Lock()
         self._segments: list[_Segment] = []
         self._read = 0
@@ -145,8 +145,8 @@ class Spool:
         """Keep these, in this order, all or none; they share one fsync. Raises Busy when they do not fit."""
         now = self._clock()
         data = b"".join(segment.record(batch, now) for batch in batches)
-        if self.size + len(data) > self._limit:
-            raise Busy(f"the spool {self.folder} is full ({self._limit >> 20} MiB, TRACKER_SPOOL_MB): what was "
+        if self.size + len(data) > self.limit:
+            raise Busy(f"the spool {self.folder} is full ({self.limit >> 20} MiB, TRACKER_SPOOL_MB): what was "
                        "answered is kept; send this again once the store takes events again")  # fmt: skip
         try:
             with self._appending:

@@ -123,10 +123,17 @@ class _Why(msgspec.Struct, frozen=True):
 
 
 class Reconciler:
-    """Runs passes. One at a time per installation; `run` is for a thread of its own."""
+    """Runs passes. One at a time per installation; `run` is for a thread of its own. No pass is begun while `behind`
+    says that the store lacks events that were received: they must not be called missing."""
 
-    def __init__(self, store: Store, control: Control, clock: Callable[[], int] = now_us) -> None:
-        self._store, self._control, self._clock = store, control, clock
+    def __init__(
+        self,
+        store: Store,
+        control: Control,
+        clock: Callable[[], int] = now_us,
+        behind: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store, self._control, self._clock, self._behind = store, control, clock, behind
         self._cover: Cover | None = None
         self._heard: dict[tuple[str, str, str], int] = {}
         self._flows: dict[str, Known] = {}
@@ -196,6 +203,8 @@ class Reconciler:
         self._cover = self._incidents = None
 
     def _begin(self) -> Pass | None:
+        if self._behind():
+            return None
         last = self._control.passes.last_finished()
         before = from_json(last.bounds) if last else Bounds()
         bounds = before.next(self._store.stored_since(before), last.started_at if last else 0, LIMIT)

@@ -57,6 +57,20 @@ COMMIT_SECONDS = Metric(
 )
 COMMIT_ROWS = Metric("tracker_ingest_commit_rows", Kind.histogram, "Rows of one shared insert.", (), ROWS)
 PENDING = Metric("tracker_ingest_pending_bytes", Kind.gauge, "Memory of batches that are not durable yet.")
+SPOOL_BYTES = Metric(
+    "tracker_spool_bytes", Kind.gauge, "Bytes of events that wait on disk, because the store is down or slow."
+)
+SPOOL_OLDEST = Metric(
+    "tracker_spool_oldest_seconds", Kind.gauge, "How long the oldest of them waits; 0 when none does."
+)
+SPOOL_DRAINED = Metric(
+    "tracker_spool_drained_rows_total", Kind.counter, "Rows that went from the spool into the store."
+)
+SPOOL_ASIDE = Metric(
+    "tracker_spool_set_aside",
+    Kind.gauge,
+    "Batches of the spool that could be neither read nor stored since the start: files in its folder `aside`.",
+)
 
 # --- the faces
 REQUESTS = Metric(

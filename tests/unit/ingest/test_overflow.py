@@ -86,7 +86,7 @@ def send(committer, *names):
 
 
 def test_a_store_that_is_down_is_nobodys_trouble(store, committer_of):
-    """Requests are answered once they are on disk; the store gets them in order when it is back, and nothing is left."""
+    """Requests are answered once they are on disk; the store gets all in order when it is back, and nothing is left."""
     store.refuse = down
     committer = committer_of()
     for name in "abcd":

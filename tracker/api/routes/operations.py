@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.problem import Problem
 from tracker.api.service import Service
 from tracker.control.errors import ControlError
 from tracker.model.errors import TrackerError
+from tracker.model.units import SECOND
 
 routes = APIRouter(tags=["operations"])
 
 
-@routes.get("/healthz")
-def healthz() -> dict[str, str]:
+@routes.get("/healthz", response_model_exclude_none=True)
+def healthz(request: Request) -> shapes.Health:
     """The process answers. Restart it only when this fails; `/readyz` says whether it can work."""
-    return {"status": "ok"}
+    return shapes.Health(status="ok", spool=_spool(service_of(request)))
 
 
-@routes.get("/readyz")
-def readyz(request: Request) -> dict[str, str]:
-    """Store, control database and worker threads can do their work; 503 names those that cannot."""
-    wrong = _wrong(service_of(request))
+@routes.get("/readyz", response_model_exclude_none=True)
+def readyz(request: Request, to: Literal["everything", "ingest"] = "everything") -> shapes.Health:
+    """Store, control database and worker threads can do their work; 503 names those that cannot.
+
+    `to=ingest`: ready to take events; a store that is down is no obstacle while its spool has room.
+    """
+    service = service_of(request)
+    wrong, spool = _wrong(service), _spool(service)
+    if to == "ingest" and spool and spool.bytes < spool.limit:
+        wrong.pop("store", None)
     if wrong:
-        raise Problem(503, "; ".join(f"{name}: {reason}" for name, reason in wrong.items()), checks=wrong)
-    return {"status": "ready"}
+        told = "; ".join(f"{name}: {reason}" for name, reason in wrong.items())
+        raise Problem(503, told, checks=wrong, spool=spool.model_dump() if spool else None)
+    return shapes.Health(status="ready", spool=spool)
 
 
 @routes.get("/metrics", dependencies=[Depends(allowed("read"))])
@@ -35,6 +46,21 @@ def metrics(request: Request) -> Response:
     service = service_of(request)
     request.app.state.snapshot.refresh(service.clock())
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _spool(service: Service) -> shapes.SpoolState | None:
+    committer = service.intake.committer
+    spool = committer.spool
+    if spool is None:
+        return None
+    oldest = spool.oldest()
+    return shapes.SpoolState(
+        bytes=spool.size,
+        limit=spool.limit,
+        oldest_s=(service.clock() - oldest) / SECOND if oldest else 0.0,
+        drained_rows=committer.drained,
+        set_aside=spool.set_aside,
+    )
 
 
 def _wrong(service: Service) -> dict[str, str]:
