@@ -48,7 +48,7 @@ def insert(sink: Sink, batches: Sequence[Batch]) -> None:
     ):
         filled = [table for table in tables if table.num_rows]
         if filled:
-            put(together(filled))
+            put(pa.concat_tables(filled))
 
 
 class Drain:
