@@ -136,7 +136,7 @@ def test_what_the_store_refuses_for_ever_is_set_aside(tmp_path):
 
 def test_it_is_bounded(tmp_path):
     """Beyond its bound it says so, and names the setting; what it has stays, and when some is stored it takes more."""
-    spool = opened(tmp_path, limit=3 * len(segment.record(one("a"), NOW)), each=1)
+    spool = opened(tmp_path, limit=3 * len(segment.record(one("a"), NOW)) + 30, each=1)
     for name in "abc":
         spool.append([one(name)])
     with pytest.raises(Busy, match="TRACKER_SPOOL_MB"):
