@@ -16,9 +16,11 @@ import pytest
 
 from tests.store.conftest import ROOT, Server
 from tests.store.writing import batch
+from tests.unit.ingest.lines import NOTHING
 from tracker.model.errors import TrackerError
 from tracker.store import Store
 from tracker.store.bounds import Bounds
+from tracker.store.columns import EVENTS, together
 
 ROWS = 20_000
 DAY = 86_400_000_000
@@ -65,6 +67,49 @@ def test_without_our_settings_it_would_be_several(store: Store) -> None:
     with store.engine.client() as client:
         client.insert_arrow(f"{store.engine.database}.events", _typed(columns), settings=usual)
     assert parts(store) > 1
+
+
+def test_what_is_left_out_is_nothing(store: Store) -> None:
+    """Columns that an insert lacks, and nulls in those that it has, are stored as what stands for nothing."""
+    columns = {
+        "flow": pa.array(["f", "f"]).dictionary_encode(),
+        "message_id": pa.array(["a", "b"]),
+        "hop": pa.array(["h", "h"]).dictionary_encode(),
+        "stage": pa.array(["ack", "ack"]).dictionary_encode(),
+        "observed_at": pa.array([7, 7]),
+        "received_at": pa.array([7, 7]),
+    }
+    empty = {field.name: pa.nulls(2, field.type) for field in EVENTS if field.name not in columns}
+    for one in (pa.table(columns), pa.table(columns | empty)):
+        store.insert_events(one)
+    rows = store.engine.rows(
+        "SELECT * EXCEPT (lane, sequence, message_id) REPLACE (toUnixTimestamp64Micro(origin_at) AS origin_at) "
+        f"FROM {store.engine.database}.events"
+    )
+    assert len(rows) == 4
+    nothing = dict.fromkeys(EVENTS.names, "") | NOTHING
+    for row in rows:
+        assert {name: row[name] for name in empty} == {name: nothing[name] for name in empty}
+
+
+def test_batches_of_any_columns_share_an_insert(store: Store) -> None:
+    """One brings no node, another only words of its own: each row keeps its own."""
+
+    def one(ident: str, **more: str) -> pa.Table:
+        words = {"flow": "f", "hop": f"hop-{ident}", "stage": "ack", **more}
+        made = {name: pa.array([word] * 3).dictionary_encode() for name, word in words.items()}
+        return pa.table(
+            {"message_id": pa.array([ident] * 3), "observed_at": pa.array([7] * 3), "received_at": pa.array([7] * 3)}
+            | made
+        )
+
+    store.insert_events(together([one("a"), one("b", node="n"), one("c", region="eu")]))
+    rows = store.engine.rows(
+        f"SELECT message_id, hop, node, region, count() AS n FROM {store.engine.database}.events "
+        "GROUP BY ALL ORDER BY message_id"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("a", "hop-a", "", "", 3), ("b", "hop-b", "n", "", 3), ("c", "hop-c", "", "eu", 3)]  # fmt: skip
 
 
 def test_an_insert_over_midnight_is_one_part_per_day(store: Store) -> None:

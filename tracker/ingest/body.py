@@ -11,7 +11,8 @@ from tracker.ingest.errors import TooLarge, Unreadable, Unsupported
 
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"})
 JSON = "application/json"
-FORMATS = f"application/x-ndjson or {JSON}"
+ARROW = "application/vnd.apache.arrow.stream"
+FORMATS = f"application/x-ndjson, {JSON} or {ARROW}"
 _CHUNK = 1 << 20
 
 

@@ -1,6 +1,7 @@
 """What makes a line an event or a range, as expressions over columns; each broken rule names its field and says why.
 
-`frame` is what `decode` gave; every column is text. A line is judged by the first rule it breaks.
+A column is text or typed (`tracker.ingest.decoded`); a rule about text that has few different values looks at these
+alone. A line is judged by the first rule it breaks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tracker.ingest.decoded import Words, text
 from tracker.ingest.fields import ATTRIBUTES, INTEGERS, NAMES, TEXTS, TIMES
 from tracker.ingest.times import EARLIEST, LATEST, micros
 from tracker.model.event import DROP_REASONS, Stage
@@ -42,74 +44,91 @@ def present(frame: pl.DataFrame) -> frozenset[str]:
 
 
 def typed(frame: pl.DataFrame, correction: int = 0) -> pl.DataFrame:
-    """The same rows with times and whole numbers beside their text: `observed_at_` (µs), `offset_`; null where the
+    """The same rows with times and whole numbers beside what was sent: `observed_at_` (µs), `offset_`; null where a
     text is none. `is_range` tells ranges from events. `correction` (µs) is added to observed times, never to the origin
     time: another clock may have stamped that, and everybody who carries it has to say the same."""
     given = present(frame)
-    absent = pl.lit(None, pl.Int64)
     return frame.with_columns(
-        *((_corrected(name, correction) if name in given else absent).alias(f"{name}_") for name in TIMES),
-        *((pl.col(n).cast(pl.Int64, strict=False) if n in given else absent).alias(f"{n}_") for n in INTEGERS),
+        *(_moment(frame, name, correction).alias(f"{name}_") for name in TIMES if name in given),
+        *(pl.col(n).cast(pl.Int64, strict=False).alias(f"{n}_") for n in INTEGERS if n in given),
         is_range=(pl.col("evidence") == "range").fill_null(False) if "evidence" in given else pl.lit(False),
     )
 
 
-def _corrected(name: str, correction: int) -> pl.Expr:
-    return micros(name) + correction if correction and name != "origin_at" else micros(name)
+def _moment(frame: pl.DataFrame, name: str, correction: int) -> pl.Expr:
+    moment = micros(name) if frame.schema[name] == pl.String else pl.col(name).cast(pl.Int64, strict=False)
+    return moment + correction if correction and name != "origin_at" else moment
 
 
-def rules(frame: pl.DataFrame, known_flows: Collection[str], now: int) -> list[Rule]:
-    """The rules that `frame` may break, in the order in which they are told. `now` is the tracker's clock, µs."""
-    given = present(frame)
+class Given:
+    """The fields that a frame has, and as what; makes the rules about them."""
+
+    def __init__(self, frame: pl.DataFrame, words: Words, now: int) -> None:
+        self.kinds = {name: pl.String if name in words else frame.schema[name] for name in present(frame)}
+        self.now = now
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.kinds
+
+    def said(self, field: str) -> pl.Expr:
+        """This line has it."""
+        if field not in self.kinds:
+            return pl.lit(False)
+        there = pl.col(field).is_not_null()
+        return there & (pl.col(field) != "") if self.kinds[field] == pl.String else there
+
+
+def rules(frame: pl.DataFrame, words: Words, known_flows: Collection[str], now: int) -> list[Rule]:
+    """The rules that `frame` (`typed`) may break, in the order in which they are told. `now` is the tracker's clock,
+    µs."""
+    given = Given(frame, words, now)
     required = [
-        *(_name(field) for field in NAMES),
-        _one_of("stage", STAGES, required=True),
-        _missing("message_id", ~pl.col("is_range")),
-        _missing("observed_at", pl.lit(True)),
-        _reasoned(),
+        *(_name(given, field) for field in NAMES),
+        _one_of(given, "stage", STAGES, required=True),
+        _missing(given, "message_id", ~pl.col("is_range")),
+        _missing(given, "observed_at", pl.lit(True)),
+        _reasoned(given),
     ]
-    optional = [rule for rule in _optional(given, now) if rule.field in given]
-    ranged = [_missing(f, pl.col("is_range")) for f in ("log", "partition", "offset", "offset_to", "observed_from")]
+    optional = [rule for field, make in _OPTIONAL if field in given for rule in make(given, field)]
+    whole = ("log", "partition", "offset", "offset_to", "observed_from")
+    ranged = [_missing(given, f, pl.col("is_range")) for f in whole] if "evidence" in given else []
     unknown = Rule("flow", ~pl.col("flow").is_in(sorted(known_flows)), _unknown_flow)
-    return [*required, *(ranged if "evidence" in given else []), *optional, unknown]
+    return [*required, *ranged, *optional, *([unknown] if "flow" in given else [])]
 
 
-def _optional(given: Collection[str], now: int) -> Iterator[Rule]:
-    yield _one_of("evidence", ["message", "range"], required=False)
-    yield from (_time(field, now) for field in TIMES if field in given)
-    yield Rule("observed_from", pl.col("observed_from_") > pl.col("observed_at_"), _must("not lie after observed_at"))
-    yield from (_whole(field, most) for field, most in INTEGERS.items() if field in given)
-    after = pl.col("is_range") & (pl.col("offset_to_") <= pl.col("offset_"))
-    yield Rule("offset_to", after, _must("lie after offset"))
-    yield from (_bounded(field, most) for field, most in TEXTS.items() if field in given)
-    odd = _is("drop") & ~pl.col("reason").is_in(sorted(DROP_REASONS))
-    yield Rule("reason", odd, lambda: _choice("reason", DROP_REASONS))
-    digits = ~pl.col("digest").str.contains("^[0-9a-fA-F]{16}$")
-    yield Rule("digest", _given("digest") & digits, _must("be xxh3-64 of the payload as 16 hex digits"))
-    no_object = ~pl.col("attributes").str.starts_with("{")
-    yield Rule("attributes", _given("attributes") & no_object, _must("be an object of texts"))
-    size = pl.col("attributes").str.len_bytes()
-    yield Rule("attributes", size > ATTRIBUTES, _must(f"have at most {ATTRIBUTES} bytes"))
-    yield _one_of("backfill", ["true", "false"], required=False)
-
-
-def problems(frame: pl.DataFrame, checks: list[Rule]) -> pl.DataFrame:
+def problems(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> pl.DataFrame:
     """`line`, `field`, `reason` and `flow` of every bad line, in order; empty when all are good. `frame` is `typed`."""
-    flags = frame.select([check.bad.fill_null(False).alias(str(i)) for i, check in enumerate(checks)])
-    broken = [i for i, flag in enumerate(flags) if flag.any()]
+    broken = _broken(frame, words, checks)
     if not broken:
         return pl.DataFrame(schema=PROBLEM)
-    field, reason = pl.lit(""), pl.lit("")
-    for i in reversed(broken):
-        field = pl.when(flags[str(i)]).then(pl.lit(checks[i].field)).otherwise(field)
-        reason = pl.when(flags[str(i)]).then(checks[i].reason()).otherwise(reason)
+    told = text(frame, words)
+    flags = told.select([check.bad.fill_null(False).alias(str(i)) for i, check in enumerate(broken)])
     bad = flags.select(pl.any_horizontal(pl.all())).to_series()
-    told = frame.select("line", field.alias("field"), reason.alias("reason"), "flow")
-    return told.filter(bad)
+    told, flags = told.filter(bad), flags.filter(bad)
+    field, reason = pl.lit(""), pl.lit("")
+    for i, check in reversed([*enumerate(broken)]):
+        field = pl.when(flags[str(i)]).then(pl.lit(check.field)).otherwise(field)
+        reason = pl.when(flags[str(i)]).then(check.reason()).otherwise(reason)
+    flow = pl.col("flow") if "flow" in frame.columns else pl.lit(None, pl.String)
+    return told.select("line", field.alias("field"), reason.alias("reason"), flow.alias("flow"))
 
 
-def _given(field: str) -> pl.Expr:
-    return pl.col(field).is_not_null() & (pl.col(field) != "")
+def _broken(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> list[Rule]:
+    """Those of the rules that some line breaks."""
+    if not frame.height:
+        return []
+    roots = [check.bad.meta.root_names() for check in checks]
+    few = {i for i, names in enumerate(roots) if len(set(names)) == 1 and names[0] in words}
+    many = [i for i in range(len(checks)) if i not in few]
+    spelled = text(frame, words, {name for i in many for name in roots[i]})
+    flags = spelled.select(checks[i].bad.fill_null(False).any().alias(str(i)) for i in many).row(0, named=True)
+    found = {i for i in many if flags[str(i)]}
+    for i in few:
+        name = roots[i][0]
+        values = words[name].extend_constant(None, 1) if frame[name].null_count() else words[name]
+        if values.to_frame(name).select(checks[i].bad.fill_null(False).any()).item():
+            found.add(i)
+    return [check for i, check in enumerate(checks) if i in found]
 
 
 def _is(stage: str) -> pl.Expr:
@@ -118,7 +137,13 @@ def _is(stage: str) -> pl.Expr:
 
 def _shown(field: str) -> pl.Expr:
     """The value as a reason quotes it: short, in one line."""
-    return pl.col(field).fill_null("").str.slice(0, _SHOWN).str.replace_all(r"[\x00-\x1f]", "?")
+    return (
+        pl.col(field)
+        .cast(pl.String, strict=False)
+        .fill_null("")
+        .str.slice(0, _SHOWN)
+        .str.replace_all(r"[\x00-\x1f]", "?")
+    )
 
 
 def _must(rule: str) -> Reason:
@@ -133,23 +158,33 @@ def _absent() -> pl.Expr:
     return pl.lit("is required and missing")
 
 
-def _missing(field: str, where: pl.Expr) -> Rule:
-    return Rule(field, where & ~_given(field), _absent)
+def _missing(given: Given, field: str, where: pl.Expr) -> Rule:
+    return Rule(field, where & ~given.said(field), _absent)
 
 
-def _name(field: str) -> Rule:
+def _name(given: Given, field: str) -> Rule:
     told = "'{}' is no name; use letters, digits, '.', '_' and '-' (at most 100)"
-    bad = ~_given(field) | ~pl.col(field).str.contains(_NAME)
-    return Rule(field, bad, lambda: pl.when(_given(field)).then(pl.format(told, _shown(field))).otherwise(_absent()))
+    if field not in given:
+        return Rule(field, pl.lit(True), _absent)
+    said = given.said(field)
+    bad = ~said | ~pl.col(field).str.contains(_NAME)
+    return Rule(field, bad, lambda: pl.when(said).then(pl.format(told, _shown(field))).otherwise(_absent()))
 
 
-def _one_of(field: str, words: list[str], required: bool) -> Rule:
-    unknown = _given(field) & ~pl.col(field).is_in(words)
-    bad = (unknown | ~_given(field)) if required else unknown
-    return Rule(field, bad, lambda: pl.when(_given(field)).then(_choice(field, words)).otherwise(_absent()))
+def _one_of(given: Given, field: str, words: list[str], required: bool) -> Rule:
+    if field not in given:
+        return Rule(field, pl.lit(required), _absent)
+    said = given.said(field)
+    unknown = said & ~pl.col(field).is_in(words)
+    bad = (unknown | ~said) if required else unknown
+    return Rule(field, bad, lambda: pl.when(said).then(_choice(field, words)).otherwise(_absent()))
 
 
-def _time(field: str, now: int) -> Rule:
+def _evidence(given: Given, field: str) -> Iterator[Rule]:
+    yield _one_of(given, field, ["message", "range"], required=False)
+
+
+def _time(given: Given, field: str) -> Iterator[Rule]:
     value = pl.col(f"{field}_")
 
     def reason() -> pl.Expr:
@@ -160,25 +195,83 @@ def _time(field: str, now: int) -> Rule:
         late = pl.format("'{}' reads as {}, more than a day ahead of the tracker's clock", shown, moment)
         return pl.when(value.is_null()).then(unread).when(value < EARLIEST).then(early).otherwise(late)
 
-    return Rule(field, _given(field) & (value.is_null() | (value < EARLIEST) | (value > now + LATEST)), reason)
+    bad = value.is_null() | (value < EARLIEST) | (value > given.now + LATEST)
+    yield Rule(field, given.said(field) & bad, reason)
 
 
-def _whole(field: str, most: int) -> Rule:
-    value = pl.col(f"{field}_")
-    bad = _given(field) & (value.is_null() | (value < 0) | (value > most))
-    return Rule(field, bad, lambda: pl.format("'{}' must be a whole number from 0 to " + str(most), _shown(field)))
+def _from(given: Given, field: str) -> Iterator[Rule]:
+    if "observed_at" in given:
+        after = pl.col("observed_from_") > pl.col("observed_at_")
+        yield Rule(field, after, _must("not lie after observed_at"))
 
 
-def _bounded(field: str, most: int) -> Rule:
-    size = pl.col(field).str.len_bytes()
+def _whole(given: Given, field: str) -> Iterator[Rule]:
+    value, most = pl.col(f"{field}_"), INTEGERS[field]
+    bad = given.said(field) & (value.is_null() | (value < 0) | (value > most))
+    yield Rule(field, bad, lambda: pl.format("'{}' must be a whole number from 0 to " + str(most), _shown(field)))
+
+
+def _end(given: Given, field: str) -> Iterator[Rule]:
+    if "offset" in given:
+        after = pl.col("is_range") & (pl.col("offset_to_") <= pl.col("offset_"))
+        yield Rule(field, after, _must("lie after offset"))
+
+
+def _bounded(given: Given, field: str) -> Iterator[Rule]:
+    size, most = pl.col(field).str.len_bytes(), TEXTS[field]
     bad = (size > most) | pl.col(field).str.contains("\x00", literal=True)
     long = "has {} bytes, at most " + str(most) + " are kept"
     half = "holds a NUL or half of a surrogate pair, which no store keeps"
-    return Rule(field, bad, lambda: pl.when(size > most).then(pl.format(long, size)).otherwise(pl.lit(half)))
+    yield Rule(field, bad, lambda: pl.when(size > most).then(pl.format(long, size)).otherwise(pl.lit(half)))
 
 
-def _reasoned() -> Rule:
-    needs = (_is("drop") | _is("dead_letter")) & ~_given("reason")
+def _dropped(given: Given, field: str) -> Iterator[Rule]:
+    if "stage" in given:
+        odd = _is("drop") & ~pl.col("reason").is_in(sorted(DROP_REASONS))
+        yield Rule(field, odd, lambda: _choice("reason", DROP_REASONS))
+
+
+def _digest(given: Given, field: str) -> Iterator[Rule]:
+    if given.kinds[field] == pl.String:
+        digits = ~pl.col("digest").str.contains("^[0-9a-fA-F]{16}$")
+        yield Rule(field, given.said(field) & digits, _must("be xxh3-64 of the payload as 16 hex digits"))
+
+
+def _attributes(given: Given, field: str) -> Iterator[Rule]:
+    if given.kinds[field] == pl.String:
+        no_object = ~pl.col("attributes").str.starts_with("{")
+        yield Rule(field, given.said(field) & no_object, _must("be an object of texts"))
+        size = pl.col("attributes").str.len_bytes()
+    else:
+        each = pl.element().struct.field("key").str.len_bytes() + pl.element().struct.field("value").str.len_bytes()
+        size = pl.col("attributes").list.eval(each).list.sum()
+    yield Rule(field, size > ATTRIBUTES, _must(f"have at most {ATTRIBUTES} bytes"))
+
+
+def _backfill(given: Given, field: str) -> Iterator[Rule]:
+    if given.kinds[field] == pl.String:
+        yield _one_of(given, field, ["true", "false"], required=False)
+
+
+_OPTIONAL: list[tuple[str, Callable[[Given, str], Iterator[Rule]]]] = [
+    ("evidence", _evidence),
+    *((field, _time) for field in TIMES),
+    ("observed_from", _from),
+    *((field, _whole) for field in INTEGERS),
+    ("offset_to", _end),
+    *((field, _bounded) for field in TEXTS),
+    ("reason", _dropped),
+    ("digest", _digest),
+    ("attributes", _attributes),
+    ("backfill", _backfill),
+]
+"""What is asked of a field where there is any, in the order in which it is told."""
+
+
+def _reasoned(given: Given) -> Rule:
+    if "stage" not in given:
+        return Rule("reason", pl.lit(False), _absent)
+    needs = (_is("drop") | _is("dead_letter")) & ~given.said("reason")
     return Rule("reason", needs, lambda: pl.format("is required with stage {}", pl.col("stage")))
 
 

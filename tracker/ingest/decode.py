@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
 import polars as pl
 
+from tracker.ingest.decoded import MAX_LINES, Broken, Decoded
 from tracker.ingest.errors import TooLarge
 from tracker.ingest.fields import WIRE
 
@@ -21,16 +21,6 @@ _SCHEMA = dict.fromkeys(WIRE, pl.String)
 _ALONE = 512
 """So few lines are looked at one by one."""
 _BLANK = b" \t\r"
-MAX_LINES = 500_000
-"""Lines of one request: bounds the work that a body of nothing but bad lines makes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A line that is no JSON object. `line` counts from 1."""
-
-    line: int
-    reason: str
 
 
 class Lines:
@@ -57,31 +47,29 @@ class Lines:
         """Line `number`, from 1."""
         return self.all[number - 1].strip(_BLANK)
 
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """`frame`: one row per object, `line` and every wire field as text (null where absent)."""
-
-    frame: pl.DataFrame
-    broken: list[Broken]
-    lines: Lines
+    def raws(self, numbers: Sequence[int]) -> list[bytes]:
+        """These lines."""
+        return [self.raw(number) for number in numbers]
 
 
 def decode(body: bytes) -> Decoded:
-    """What is no JSON object is `broken`, whatever the bytes. Raises TooLarge for more than `MAX_LINES` lines."""
+    """Every wire field as text, null where absent. What is no JSON object is `broken`, whatever the bytes.
+
+    Raises TooLarge for more than `MAX_LINES` lines.
+    """
     lines = Lines(body)
     if lines.count() > MAX_LINES:
         raise TooLarge(f"the body has {lines.count()} lines; send at most {MAX_LINES} at a time")
     frame = _parsed(body)
     if frame is not None and frame.height == lines.count():
-        return Decoded(frame.with_row_index("line", 1), [], lines)
+        return Decoded(frame.with_row_index("line", 1), [], lines, retold=True)
     numbers = lines.filled
     if frame is not None and frame.height == len(numbers):
-        return Decoded(_numbered(frame, numbers), [], lines)
+        return Decoded(_numbered(frame, numbers), [], lines, retold=True)
     frames: list[pl.DataFrame] = []
     broken: list[Broken] = []
     _sift(lines, numbers, frames, broken)
-    return Decoded(pl.concat([_numbered(_parsed(b""), []), *frames]), broken, lines)
+    return Decoded(pl.concat([_numbered(_parsed(b""), []), *frames]), broken, lines, retold=True)
 
 
 def _parsed(body: bytes) -> pl.DataFrame | None:

@@ -11,6 +11,7 @@ import structlog
 from tracker.ingest.batch import Batch
 from tracker.ingest.spool import Held, Spool
 from tracker.model.errors import Invalid
+from tracker.store.columns import together
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ def insert(sink: Sink, batches: Sequence[Batch]) -> None:
     ):
         filled = [table for table in tables if table.num_rows]
         if filled:
-            put(pa.concat_tables(filled))
+            put(together(filled))
 
 
 class Drain:

@@ -10,6 +10,8 @@ from tracker.ingest import body as bodies
 from tracker.ingest import reports
 from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.commit import Committer
+from tracker.ingest.decoded import Decoded
+from tracker.ingest.formats import decode
 from tracker.ingest.prepare import Context, prepare
 
 INFLATED = 64 << 20
@@ -29,8 +31,12 @@ class Intake:
         self, body: bytes, content_type: str, content_encoding: str, coverage: str, principal: str, now: int
     ) -> Batch:
         """The batch of a request. Raises Refused when the request as a whole cannot be read."""
-        lines = bodies.lines(bodies.inflate(body, content_encoding, self.inflated), content_type)
-        return prepare(lines, coverage, Context(self.flows(), self.salt, principal, now))
+        decoded = decode(bodies.inflate(body, content_encoding, self.inflated), content_type, self.inflated)
+        return self.prepared(decoded, coverage, principal, now)
+
+    def prepared(self, decoded: Decoded, coverage: str, principal: str, now: int) -> Batch:
+        """The batch of what a decoder gave; a coverage report in the request's header comes before its own."""
+        return prepare(decoded, coverage or decoded.coverage, Context(self.flows(), self.salt, principal, now))
 
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, once all rows are durable. Raises Busy."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -10,44 +11,95 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
+from tracker.ingest.check import present
+from tracker.ingest.decoded import Words, text
 from tracker.ingest.fields import RAW
 from tracker.model.clock import Offset
 from tracker.store.columns import EVENTS, QUARANTINE, RANGES
 
-_NO_TEXT = pl.Series([], dtype=pl.String).to_arrow().cast(pa.string())
-_TEXTS = ("flow", "message_id", "hop", "stage", "reason", "delivery", "node", "region", "partition", "trace_id",
-          "span_id", "correlation_id", "causation_id", "replay_id")  # fmt: skip
+_MAP = pa.map_(pa.string(), pa.string())
+_TEXTS = {"flow": "flow", "message_id": "message_id", "hop": "hop", "stage": "stage", "reason": "reason",
+          "delivery": "delivery", "node": "node", "region": "region", "partition": "partition",
+          "group": "consumer_group", "trace_id": "trace_id", "span_id": "span_id", "correlation_id": "correlation_id",
+          "causation_id": "causation_id", "replay_id": "replay_id"}  # fmt: skip
+"""Columns of text, by their names on the wire."""
 
 
-def events(
-    frame: pl.DataFrame, attributes: pa.Array, plain: Collection[str], salt: int, now: int, clock: Offset | None = None
-) -> pa.Table:
-    """Rows of EVENTS out of checked lines; `attributes` beside them. `plain` are the flows whose keys stay readable,
-    all others keep a hash keyed by `salt`. `now` becomes `received_at`. `clock` is what the lines' observed times were
-    corrected by already, None where it was not measured."""
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the tracker adds: `now` becomes `received_at` (µs); `plain` are the flows whose keys stay readable, all
+    others keep a hash keyed by `salt`. `clock` is what observed times were corrected by already, None where it was not
+    measured."""
+
+    now: int
+    salt: int
+    plain: Collection[str] = ()
+    clock: Offset | None = None
+
+
+def events(frame: pl.DataFrame, words: Words, attributes: pa.Array | None, stamp: Stamp) -> pa.Table:
+    """Rows of EVENTS out of checked ones, without the columns of which there is nothing; `attributes` beside them."""
     if not frame.height:
         return EVENTS.empty_table()
-    said_plain = pl.col("flow").is_in(sorted(plain))
-    ready = frame.select(
-        pl.lit("").alias("tenant"),
-        *(pl.col(name).fill_null("") for name in _TEXTS),
-        observed_at=pl.col("observed_at_"),
-        observed_span=(pl.col("observed_at_") - pl.col("observed_from_")).fill_null(0),
-        origin_at=pl.col("origin_at_").fill_null(0),
-        digest=pl.col("digest").str.to_integer(base=16, dtype=pl.UInt64, strict=False).fill_null(0),
-        size=pl.col("size_").fill_null(0).cast(pl.UInt64),
-        key_hash=_key_hash(frame["key"], salt),
-        key=pl.when(said_plain).then(pl.col("key")).otherwise(pl.lit("")).fill_null(""),
-        offset=pl.col("offset_").fill_null(-1),
-        consumer_group=pl.col("group").fill_null(""),
-        attempt=pl.col("attempt_").fill_null(0).cast(pl.UInt16),
-        backfill=(pl.col("backfill") == "true").fill_null(False),
-        received_at=pl.lit(now, pl.Int64),
-        clock_offset=pl.lit(clock.correction if clock else 0, pl.Int64),
-        clock_error=pl.lit(clock.error if clock else -1, pl.Int64),
+    given = present(frame)
+    columns: dict[str, pa.Array] = {
+        column: _texts(frame[name], words.get(name), EVENTS.field(column).type)
+        for name, column in _TEXTS.items()
+        if name in given
+    }
+    numbers = frame.select(_numbers(frame, given, stamp)).to_arrow()
+    columns |= dict(zip(numbers.column_names, numbers.columns, strict=True))
+    if "key" in given:
+        columns |= _keys(text(frame.select("flow", "key"), words), stamp)
+    if attributes is not None:
+        columns["attributes"] = attributes
+    fields = [field for field in EVENTS if field.name in columns]
+    return pa.table([columns[field.name] for field in fields], names=[field.name for field in fields]).cast(
+        pa.schema(fields)
     )
-    table = ready.to_arrow().append_column("attributes", attributes)
-    return table.select(EVENTS.names).cast(EVENTS)
+
+
+def _texts(column: pl.Series, words: pl.Series | None, kind: pa.DataType) -> pa.Array:
+    if words is not None:
+        coded = pa.DictionaryArray.from_arrays(
+            column.cast(pl.Int32).to_arrow(), words.fill_null("").to_arrow().cast(pa.string())
+        )
+        return coded if pa.types.is_dictionary(kind) else coded.dictionary_decode()
+    found = column.to_arrow().cast(pa.string())
+    return found.dictionary_encode() if pa.types.is_dictionary(kind) else found
+
+
+def _numbers(frame: pl.DataFrame, given: Collection[str], stamp: Stamp) -> Iterator[pl.Expr]:
+    yield pl.col("observed_at_").alias("observed_at")
+    yield pl.lit(stamp.now, pl.Int64).alias("received_at")
+    if "observed_from" in given:
+        yield (pl.col("observed_at_") - pl.col("observed_from_")).fill_null(0).alias("observed_span")
+    if "origin_at" in given:
+        yield pl.col("origin_at_").fill_null(0).alias("origin_at")
+    if "digest" in given:
+        digest = pl.col("digest")
+        read = digest.str.to_integer(base=16, dtype=pl.UInt64, strict=False)
+        yield (read if frame.schema["digest"] == pl.String else digest).fill_null(0).alias("digest")
+    if "size" in given:
+        yield pl.col("size_").fill_null(0).cast(pl.UInt64).alias("size")
+    if "offset" in given:
+        yield pl.col("offset_").fill_null(-1).alias("offset")
+    if "attempt" in given:
+        yield pl.col("attempt_").fill_null(0).cast(pl.UInt16).alias("attempt")
+    if "backfill" in given:
+        said = pl.col("backfill")
+        yield (said if frame.schema["backfill"] == pl.Boolean else said == "true").fill_null(False).alias("backfill")
+    if stamp.clock:
+        yield pl.lit(stamp.clock.correction, pl.Int64).alias("clock_offset")
+        yield pl.lit(stamp.clock.error, pl.Int64).alias("clock_error")
+
+
+def _keys(frame: pl.DataFrame, stamp: Stamp) -> dict[str, pa.Array]:
+    plain = pl.when(pl.col("flow").is_in(sorted(stamp.plain))).then(pl.col("key")).otherwise(pl.lit("")).fill_null("")
+    return {
+        "key_hash": _key_hash(frame["key"], stamp.salt).to_arrow(),
+        "key": frame.select(plain).to_series().to_arrow(),
+    }
 
 
 def ranges(frame: pl.DataFrame, now: int) -> pa.Table:
@@ -59,13 +111,17 @@ def ranges(frame: pl.DataFrame, now: int) -> pa.Table:
         *(pl.col(name) for name in ("flow", "hop", "stage", "log", "partition")),
         offset=pl.col("offset_"),
         offset_to=pl.col("offset_to_"),
-        consumer_group=pl.col("group").fill_null(""),
-        node=pl.col("node").fill_null(""),
+        consumer_group=_said(frame, "group"),
+        node=_said(frame, "node"),
         observed_from=pl.col("observed_from_"),
         observed_at=pl.col("observed_at_"),
         received_at=pl.lit(now, pl.Int64),
     )
     return ready.to_arrow().select(RANGES.names).cast(RANGES)
+
+
+def _said(frame: pl.DataFrame, name: str) -> pl.Expr:
+    return pl.col(name).fill_null("") if name in frame.columns else pl.lit("")
 
 
 def quarantine(bad: pl.DataFrame, raws: list[bytes], source: str, now: int) -> pa.Table:
@@ -87,39 +143,47 @@ def quarantine(bad: pl.DataFrame, raws: list[bytes], source: str, now: int) -> p
     return ready.to_arrow().select(QUARANTINE.names).cast(QUARANTINE)
 
 
-def attribute_maps(texts: pl.Series) -> tuple[pa.Array, dict[int, str]]:
-    """JSON objects as maps of text, one per row (null is an empty one), and why, by row, where that is impossible.
+def attribute_maps(frame: pl.DataFrame) -> tuple[pa.Array | None, dict[int, str]]:
+    """The attributes as maps of text, one per row (null is an empty one), None where no row has any; and why, by row,
+    where that is impossible.
 
-    Values that are numbers or booleans become their JSON; anything nested is refused.
+    Values in JSON that are numbers or booleans become their JSON; anything nested is refused.
     """
-    kind = pa.map_(pa.string(), pa.string())
-    if texts.null_count() == len(texts):
-        offsets = pl.zeros(len(texts) + 1, pl.Int32, eager=True).to_arrow()
-        return pa.MapArray.from_arrays(offsets, _NO_TEXT, _NO_TEXT), {}
-    joined = b"[" + ",".join(texts.fill_null("{}").to_list()).encode() + b"]"
+    if "attributes" not in present(frame):
+        return None, {}
+    found = frame["attributes"]
+    if found.dtype != pl.String:
+        return _paired(found), {}
+    joined = b"[" + ",".join(found.fill_null("{}").to_list()).encode() + b"]"
     try:
-        return pa.array(msgspec.json.decode(joined, type=list[dict[str, str]]), kind), {}
+        return pa.array(msgspec.json.decode(joined, type=list[dict[str, str]]), _MAP), {}
     except (msgspec.DecodeError, RecursionError):
-        return _attribute_maps_singly(texts, kind)
+        return _attribute_maps_singly(found)
 
 
-def _attribute_maps_singly(texts: pl.Series, kind: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
+def _paired(lists: pl.Series) -> pa.Array:
+    """Lists of (key, value) as maps; a null value says as little as an empty one."""
+    pairs = lists.list.explode(keep_nulls=False, empty_as_null=False).struct.unnest()
+    texts = [pairs[name].fill_null("").to_arrow().cast(pa.string()) for name in ("key", "value")]
+    ends = lists.list.len().fill_null(0).cum_sum().cast(pl.Int32)
+    return pa.MapArray.from_arrays(pl.concat([pl.Series(ends.name, [0], pl.Int32), ends]).to_arrow(), *texts)
+
+
+def _attribute_maps_singly(texts: pl.Series) -> tuple[pa.Array, dict[int, str]]:
     maps: list[Mapping[str, str]] = []
     bad: dict[int, str] = {}
-    for row, text in enumerate(texts.fill_null("{}")):
+    for row, written in enumerate(texts.fill_null("{}")):
         try:
-            found = msgspec.json.decode(text, type=dict[str, str | int | float | bool])
+            found = msgspec.json.decode(written, type=dict[str, str | int | float | bool])
             maps.append({k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in found.items()})
         except (msgspec.DecodeError, RecursionError) as error:
             maps.append({})
             bad[row] = f"must be an object of texts: {error}"
-    return pa.array(maps, kind), bad
+    return pa.array(maps, _MAP), bad
 
 
 def _key_hash(keys: pl.Series, salt: int) -> pl.Series:
     """xxh3-64 of each distinct key, seeded by `salt`; 0 where there is none. The loop over keys is `map`'s own."""
-    if keys.null_count() == len(keys):
-        return pl.Series("key_hash", [0], pl.UInt64).new_from_index(0, len(keys))
     distinct = keys.drop_nulls().unique()
     hashes = pl.Series(
         list(map(partial(xxhash.xxh3_64_intdigest, seed=salt), distinct.cast(pl.Binary).to_list())), dtype=pl.UInt64

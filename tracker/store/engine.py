@@ -5,6 +5,7 @@ A client runs one query at a time, so the engine lends them from a pool; any thr
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,7 @@ ADVICE = {
     252: "; more is inserted than it merges: look at its disk and processor, what was sent meanwhile is spooled",
 }
 """What to do, by ClickHouse's code."""
+STREAM = "ArrowStream"
 _SILENT = re.compile(r"Connection refused|timed out|Name or service not known|No route to host|Connection reset|"
                      r"Temporary failure in name resolution|Connection aborted|Network is unreachable")  # fmt: skip
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -119,14 +121,39 @@ class Engine:
         return rows
 
     def insert(self, table: str, columns: pa.Table) -> None:
-        """Append columns as one block."""
+        """Append columns as one block; columns that are left out get the table's defaults, and so do nulls."""
+        name, columns = f"{self.database}.{table}", columns.combine_chunks().unify_dictionaries()
         with self.client() as client:
-            client.insert_arrow(f"{self.database}.{table}", columns)
+            if self.embedded and hasattr(os, "memfd_create"):
+                _insert_from_memory(client, name, columns)
+            else:
+                block = pa.BufferOutputStream()
+                _write(block, columns, compression="lz4")
+                client.raw_insert(name, columns.column_names, block.getvalue(), fmt=STREAM)
 
     def close(self) -> None:
         """Close every idle client; the folder is free for another process afterwards."""
         while not self._idle.empty():
             self._idle.get_nowait().close()
+
+
+def _insert_from_memory(client: Client, table: str, columns: pa.Table) -> None:
+    """The engine reads a file of this process that lies on no disk; the client alone would write one to the disk."""
+    descriptor = os.memfd_create("insert")
+    try:
+        path = f"/proc/self/fd/{descriptor}"
+        with pa.OSFile(path, "wb") as file:
+            _write(file, columns)
+        names = ", ".join(f"`{name}`" for name in columns.column_names)
+        client.command(f"INSERT INTO {table} ({names}) FROM INFILE '{path}' FORMAT {STREAM}")
+    finally:
+        os.close(descriptor)
+
+
+def _write(sink: pa.NativeFile, columns: pa.Table, compression: str | None = None) -> None:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, columns.schema, options=options) as writer:
+        writer.write_table(columns)
 
 
 def _parse(url: str) -> tuple[dict[str, Any], str, str]:

@@ -64,7 +64,7 @@ CREATE TABLE {db}.events
     `key_hash` UInt64 CODEC(ZSTD(1)),
     `key` String CODEC(ZSTD(1)),
     `partition` LowCardinality(String),
-    `offset` Int64 CODEC(Delta(8), ZSTD(1)),
+    `offset` Int64 DEFAULT -1 CODEC(Delta(8), ZSTD(1)),
     `consumer_group` LowCardinality(String),
     `attempt` UInt16 CODEC(T64, ZSTD(1)),
     `trace_id` String CODEC(ZSTD(1)),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.unit.ingest.lines import NOW, batch, event, moved
+from tests.unit.ingest.lines import NOW, batch, event, moved, stored
 
 REPORT = {"collector": "c", "epoch": 1, "sequence": 1, "events": 1}
 DAY = 86_400_000_000
@@ -17,7 +17,7 @@ def reported(offset, error, *lines):
 
 def times(got):
     """(observed_at, observed_span, origin_at, clock_offset, clock_error) of the only event."""
-    [row] = got.events.to_pylist()
+    [row] = stored(got)
     return [row[name] for name in ("observed_at", "observed_span", "origin_at", "clock_offset", "clock_error")]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.ingest.lines import NOW, batch, event, moved
+from tests.unit.ingest.lines import NOW, batch, event, moved, stored
 
 
 def reasons(*lines) -> list[tuple[int, str, str]]:
@@ -80,13 +80,13 @@ def test_many_bad_lines_among_many_good_ones():
 
 def test_fields_become_columns():
     """Hex digests become numbers, intervals become spans, what is absent has the store's word for it."""
-    row = batch(event(digest="00000000000000ff", observed_from=NOW - 9, size=3, partition="orders/3", offset=17,
-                      group="g", attempt=2, attributes={"a": "b", "n": 1})).events.to_pylist()[0]  # fmt: skip
+    [row] = stored(batch(event(digest="00000000000000ff", observed_from=NOW - 9, size=3, partition="orders/3",
+                               offset=17, group="g", attempt=2, attributes={"a": "b", "n": 1})))  # fmt: skip
     assert (row["digest"], row["observed_span"], row["size"], row["offset"], row["attempt"]) == (255, 9, 3, 17, 2)
     assert row["consumer_group"] == "g"
     assert row["attributes"] == [("a", "b"), ("n", "1")]
     assert (row["origin_at"], row["delivery"], row["received_at"]) == (0, "", NOW)
-    bare = batch(event()).events.to_pylist()[0]
+    [bare] = stored(batch(event()))
     assert (bare["digest"], bare["offset"], bare["key_hash"], bare["attributes"]) == (0, -1, 0, [])
 
 
