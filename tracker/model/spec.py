@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tracker.model.errors import SpecError
 from tracker.model.event import CHECKPOINT_STAGES, Stage
+from tracker.model.match import Match
 from tracker.model.paths import GraphError, Paths
 from tracker.model.units import duration
 
@@ -78,7 +79,7 @@ class Checkpoint(Part):
     same_payload: bool = False
     coverage: Literal["watermark", "assumed"] | None = None
     outbox: bool = False
-    match: dict[str, Any] | None = None
+    match: Match | None = None
 
     @field_validator("hop", "after", mode="before")
     @classmethod
@@ -96,6 +97,8 @@ class Checkpoint(Part):
             raise ValueError("a checkpoint with `quorum` needs `within`: how long the other copies may take")
         if self.same_payload and not self.after:
             raise ValueError("`same_payload` compares with what comes before: add `after`")
+        if self.match and len(self.hop) > 1:
+            raise ValueError("`match` tells what happens at one hop, and this checkpoint has several: which one is it?")
         return self
 
     @property
@@ -145,9 +148,11 @@ class Replay(Part):
 
 
 class Identity(Part):
-    """Where the application's own message id is found."""
+    """Where the application's own message id is found: a header of the message; in spans an attribute, and where none
+    is named, `messaging.message.id`."""
 
     header: str = "x-message-id"
+    attribute: str = Field("", max_length=256, exclude_if=lambda name: not name)  # specs put earlier stay the same
 
 
 class FlowSpec(Part):
