@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec import structs
 
@@ -11,10 +12,11 @@ from tests.unit.model.case import ORDERS, event, flow, moved, source, vouched
 from tests.unit.reconcile.folding import shape_of, states
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event, Stage
+from tracker.model.judge import patience
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Flag
-from tracker.reconcile.plain import FLAGS, VERDICTS, Court, Plain, judge_plain
+from tracker.reconcile.plain import FLAGS, VERDICTS, Court, Plain, _patience, judge_plain
 from tracker.reconcile.rows import of_plain, timers
 from tracker.store.shape import MAX_DELIVERIES
 
@@ -84,6 +86,24 @@ def test_what_columns_cannot_say_goes_to_the_reference(odd: Event) -> None:
 def test_a_retry_is_plain() -> None:
     """A dead letter to be tried again is a nack, and a nack is nothing."""
     assert plainly([MADE, KEPT, event("billing:dead_letter", 3, reason="retry")], 4)[0] == "in_flight"
+
+
+def test_skew_begins_beyond_a_second() -> None:
+    """An ack may be dated up to a second before what it follows; by a microsecond more, a clock is wrong."""
+    for early, flags in ((1, set()), (1 + 1e-6, {"skewed"}), (30, {"skewed"})):
+        events = [event("shop:produce", 99), event("log:persist", 100), event("mirror:replicate", 101),
+                  event("billing:ack", 100 - early)]  # fmt: skip
+        assert plainly(events, 109)[:2] == ("delivered", flags)
+
+
+def test_patience_is_the_references() -> None:
+    """For whoever is a little, much or not behind, due just now or long ago."""
+    spans = [-SECOND, -1, 0, 1, 19, 20, 21, SECOND, 7 * SECOND + 13, 39 * SECOND, 400 * SECOND, 1 << 60]
+    cases = [(behind, since) for behind in spans for since in (*spans, 15 * SECOND + 1, 17 * 16 * SECOND + 5)]
+    columns = np.array(cases, dtype=np.int64)
+    found = _patience(columns[:, 0], columns[:, 1])
+    assert found.dtype == np.int64
+    assert found.tolist() == [patience(*case) for case in cases]
 
 
 def test_what_was_found_once_stays_with_the_reference() -> None:
