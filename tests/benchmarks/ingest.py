@@ -1,6 +1,8 @@
 """The way in, measured at a real service over HTTP: prints one line of JSON.
 
     python -m tests.benchmarks.ingest --format arrow|ndjson|otlp --seconds 20 --json
+    python -m tests.benchmarks.ingest --format arrow --half --profile
+    python -m tests.benchmarks.ingest --format arrow --soak 1800 --curve soak.jsonl
 
 `tracker serve` runs as it always does: embedded engine, merges, reconciler, events durable before they are answered.
 A load generator in a process of its own sends bodies that it made before the clock started.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import proc
-from tests.benchmarks.load import FASTEST
+from tests.benchmarks.load import options_of
 from tests.benchmarks.watch import load
 from tests.benchmarks.workload import SPEC
 from tests.e2e.service import PATIENCE, Service
 
+GENERATORS = ("format", "seconds", "rate", "connections", "per_body", "pool_mb", "every", "compression", "seed")
 STOPPING_S = 180.0
 """Seconds that the service may take to stop; it writes what waits first."""
 
@@ -52,11 +56,10 @@ class Running(Service):
 @contextmanager
 def generator(options: argparse.Namespace, port: int) -> Iterator[subprocess.Popen[str]]:
     """The load generator, ready to send."""
-    command = [
-        sys.executable, "-m", "tests.benchmarks.load", "--port", str(port), "--format", options.format,
-        "--seconds", str(options.seconds), "--rate", str(options.rate), "--connections", str(options.connections),
-        "--per-body", str(options.per_body), "--pool-mb", str(options.pool_mb), "--every", str(options.every),
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "tests.benchmarks.load", "--port", str(port)]
+    for name in GENERATORS:
+        command.append(f"--{name.replace('_', '-')}={getattr(options, name)}")
+    command.append("--coverage" if options.coverage else "--no-coverage")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             yield child
@@ -64,8 +67,8 @@ def generator(options: argparse.Namespace, port: int) -> Iterator[subprocess.Pop
             child.kill()
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """One run: load, stop, count, and the bare engine."""
+def run(options: argparse.Namespace, folder: Path, merge: bool = True) -> dict[str, Any]:
+    """One load from its first byte to the count of what is stored."""
     before = load()
     settings = dict(pair.split("=", 1) for pair in options.set)
     with closing(Running(folder, settings)) as service, generator(options, service.port) as sender:
@@ -77,47 +80,59 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         sent = _followed(sender, options, sampler, service)
         sampler.close()
         peak = proc.rss_mb(service.process.pid, "VmHWM")
-    found = _module("ledger", str(service.ledger), "--merge")
-    bare = _module("bare", "--folder", str(folder / "bare"), "--events", str(options.bare_events))
+    if not sent["events"]:
+        raise SystemExit(f"nothing was acknowledged: {sent['failures']}")
+    found = _module("ledger", str(service.ledger), *(["--merge"] if merge else []))
     events = sent["events"]
-    rate = events / sent["seconds"]
-    result = {
+    said = {
         "format": options.format,
         "events": events,
         "seconds": round(sent["seconds"], 2),
-        "events_per_s": round(rate),
-        "engine_events_per_s": bare["events_per_s"],
-        "ratio": round(rate / bare["events_per_s"], 3),
-        "ack_p50_ms": sent["ack_p50_ms"],
-        "ack_p99_ms": sent["ack_p99_ms"],
-        "ack_max_ms": sent["ack_max_ms"],
+        "events_per_s": round(events / sent["seconds"]),
+        **{name: sent[name] for name in ("ack_p50_ms", "ack_p99_ms", "ack_max_ms")},
         "peak_rss_mb": peak,
         "active_parts": max(sampler.parts.values()),
         "stored": found["stored"],
         "lost": events - found["stored"],
         "twice": found["events"] - found["stored"],
         "bytes_per_event": round(found["bytes"] / events, 1),
-        "bytes_per_event_merged": round(found["merged_bytes"] / events, 1),
         "cpu_us_per_event": round(sampler.cpu_s / events * 1e6, 3),
-        "engine_cpu_us_per_event": bare["cpu_us"],
         "generator_cpu_us_per_event": round(sent["cpu_s"] / events * 1e6, 3),
-        "requests": sent["requests"],
-        "refused": sent["refused"],
-        "made_late": sent["made_late"],
-        "pool_mb": made["pool_mb"],
-        "failures": sent["failures"],
+        **{name: sent[name] for name in ("requests", "refused", "made_late", "failures")},
         "rate": options.rate,
         "per_body": options.per_body,
         "connections": options.connections,
+        "pool_mb": made["pool_mb"],
+        "parts": {name: count for name, count in sampler.parts.items() if count},
         "load_average": [before, load()],
-        "parts": sampler.parts,
-        "table_bytes_per_event": {name: round(size / events, 2) for name, size in found["tables"].items()},
     }
+    if merge:
+        said["bytes_per_event_merged"] = round(found["merged_bytes"] / events, 1)
+        said["tables_bytes_per_event"] = {name: round(size / events, 2) for name, size in found["tables"].items()}
     if options.profile:
-        result["threads_cpu_us_per_event"] = {
-            name: round(seconds / events * 1e6, 3) for name, seconds in sampler.threads().items()
-        }
-    return result
+        spent = sampler.threads().items()
+        said["threads_cpu_us_per_event"] = {name: round(seconds / events * 1e6, 3) for name, seconds in spent}
+    return said
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The run that is asked for, the bare engine, and where that is asked for a run at half the rate."""
+    said = run(options, folder)
+    shutil.rmtree(folder / "ledger")
+    lines = options.bare_lines if options.format == "ndjson" else 0
+    bare = _module(
+        "bare", "--folder", str(folder / "bare"), "--events", str(options.bare_events), "--lines", str(lines)
+    )
+    shutil.rmtree(folder / "bare")
+    said |= {"engine_events_per_s": bare["events_per_s"], "engine_cpu_us_per_event": bare["cpu_us"]}
+    said["ratio"] = round(said["events_per_s"] / bare["events_per_s"], 3)
+    if lines:
+        said |= {"engine_lines_per_s": bare["lines_per_s"], "engine_lines_cpu_us_per_event": bare["lines_cpu_us"]}
+    if options.half or options.soak:
+        (folder / "half").mkdir()
+        options.rate, options.seconds = said["events_per_s"] / 2, options.soak or options.seconds
+        said["half"] = run(options, folder / "half", merge=False)
+    return said
 
 
 def _followed(
@@ -162,14 +177,11 @@ def _module(name: str, *arguments: str) -> dict[str, Any]:
 def main() -> None:
     """Print the result."""
     parser = argparse.ArgumentParser(description="Measure the way in.")
-    parser.add_argument("--format", choices=sorted(FASTEST), default="ndjson")
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rate", type=float, default=0, help="events per second; 0 is as many as it takes")
-    parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--per-body", type=int, default=10_000, help="events in one body")
-    parser.add_argument("--pool-mb", type=int, default=4_000, help="bodies made beforehand, at most")
+    options_of(parser)
     parser.add_argument("--bare-events", type=int, default=6_000_000, help="rows for the bare engine")
-    parser.add_argument("--every", type=float, default=10, help="seconds between points of the curve")
+    parser.add_argument("--bare-lines", type=int, default=1_000_000, help="lines for its own JSONEachRow (ndjson)")
+    parser.add_argument("--half", action="store_true", help="then a run at half the rate that was reached")
+    parser.add_argument("--soak", type=float, default=0, metavar="SECONDS", help="that run as long as this")
     parser.add_argument("--curve", type=Path, help="file for the curve, JSON lines")
     parser.add_argument("--set", action="append", default=[], metavar="TRACKER_X=Y", help="a setting of the service")
     parser.add_argument("--folder", type=Path, help="where the data goes; default a temporary folder")

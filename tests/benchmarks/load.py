@@ -10,50 +10,60 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 
 from tests.benchmarks.watch import cpu_s
-from tests.benchmarks.wire import Body, Format, bodies, formats
+from tests.benchmarks.wire import Body, Compression, Format, bodies, formats
+from tests.benchmarks.workload import FLOW, HOPS
 
-FASTEST = {"ndjson": 600_000, "arrow": 1_300_000, "otlp": 500_000}
-"""Bodies for so many events per second are made beforehand."""
+FASTEST = {"ndjson": 600_000, "arrow": 1_300_000}
+"""By format; bodies for so many events per second are made beforehand."""
 PATIENCE = 60.0
 """Seconds that an answer may take."""
+AGAIN = 0.1
+"""Seconds until a body that was refused for now is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A body with what goes before it, how many events it has, and which one it is."""
+
+    number: int
+    events: int
+    coverage: str
+    body: Body
 
 
 class Connection:
     """One keep-alive connection, as little HTTP as it takes."""
 
     def __init__(self, port: int, form: Format) -> None:
-        self._port = port
         self._head = f"POST {form.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {form.content_type}\r\n"
-        self._socket = self._connected()
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _connected(self) -> socket.socket:
-        made = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-
-    def post(self, body: Body) -> tuple[int, bytes]:
+    def post(self, request: Request) -> tuple[int, bytes]:
         """Status and content of the answer."""
-        self._socket.sendall(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode())
-        self._socket.sendall(body)
+        head = f"{self._head}{request.coverage}Content-Length: {len(request.body)}\r\n\r\n"
+        self._socket.sendall(head.encode())
+        self._socket.sendall(request.body)
         read = b""
         while b"\r\n\r\n" not in read:
             read += self._more()
-        head, _, content = read.partition(b"\r\n\r\n")
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        answer, _, content = read.partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in answer.split(b"\r\n")[1:])
         while len(content) < int(fields[b"content-length"]):
             content += self._more()
-        return int(head.split(b" ", 2)[1]), content
+        return int(answer.split(b" ", 2)[1]), content
 
     def _more(self) -> bytes:
         more = self._socket.recv(65536)
@@ -65,38 +75,37 @@ class Connection:
 class Load:
     """Bodies sent by several threads. `rate`: events per second, 0 is as many as the service takes."""
 
-    def __init__(self, form: Format, per_body: int, seconds: float, rate: float, seed: int) -> None:
-        self._form, self._per_body, self._seconds, self._rate = form, per_body, seconds, rate
-        start = time.time_ns() // 1000
+    def __init__(self, form: Format, per_body: int, seconds: float, rate: float, coverage: bool, seed: int) -> None:
+        self._form, self._seconds, self._coverage = form, seconds, coverage
+        self._spacing = per_body / rate if rate else 0.0
         step = round(4 * per_body / (rate or 400_000) * 1e6)
-        self._source: Iterator[Any] = bodies(per_body, start, step, seed)
-        self._pool: collections.deque[Body] = collections.deque()
+        self._source = zip(itertools.count(), bodies(per_body, time.time_ns() // 1000, step, seed), strict=False)
+        self._pool: collections.deque[Request] = collections.deque()
         self._lock = threading.Lock()
-        self._sent = 0
+        self.began = self.ended = 0.0
         self.made_late = self.acknowledged = self.refused = 0
         self.waits: list[float] = []
         self.failures: list[str] = []
-        self.ended = 0.0
 
     def prepare(self, count: int, most: int) -> int:
         """Make up to `count` bodies, at most `most` bytes of them; how many bytes they are."""
         size = 0
         while len(self._pool) < count and size < most:
             self._pool.append(self._made())
-            size += len(self._pool[-1])
+            size += len(self._pool[-1].body)
         return size
 
-    def _made(self) -> Body:
-        block, hop = next(self._source)
-        return self._form.body(block, hop)
+    def _made(self) -> Request:
+        number, (block, hop) = next(self._source)
+        coverage = _report(number, len(block), hop) if self._coverage else ""
+        return Request(number, len(block), coverage, self._form.body(block, hop))
 
-    def _next(self) -> tuple[int, Body]:
+    def _next(self) -> Request:
         with self._lock:
-            self._sent += 1
             if self._pool:
-                return self._sent - 1, self._pool.popleft()
+                return self._pool.popleft()
             self.made_late += 1
-            return self._sent - 1, self._made()
+            return self._made()
 
     def run(self, port: int) -> None:
         """A thread's work: body after body until the time is over. With a rate each has its moment, and how long it
@@ -108,38 +117,45 @@ class Load:
 
     def _run(self, connection: Connection) -> None:
         while True:
-            number, body = self._next()
-            due = self.began + number * self._per_body / self._rate if self._rate else time.perf_counter()
+            request = self._next()
+            due = self.began + request.number * self._spacing if self._spacing else time.perf_counter()
             if due >= self.began + self._seconds:
                 return
             time.sleep(max(due - time.perf_counter(), 0))
-            self._deliver(connection, body)
+            self._deliver(connection, request)
             took = time.perf_counter()
             with self._lock:
                 self.waits.append(took - due)
-                self.acknowledged += self._per_body
+                self.acknowledged += request.events
                 self.ended = max(self.ended, took)
 
-    def _deliver(self, connection: Connection, body: Body) -> None:
+    def _deliver(self, connection: Connection, request: Request) -> None:
         """Send until the service says yes."""
+        since = time.perf_counter()
         while True:
-            status, content = connection.post(body)
-            if status == 200 and json.loads(content).get("quarantined", 0) == 0:
+            status, content = connection.post(request)
+            if status == 200:
                 return
-            if status != 503:
+            if status != 503 or time.perf_counter() > since + PATIENCE:
                 raise RuntimeError(f"answered {status}: {content[:500]!r}")
             with self._lock:
                 self.refused += 1
-            time.sleep(0.1)
+            time.sleep(AGAIN)
 
-    began = 0.0
+
+def _report(number: int, events: int, hop: int) -> str:
+    """The header by which a hop's collector vouches for all that it has seen."""
+    name, stage = HOPS[hop]
+    source = {"flow": FLOW, "hop": name, "stage": stage, "source": "all"}
+    report = {"collector": name, "epoch": 1, "sequence": number // 4 + 1, "events": events, "sources": [source]}
+    return f"Tracker-Coverage: {json.dumps(report)}\r\n"
 
 
 def main() -> None:
     """Print the result as the last line."""
     options = _options()
-    form = formats()[options.format]
-    load = Load(form, options.per_body, options.seconds, options.rate, options.seed)
+    form = formats(options.compression)[options.format]
+    load = Load(form, options.per_body, options.seconds, options.rate, options.coverage, options.seed)
     wanted = int(options.seconds * (options.rate or FASTEST[options.format]) / options.per_body) + options.connections
     began = time.perf_counter()
     size = load.prepare(wanted, options.pool_mb << 20)
@@ -151,32 +167,46 @@ def main() -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        threads[0].join(options.every)
+        _rest(threads, options.every)
         _tell(at=round(time.perf_counter() - load.began, 1), events=load.acknowledged)
-    waits = np.array(load.waits or [0.0])
+    waits = np.array(load.waits or [0.0]) * 1e3
+    p50, p99, worst = (round(float(value), 1) for value in np.quantile(waits, (0.5, 0.99, 1)))
     _tell(
-        events=load.acknowledged, seconds=load.ended - load.began, made_late=load.made_late, refused=load.refused,
-        ack_p50_ms=round(float(np.quantile(waits, 0.5)) * 1e3, 1), ack_max_ms=round(float(waits.max()) * 1e3, 1),
-        ack_p99_ms=round(float(np.quantile(waits, 0.99)) * 1e3, 1), cpu_s=cpu_s() - spent, failures=load.failures,
-        requests=len(load.waits), done=True,
+        done=True, events=load.acknowledged, seconds=load.ended - load.began, requests=len(load.waits),
+        ack_p50_ms=p50, ack_p99_ms=p99, ack_max_ms=worst, made_late=load.made_late, refused=load.refused,
+        cpu_s=cpu_s() - spent, failures=load.failures,
     )  # fmt: skip
+
+
+def _rest(threads: list[threading.Thread], seconds: float) -> None:
+    """For so long, or until all have ended."""
+    until = time.perf_counter() + seconds
+    for thread in threads:
+        thread.join(max(until - time.perf_counter(), 0))
 
 
 def _tell(**said: Any) -> None:
     print(json.dumps(said), flush=True)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Send bodies to a tracker.")
-    parser.add_argument("--port", type=int, required=True)
+def options_of(parser: argparse.ArgumentParser) -> None:
+    """What the generator needs to know, also for those who start it."""
     parser.add_argument("--format", choices=sorted(FASTEST), default="ndjson")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=0, help="events per second; 0 is as many as it takes")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--per-body", type=int, default=10_000, help="events in one body")
     parser.add_argument("--pool-mb", type=int, default=4_000, help="bodies made beforehand, at most")
-    parser.add_argument("--every", type=float, default=10, help="seconds between lines about the progress")
+    parser.add_argument("--every", type=float, default=10, help="seconds between points of the curve")
+    parser.add_argument("--compression", choices=get_args(Compression), default="lz4", help="of Arrow's buffers")
+    parser.add_argument("--coverage", action=argparse.BooleanOptionalAction, default=True, help="report it with each")
     parser.add_argument("--seed", type=int, default=1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Send bodies to a tracker.")
+    parser.add_argument("--port", type=int, required=True)
+    options_of(parser)
     return parser.parse_args()
 
 

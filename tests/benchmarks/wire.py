@@ -9,19 +9,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tests.benchmarks.workload import FLOW, HOPS, Bytes, filled, hexadecimal, texts, uuids
+from tests.benchmarks.workload import FLOW, HOPS, MISSING, Bytes, filled, hexadecimal, texts, uuids
 
 Body = bytes | memoryview
+Compression = Literal["none", "lz4", "zstd"]
 Numbers = npt.NDArray[np.int64]
 
 PARTITIONS = 8
+_PARTITIONS = [f"{FLOW}/{n}" for n in range(PARTITIONS)]
 NODES = 8
 DELAY = 2_000
 """How long after the hop before it each hop sees a message at most, µs."""
@@ -45,6 +47,13 @@ class Block:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def some(self, chosen: npt.NDArray[np.bool_]) -> Block:
+        """Only these messages."""
+        return Block(
+            self.ids[chosen], self.traces[chosen], self.digests[chosen], self.sizes[chosen], self.origins[chosen],
+            self.offsets[chosen], tuple(times[chosen] for times in self.seen),
+        )  # fmt: skip
+
 
 def blocks(count: int, start: int, step: int, seed: int) -> Iterator[Block]:
     """Blocks of `count` new messages without end; the first has origins from `start`, each next one `step` µs later."""
@@ -64,12 +73,15 @@ def blocks(count: int, start: int, step: int, seed: int) -> Iterator[Block]:
 
 
 def bodies(count: int, start: int, step: int, seed: int) -> Iterator[tuple[Block, int]]:
-    """What the four collectors of the flow send: (block, hop). A block is replicated and acked a block later."""
+    """What the four collectors of the flow send: (block, hop). A block is replicated and acked a block later; a few
+    messages never are."""
+    random = np.random.default_rng(seed + 1)
     before: Block | None = None
     for block in blocks(count, start, step, seed):
         yield from ((block, hop) for hop in (0, 1))
         if before is not None:
-            yield from ((before, hop) for hop in (2, 3))
+            yield before, 2
+            yield before.some(random.random(count) >= MISSING), 3
         before = block
 
 
@@ -153,22 +165,68 @@ def _by_hop(make: Callable[[int], Callable[[Block], Body]]) -> Callable[[Block, 
     return lambda block, hop: made[hop](block)
 
 
-def formats() -> dict[str, Format]:
-    """Every format by its name."""
-    return {"ndjson": Format("/v1/events", "application/x-ndjson", _by_hop(_ndjson))}
+def _arrow(compression: Compression) -> Callable[[Block, int], Body]:
+    """A stream of one batch: times and numbers as such, words as dictionaries."""
+    options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression)
+
+    def body(block: Block, hop: int) -> Body:
+        columns = _columns(block, hop)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, columns.schema, options=options) as stream:
+            stream.write_batch(columns)
+        return memoryview(sink.getvalue())
+
+    return body
+
+
+def _columns(block: Block, hop: int) -> pa.RecordBatch:
+    name, stage = HOPS[hop]
+    places = np.arange(len(block))
+    times = pa.timestamp("us", "UTC")
+    columns = {
+        "flow": _words(places, [FLOW]),
+        "message_id": texts(block.ids),
+        "hop": _words(places, [name]),
+        "stage": _words(places, [stage]),
+        "observed_at": pa.array(block.seen[hop], pa.int64()).cast(times),
+        "origin_at": pa.array(block.origins, pa.int64()).cast(times),
+        "node": _words(places, [f"{name}-{n}" for n in range(NODES)]),
+        "digest": pa.array(_digests(block)),
+        "size": pa.array(block.sizes),
+        "trace_id": texts(hexadecimal(block.traces)),
+    }
+    if hop in (1, 2):
+        columns |= {"partition": _words(places, _PARTITIONS), "offset": pa.array(block.offsets)}
+    if hop == 3:
+        columns |= {"group": _words(places, [name])}
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _words(places: Numbers, words: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array((places % len(words)).astype(np.int32)), pa.array(words))
+
+
+def _digests(block: Block) -> npt.NDArray[np.uint64]:
+    return block.digests.view(">u8").reshape(-1).astype(np.uint64)
+
+
+def formats(compression: Compression = "lz4") -> dict[str, Format]:
+    """Every format by its name; `compression` is that of Arrow's buffers."""
+    return {
+        "ndjson": Format("/v1/events", "application/x-ndjson", _by_hop(_ndjson)),
+        "arrow": Format("/v1/events", "application/vnd.apache.arrow.stream", _arrow(compression)),
+    }
 
 
 def rows(block: Block, hop: int, received_at: int) -> pa.Table:
     """The same events as rows of `EVENTS`, as the service makes them of a body."""
     name, stage = HOPS[hop]
-    count, places = len(block), np.arange(len(block))
     placed = hop in (1, 2)
+    words = _columns(block, hop)
     return filled(
-        count, flow=FLOW, message_id=texts(block.ids), hop=name, stage=stage, observed_at=block.seen[hop],
-        origin_at=block.origins, node=pa.array([f"{name}-{n}" for n in range(NODES)]).take(pa.array(places % NODES)),
-        digest=block.digests.view(">u8").reshape(-1).astype(np.uint64), size=block.sizes.astype(np.uint64),
-        partition=pa.array([f"{FLOW}/{n}" for n in range(PARTITIONS)]).take(pa.array(places % PARTITIONS))
-        if placed else "",
+        len(block), flow=FLOW, message_id=texts(block.ids), hop=name, stage=stage, observed_at=block.seen[hop],
+        origin_at=block.origins, node=words["node"].cast(pa.string()), digest=_digests(block),
+        size=block.sizes.astype(np.uint64), partition=words["partition"].cast(pa.string()) if placed else "",
         offset=block.offsets if placed else -1, consumer_group=name if hop == 3 else "",
         trace_id=texts(hexadecimal(block.traces)), received_at=received_at, clock_error=-1,
     )  # fmt: skip
