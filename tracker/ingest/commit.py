@@ -4,7 +4,9 @@ One thread inserts. It takes what has come while it wrote, or waits a moment for
 engine, which takes a few hundred inserts a second, takes any number of requests.
 
 What the store does not take, or not in time, goes to the spool (`tracker.ingest.spool`), by a second thread where the
-first one is stuck. While anything waits there, all that comes goes behind it, and the first thread empties it.
+first one is stuck. While anything waits there, all that comes goes behind it, and the first thread empties it. While
+that goes well, the spool takes half of what it got rid of, and the rest of the senders wait: what is answered faster
+than it can be stored would never come to an end.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ log = structlog.get_logger()
 
 CROWDED = 0.75
 """From this part of its memory on, what waits goes to the spool."""
+REFILL = 0.5
+"""So much of what the store took out of the spool may come into it while the store goes on taking."""
 LEAVE = 30.0
 """Seconds that a store which does not answer may hold up the end, where what waits is in the spool."""
 
@@ -75,6 +79,7 @@ class Committer:
         lock = threading.Lock()
         self._changed, self._overflowed = threading.Condition(lock), threading.Condition(lock)
         self._closing = self._moving = False
+        self._flowing, self._step_began, self._credit = True, math.inf, 0.0
         self._threads = [threading.Thread(target=self._run, name="commit", daemon=True)]
         if spool:
             self._threads.append(threading.Thread(target=self._spill, name="spool", daemon=True))
@@ -143,9 +148,20 @@ class Committer:
                 with self._changed:
                     self._inserting = []
                     self._changed.notify_all()
-            elif self._drain and (pause := self._drain.step()):
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closing, pause)
+            elif self._drain:
+                self._empty(self._drain)
+
+    def _empty(self, drain: Drain) -> None:
+        """Take something out of the spool, or wait a while when the store takes nothing."""
+        freed = drain.freed
+        with self._changed:
+            self._step_began = time.monotonic()
+        pause = drain.step()
+        with self._changed:
+            self._flowing, self._step_began = not pause, math.inf
+            self._credit = 0.0 if pause else self._credit + REFILL * (drain.freed - freed)
+            self._overflowed.notify()
+            self._changed.wait_for(lambda: self._closing, pause)
 
     def _next(self) -> list[_Waiting] | None:
         """The next group, in the order of arrival; empty when the spool has to be emptied first; None at the end."""
@@ -211,7 +227,7 @@ class Committer:
         with self._changed:
             self._changed.wait_for(lambda: not self._moving)
             left = [one for one in group if not one.answer.done()]
-            self._moving = bool(left)
+            self._moving, self._flowing = bool(left), False
         if left:
             log.warning("store_down", reason=str(error), next="events go to the spool until it is back")
             self._keep(left, f"{error}; ")
@@ -226,7 +242,7 @@ class Committer:
                     self._overflowed.wait(self._bounds.patience / 4)
                 stuck = [one for one in self._inserting if not one.tried and not one.answer.done()]
                 group = stuck + self._take()
-                self._moving = True
+                self._moving, self._flowing = True, self._spooled and self._flows()
             self._keep(group, "")
 
     def _first(self) -> _Waiting | None:
@@ -238,22 +254,30 @@ class Committer:
         first = self._first()
         if first is None:
             return False
-        return self._spooled or self._crowded or time.monotonic() - first.since > self._bounds.patience
+        if self._spooled:
+            return self._closing or self._credit > 0 or not self._flows()
+        return self._crowded or time.monotonic() - first.since > self._bounds.patience
+
+    def _flows(self) -> bool:
+        """The store takes what the spool holds."""
+        return self._flowing and time.monotonic() - self._step_began < self._bounds.patience
 
     def _keep(self, group: Sequence[_Waiting], because: str) -> None:
         """Into the spool, all or none. Who is being inserted too may still be lucky there."""
         assert self.spool is not None
         try:
-            self.spool.append([one.batch for one in group])
+            size = self.spool.append([one.batch for one in group])
         except Exception as error:  # noqa: BLE001 - as above: both threads must live
             for one in group:
                 one.tried = True
             hopeless = [one for one in group if because or one not in self._inserting]
             self._settle(hopeless, Busy(f"{because}{error}"))
+            size = 0
         else:
             self._settle(group)
         with self._changed:
             self._moving = False
+            self._credit -= size
             self._changed.notify_all()
             self._overflowed.notify()
 

@@ -59,8 +59,8 @@ class Drain:
         self._spool, self._sink, self._rows, self._stored = spool, sink, rows, stored
         self._held: list[Held] = []
         self._pause = 0.0
-        self.rows = 0
-        """Rows that the store has taken out of the spool since the start."""
+        self.rows = self.freed = 0
+        """Rows, and bytes of the spool, that the store has taken since the start."""
 
     def step(self) -> float:
         """Store the oldest batches. Seconds to wait before the next step: 0 when it went well."""
@@ -87,11 +87,10 @@ class Drain:
             self._spool.reject(held[0], str(error))
         else:
             self._spool.done(held[-1])
-            self._count(sum(one.batch.rows for one in held))
-
-    def _count(self, rows: int) -> None:
-        self.rows += rows
-        self._stored(rows)
+            rows = sum(one.batch.rows for one in held)
+            self.rows += rows
+            self.freed += held[-1].end - held[0].start
+            self._stored(rows)
 
     def _failed(self, error: Exception) -> float:
         if not self._pause:

@@ -141,8 +141,9 @@ class Spool:
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
-    def append(self, batches: Sequence[Batch]) -> None:
-        """Keep these, in this order, all or none; they share one fsync. Raises Busy when they do not fit."""
+    def append(self, batches: Sequence[Batch]) -> int:
+        """Keep these, in this order, all or none; they share one fsync. The bytes that they take. Raises Busy when they
+        do not fit."""
         now = self._clock()
         data = b"".join(segment.record(batch, now) for batch in batches)
         if self.size + len(data) > self.limit:
@@ -156,6 +157,7 @@ class Spool:
             log.error("spool_write_failed", folder=str(self.folder), reason=error.strerror, next=hint)
             raise Busy(f"the spool {self.folder} cannot be written: {error.strerror}; "
                        "what was answered is kept") from None  # fmt: skip
+        return len(data)
 
     def _writable(self) -> _Segment:
         """The last segment, or a new one where there is none of ours or it is large enough."""

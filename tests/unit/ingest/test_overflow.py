@@ -1,5 +1,6 @@
 """What becomes of requests while the store is down or slow: they go to the spool, and from there to the store."""
 
+import threading
 import time
 from functools import partial
 from itertools import count
@@ -187,6 +188,35 @@ def test_what_the_engine_refuses_is_in_nobodys_way(store, committer_of, tmp_path
     until(lambda: not committer.spool.holds)
     assert store.names == ["a", "c"]
     assert len(list((tmp_path / ASIDE).iterdir())) == 1
+
+
+def test_senders_that_are_quicker_than_the_store_do_not_keep_the_spool_alive(store, committer_of):
+    """They are answered at the pace of the store once it takes events again, so that the spool comes to its end and
+    nobody waits for ever for a verdict."""
+    store.refuse = down
+    committer = committer_of(rows=4)
+    for n in range(40):
+        send(committer, f"a-{n}")[0].result(10)
+    store.refuse = lambda columns: time.sleep(0.002)
+    ended = threading.Event()
+    sent = []
+
+    def sender(name):
+        for n in count():
+            if ended.is_set():
+                return
+            sent.append(f"{name}-{n}")
+            send(committer, sent[-1])[0].result(10)
+
+    threads = [threading.Thread(target=sender, args=(name,)) for name in "bcde"]
+    for thread in threads:
+        thread.start()
+    until(lambda: not committer.spool.holds, 30)
+    ended.set()
+    for thread in threads:
+        thread.join(10)
+    until(lambda: not committer.spool.holds)
+    assert sorted(store.names) == sorted([*sent, *(f"a-{n}" for n in range(40))])
 
 
 def test_an_end_while_the_store_is_down_keeps_everything(store, committer_of, spool_of):
