@@ -120,7 +120,8 @@ def run(options: argparse.Namespace, folder: Path, merge: bool = True) -> dict[s
     }
     if merge:
         said["bytes_per_event_merged"] = round(found["merged_bytes"] / events, 1)
-        said["tables_bytes_per_event"] = {name: round(size / events, 2) for name, size in found["tables"].items()}
+        for kind in ("tables", "columns"):
+            said[f"{kind}_bytes_per_event"] = {name: round(size / events, 2) for name, size in found[kind].items()}
     if options.profile:
         spent = sampler.threads().items()
         said["threads_cpu_us_per_event"] = {name: round(seconds / events * 1e6, 3) for name, seconds in spent}

@@ -50,6 +50,15 @@ def merged(engine: Engine) -> dict[str, int]:
     return {row["table"]: int(row["n"]) for row in engine.rows(sizes, {"database": engine.database}) if row["n"]}
 
 
+def columns(engine: Engine) -> dict[str, int]:
+    """Bytes of the ten largest columns, as `table.column`."""
+    sizes = (
+        "SELECT concat(table, '.', column) AS name, sum(column_bytes_on_disk) AS n FROM system.parts_columns "
+        "WHERE active AND database = {database:String} GROUP BY name ORDER BY n DESC LIMIT 10"
+    )
+    return {row["name"]: int(row["n"]) for row in engine.rows(sizes, {"database": engine.database})}
+
+
 def main() -> None:
     """Count, then merge and weigh."""
     ledger = Path(sys.argv[1])
@@ -58,6 +67,7 @@ def main() -> None:
     said["events"], said["stored"] = distinct(store.engine)
     if "--merge" in sys.argv:
         said["tables"] = merged(store.engine)
+        said["columns"] = columns(store.engine)
     store.close()
     said["merged_bytes"] = disk_bytes(ledger)
     print(json.dumps(said))
