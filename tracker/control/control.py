@@ -20,6 +20,7 @@ from tracker.control.migrate import migrate
 from tracker.control.passes import Passes
 from tracker.control.replays import Replays
 from tracker.control.settings import Settings
+from tracker.control.sightings import Sightings
 from tracker.control.statements import Statements
 from tracker.control.tokens import Tokens
 
@@ -39,6 +40,7 @@ class Books:
         self.idempotency = Idempotency(transactions)
         self.settings = Settings(transactions)
         self.statements = Statements(transactions)
+        self.sightings = Sightings(transactions)
 
 
 class Control(Books):

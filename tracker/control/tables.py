@@ -263,6 +263,23 @@ class Statement(Base):
     document: Mapped[str]
 
 
+class Sighting(Base):
+    """Spans of one combination that no flow took (`sightings`)."""
+
+    __tablename__ = "sightings"
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    system: Mapped[str] = mapped_column(primary_key=True)
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str] = mapped_column(primary_key=True)
+    flow: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    first_seen: Mapped[int]
+    last_seen: Mapped[int]
+    samples: Mapped[list[str]]
+
+
 class IdempotencyKey(Base):
     """The answer to a write, to be given again (`idempotency`)."""
 
