@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 import tracker
 from tracker.api import problem
+from tracker.api.gate import Gate
 from tracker.api.guard import Guard
 from tracker.api.routes import (
     coverage,
@@ -38,7 +39,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.snapshot = Snapshot(service)
     service.metrics.set(BUILD, 1, tracker.__version__)
     problem.install(app)
-    app.include_router(events.router(events.Gate(service.limits.ingest_slots)))
+    app.include_router(events.router(Gate(service.limits, service.insecure)))
     for part in (
         coverage,
         flows,

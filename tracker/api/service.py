@@ -24,6 +24,9 @@ class Limits:
     headers: int = 256 << 10
     read_seconds: float = 30.0
     ingest_slots: int = 32
+    rate_events: float = 0
+    """Of one token, per second, as `rate_bytes`; 0: no limit."""
+    rate_bytes: float = 0
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             replays=replays,
             signer=Signer(settings.statement_key_path),
             insecure=insecure,
-            limits=Limits(int(settings.body_mb * MB), read_seconds=settings.read_s, ingest_slots=settings.ingest_slots),
+            limits=_limits(settings),
             threads={
                 "reconcile": passes.alive,
                 "replay": sending.alive,
@@ -144,6 +144,16 @@ def _spool(settings: ServiceSettings, control: Control) -> Spool | None:
         return None
     ledger, fsync = control.settings.installation(), settings.durability == "fsync"
     return Spool.open(settings.spool_path, settings.spool_mb * MB, fsync, ledger, now_us)
+
+
+def _limits(settings: ServiceSettings) -> Limits:
+    return Limits(
+        body=int(settings.body_mb * MB),
+        read_seconds=settings.read_s,
+        ingest_slots=settings.ingest_slots,
+        rate_events=settings.rate_events,
+        rate_bytes=settings.rate_mb * MB,
+    )
 
 
 def _written(metrics: Metrics, rows: int, seconds: float) -> None:

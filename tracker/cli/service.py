@@ -16,13 +16,12 @@ from tracker.api.loopback import loopback
 from tracker.api.service import Service
 from tracker.cli import hops, logs
 from tracker.cli.compose import Ports, composed
+from tracker.cli.connections import connection
 from tracker.cli.errors import UNAVAILABLE, CommandError
 from tracker.cli.settings import ServiceSettings
 
 GRACE_S = 10
 """Seconds that open requests get to finish after SIGTERM."""
-CONNECTIONS = 1000
-"""Open connections; beyond that the server answers 503 by itself."""
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -80,7 +79,7 @@ def _config(service: Service) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        http=connection(service.limits.read_seconds),
         timeout_graceful_shutdown=GRACE_S,
         lifespan="off",
     )

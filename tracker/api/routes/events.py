@@ -6,14 +6,13 @@ import asyncio
 import re
 from typing import Annotated
 
-import anyio
-import anyio.to_thread
 import pyarrow.compute as pc
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
+from tracker.api.gate import Gate
 from tracker.api.problem import Problem, status_of
 from tracker.api.reading import Limit, body_of
 from tracker.api.service import Service
@@ -22,26 +21,6 @@ from tracker.control.tokens import Principal
 from tracker.ingest.batch import Accepted, Batch
 from tracker.model.errors import TrackerError
 from tracker.slo.metrics import EVENTS, QUARANTINED, REFUSED, REPORTS
-
-DECODERS = 4
-"""So many bodies are decoded at once: the parser has threads of its own, and each body holds memory."""
-
-
-class Gate:
-    """Bounds how many batches are in work at once, so that ingest cannot starve the other faces."""
-
-    def __init__(self, slots: int) -> None:
-        self.free = slots
-        self.decoders = anyio.CapacityLimiter(DECODERS)
-
-    async def __aenter__(self) -> Gate:
-        if self.free <= 0:
-            raise Problem(503, "as many batches as this tracker takes at once are in work; send this again in a moment")
-        self.free -= 1
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self.free += 1
 
 
 def router(gate: Gate) -> APIRouter:
@@ -62,18 +41,20 @@ def router(gate: Gate) -> APIRouter:
         """
         service = service_of(request)
         try:
-            async with gate:
+            async with gate.slot(by.id):
                 now = service.clock()  # before the body: a report is dated by it, and a slow upload must not move that
                 body = await body_of(request)
+                gate.charge(by.id, size=len(body))
                 header = tracker_coverage.encode("latin-1").decode("utf-8", "replace")
                 arguments = (body, content_type, content_encoding, header, by.name, now)
-                batch = await anyio.to_thread.run_sync(service.intake.prepare, *arguments, limiter=gate.decoders)
-                answer = await _durable(service, batch)
+                batch = await gate.decode(by.id, service.intake.prepare, *arguments)
+                gate.charge(by.id, events=batch.answer.accepted + batch.answer.quarantined)
+                answer = await durable(service, batch)
         except (TrackerError, ControlError, Problem) as error:
             status = error.status if isinstance(error, Problem) else status_of(error)
             service.metrics.count(REFUSED, 1, str(status))
             raise
-        _count(service, batch)
+        count(service, batch)
         shown = shapes.Taken.model_validate(answer)
         return JSONResponse(shown.model_dump(), 207 if answer.errors else 200)
 
@@ -87,8 +68,8 @@ def router(gate: Gate) -> APIRouter:
         service = service_of(request)
         now = service.clock()
         arguments = (await body_of(request), content_encoding, now)  # a report may be inflated to megabytes
-        batch = await anyio.to_thread.run_sync(service.intake.report, *arguments, limiter=gate.decoders)
-        answer = await _durable(service, batch)
+        batch = await gate.decode(by.id, service.intake.report, *arguments)
+        answer = await durable(service, batch)
         service.metrics.count(REPORTS)
         return shapes.Taken.model_validate(answer)
 
@@ -115,11 +96,13 @@ def _place(cursor: str) -> tuple[int, str, int]:
     return int(found[1]), found[3], int(found[2])
 
 
-async def _durable(service: Service, batch: Batch) -> Accepted:
+async def durable(service: Service, batch: Batch) -> Accepted:
+    """The answer, when the batch's rows are durable. Raises what the store raised."""
     return await asyncio.wrap_future(service.intake.submit(batch))
 
 
-def _count(service: Service, batch: Batch) -> None:
+def count(service: Service, batch: Batch) -> None:
+    """Into the metrics."""
     for table in (batch.events, batch.ranges):
         for entry in pc.value_counts(table["flow"]).to_pylist():
             service.metrics.count(EVENTS, entry["counts"], entry["values"])
