@@ -15,6 +15,20 @@ from tracker.cli.errors import FINDINGS, CommandError
 app = typer.Typer(no_args_is_help=True, help="Events: send them, see which lines were no good.")
 LINES = 20_000
 """Lines of a file that go in one request."""
+MOST = 100
+"""So many refused lines are shown to a person; `--json` has all."""
+QUARANTINED = {
+    "received_at": "RECEIVED",
+    "source": "SOURCE",
+    "line": "LINE",
+    "field": "FIELD",
+    "reason": "REASON",
+    "raw": "RAW",
+}
+Flow = Annotated[str, typer.Option(help="only lines that name this flow")]
+Source = Annotated[str, typer.Option(help="only lines that this token sent, by its name")]
+Since = Annotated[str, typer.Option(help="received from then on: RFC 3339, epoch, or -1h")]
+Until = Annotated[str, typer.Option(help="received before: RFC 3339, epoch, or now")]
 
 
 @app.command()
@@ -38,18 +52,44 @@ def send(
 
 
 @app.command()
-def quarantine(limit: Annotated[int, typer.Option(min=1)] = 100, as_json: Json = False) -> None:
-    """Lines that could not be used, oldest first."""
-    rows = list(api().pages("/v1/quarantine", limit))
-    columns = {
-        "received_at": "RECEIVED",
-        "source": "SOURCE",
-        "line": "LINE",
-        "field": "FIELD",
-        "reason": "REASON",
-        "raw": "RAW",
-    }
-    emit(as_json, rows, table(columns, rows, "nothing is in quarantine"))
+def quarantine(
+    flow: Flow = "",
+    source: Source = "",
+    since: Since = "0",
+    until: Until = "now",
+    limit: Annotated[int, typer.Option(min=1)] = 100,
+    as_json: Json = False,
+) -> None:
+    """Lines that could not be used and were not taken since, oldest first."""
+    rows = list(api().pages("/v1/quarantine", limit, flow=flow, source=source, since=since, until=until))
+    emit(as_json, rows, table(QUARANTINED, rows, "nothing is in quarantine"))
+
+
+@app.command()
+def resubmit(
+    flow: Flow = "",
+    source: Source = "",
+    since: Since = "0",
+    until: Until = "now",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would become of them")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send lines of the quarantine through the way in again, after their cause was mended: the flow was put, its spec
+    corrected. What is taken leaves the quarantine. Ends with 1 when some are refused still."""
+    service = api()
+    wanted: dict[str, Any] = {"flow": flow, "source": source, "since": since, "until": until, "dry_run": dry_run}
+    got = service.send("POST", "/v1/quarantine/resubmit", wanted)
+    total = {"accepted": got["accepted"], "refused": got["refused"], "dry_run": dry_run}
+    while got["next"]:
+        got = service.send("POST", "/v1/quarantine/resubmit", wanted | {"after": got["next"]})
+        total["accepted"] += got["accepted"]
+        total["refused"] += got["refused"]
+    said = "would be accepted" if dry_run else "accepted"
+    emit(as_json, total, f"{total['accepted']} {said}, {len(total['refused'])} refused")
+    if total["refused"]:
+        if not as_json:
+            emit(False, None, table(QUARANTINED, total["refused"][:MOST], ""))
+        raise typer.Exit(FINDINGS)
 
 
 def _send(client: Api, data: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What faces ask of the store: timelines, reconciliation, states, coverage, quarantine, its own size."""
+"""What faces ask of the store: timelines, reconciliation, states, coverage, its own size."""
 
 from __future__ import annotations
 
@@ -175,20 +175,6 @@ class Answers:
             {"since": since, "limit": limit},
         )
         return {row["collector"]: row["off"] for row in rows}
-
-    # --- quarantine and size --------------------------------------------------------------------------------------
-
-    def quarantined(self, after: tuple[int, str, int] = (0, "", 0), limit: int = 100) -> list[dict[str, Any]]:
-        """What could not be used, by (received_at µs, source, line), behind `after`: oldest first."""
-        received, source, line = after
-        return self._engine.rows(
-            "SELECT source, line, field, reason, raw, flow, toUnixTimestamp64Micro(received_at) AS received "
-            f"FROM {self._db}.quarantine WHERE received_at >= fromUnixTimestamp64Micro({{received:Int64}}) "
-            "AND (toUnixTimestamp64Micro(received_at), source, line) "
-            "> ({received:Int64}, {source:String}, {line:UInt32}) "
-            "ORDER BY received_at, source, line LIMIT {limit:UInt32}",
-            {"received": received, "source": source, "line": line, "limit": limit},
-        )
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Rows, bytes on disk and active parts per table."""

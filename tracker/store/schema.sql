@@ -312,6 +312,17 @@ ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (tenant, collector, epoch, sequence);
 
+CREATE TABLE {db}.resubmitted
+(
+    `received_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `source` LowCardinality(String),
+    `line` UInt32,
+    `at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (received_at, source, line);
+
 CREATE TABLE {db}.states
 (
     `tenant` LowCardinality(String),

@@ -17,13 +17,14 @@ from tracker.store.held import Held
 from tracker.store.migrate import migrate
 from tracker.store.order import Order
 from tracker.store.passes import Passing
+from tracker.store.quarantine import Quarantine
 from tracker.store.writer import Writer
 
 DURABLE = ("events", "ranges", "reports", "quarantine")
 """Tables whose rows were promised to somebody outside when an insert returns."""
 
 
-class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing):
+class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:

@@ -1,22 +1,22 @@
-"""The way in: batches of events, coverage reports, and what was quarantined."""
+"""The way in: batches of events, and coverage reports."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Annotated
 
 import pyarrow.compute as pc
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.responses import JSONResponse
 
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.gate import Gate
 from tracker.api.problem import Problem, status_of
-from tracker.api.reading import Limit, body_of
+from tracker.api.reading import body_of
+from tracker.api.routes import quarantine
 from tracker.api.service import Service
-from tracker.control.errors import ControlError, Invalid
+from tracker.control.errors import ControlError
 from tracker.control.tokens import Principal
 from tracker.ingest.batch import Accepted, Batch
 from tracker.model.errors import TrackerError
@@ -73,27 +73,8 @@ def router(gate: Gate) -> APIRouter:
         service.metrics.count(REPORTS)
         return shapes.Taken.model_validate(answer)
 
-    @routes.get("/v1/quarantine", dependencies=[Depends(allowed("read"))])
-    def quarantine(
-        request: Request, cursor: Annotated[str, Query(max_length=600)] = "", limit: Limit = 100
-    ) -> shapes.Page[shapes.Quarantined]:
-        """Lines that could not be used, oldest first."""
-        rows = service_of(request).store.quarantined(_place(cursor), limit)
-        items = [shapes.Quarantined(received_at=row.pop("received"), **row) for row in rows]
-        last = items[-1] if len(items) == limit else None
-        return shapes.Page(items=items, next=f"{last.received_at}-{last.line}-{last.source}" if last else None)
-
+    routes.include_router(quarantine.router(count))
     return routes
-
-
-def _place(cursor: str) -> tuple[int, str, int]:
-    """(received_at, source, line) behind which a page of the quarantine begins."""
-    if not cursor:
-        return 0, "", 0
-    found = re.fullmatch(r"(\d{1,18})-(\d{1,9})-(.*)", cursor, re.DOTALL)
-    if not found:
-        raise Invalid(f"{cursor!r} is not a cursor of this list; leave it out to start from the beginning")
-    return int(found[1]), found[3], int(found[2])
 
 
 async def durable(service: Service, batch: Batch) -> Accepted:
