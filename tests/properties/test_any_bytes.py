@@ -33,7 +33,7 @@ def whole(body: bytes) -> None:
     assert batch.events.num_rows + batch.ranges.num_rows == batch.answer.accepted
     assert batch.quarantine.num_rows == batch.answer.quarantined
     assert (batch.ranges.schema, batch.quarantine.schema) == (RANGES, QUARANTINE)
-    assert list(batch.events.schema) == [column for column in EVENTS if column.name in batch.events.column_names]
+    assert all(column == EVENTS.field(column.name) for column in batch.events.schema)
     assert batch.events["received_at"].to_pylist() == [NOW] * batch.events.num_rows
 
 

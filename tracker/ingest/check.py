@@ -102,8 +102,8 @@ def problems(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> pl.DataFr
     if not broken:
         return pl.DataFrame(schema=PROBLEM)
     told = text(frame, words)
-    flags = told.select([check.bad.fill_null(False).alias(str(i)) for i, check in enumerate(broken)])
-    bad = flags.select(pl.any_horizontal(pl.all())).to_series()
+    flags = told.select("line", *(check.bad.fill_null(False).alias(str(i)) for i, check in enumerate(broken)))
+    bad = flags.select(pl.any_horizontal(pl.exclude("line"))).to_series()
     told, flags = told.filter(bad), flags.filter(bad)
     field, reason = pl.lit(""), pl.lit("")
     for i, check in reversed([*enumerate(broken)]):

@@ -1,21 +1,24 @@
-"""Lines of JSON -> columns of text, at the parser's speed; lines that are no JSON object are set aside by number.
+"""Lines of JSON -> columns; lines that are no JSON object are set aside by number.
 
-A clean body is parsed in one go. Only when that fails the body is halved until the bad lines stand alone, so Python
-looks at single lines only near bad ones.
+Nearly all lines are read by one walk of compiled code (`json_walk`). The others go to a parser that knows all of JSON,
+at its speed: in one go, and only when that fails halved until the bad ones stand alone, so Python looks at single lines
+only near bad ones.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import msgspec
 import polars as pl
 
+from tracker.ingest.cells import MAX_BODY
 from tracker.ingest.decoded import MAX_LINES, Broken, Decoded
 from tracker.ingest.errors import TooLarge
 from tracker.ingest.fields import WIRE
+from tracker.ingest.json_columns import taken
 
 _SCHEMA = dict.fromkeys(WIRE, pl.String)
 _ALONE = 512
@@ -52,20 +55,24 @@ class Lines:
         return [self.raw(number) for number in numbers]
 
 
-def decode(body: bytes) -> Decoded:
-    """Every wire field as text, null where absent. What is no JSON object is `broken`, whatever the bytes.
+def decode(body: bytes) -> list[Decoded]:
+    """Typed columns of the lines that one quick walk can read, and text of all others: one part or both, by line. What
+    is no JSON object is `broken`, whatever the bytes.
 
     Raises TooLarge for more than `MAX_LINES` lines.
     """
     lines = Lines(body)
     if lines.count() > MAX_LINES:
         raise TooLarge(f"the body has {lines.count()} lines; send at most {MAX_LINES} at a time")
-    frame = _parsed(body)
-    if frame is not None and frame.height == lines.count():
-        return Decoded(frame.with_row_index("line", 1), [], lines, retold=True)
-    numbers = lines.filled
-    if frame is not None and frame.height == len(numbers):
-        return Decoded(_numbered(frame, numbers), [], lines, retold=True)
+    if len(body) > MAX_BODY:
+        return [patiently(lines, lines.filled)]
+    frame, words, slow = taken(body, lines.count())
+    quick = Decoded(frame, [], lines, words, again=partial(patiently, lines))
+    return [quick, patiently(lines, slow)] if slow else [quick]
+
+
+def patiently(lines: Lines, numbers: Sequence[int]) -> Decoded:
+    """These lines, none of them blank: every wire field as text, null where absent."""
     frames: list[pl.DataFrame] = []
     broken: list[Broken] = []
     _sift(lines, numbers, frames, broken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class Decoded:
     UInt64, `backfill` Boolean, `attributes` as List(Struct(key, value)); or it holds places in `words`.
 
     `retold`: texts may be the JSON of something nested, which the raw line tells. `coverage`: a coverage report, JSON,
-    that came with them.
+    that came with them. `again`: lines of it, by number, as they were written, for saying what is wrong with them.
     """
 
     frame: pl.DataFrame
@@ -50,6 +50,7 @@ class Decoded:
     words: Words = field(default_factory=dict)
     retold: bool = False
     coverage: str = ""
+    again: Callable[[Sequence[int]], Decoded] | None = None
 
 
 def text(frame: pl.DataFrame, words: Words, names: Iterable[str] | None = None) -> pl.DataFrame:

@@ -7,11 +7,11 @@ from tracker.ingest import decode as ndjson
 from tracker.ingest.decoded import Decoded
 
 
-def decode(content: bytes, content_type: str, limit: int) -> Decoded:
-    """What the inflated body holds; buffers that are compressed within may have `limit` bytes together.
+def decode(content: bytes, content_type: str, limit: int) -> list[Decoded]:
+    """What the inflated body holds, in parts; buffers that are compressed within may have `limit` bytes together.
 
     Raises Refused when it cannot be read as a whole.
     """
     if content_type.partition(";")[0].strip().lower() == body.ARROW:
-        return arrow.decode(content, limit)
+        return [arrow.decode(content, limit)]
     return ndjson.decode(body.lines(content, content_type))

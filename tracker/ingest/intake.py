@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -34,9 +34,10 @@ class Intake:
         decoded = decode(bodies.inflate(body, content_encoding, self.inflated), content_type, self.inflated)
         return self.prepared(decoded, coverage, principal, now)
 
-    def prepared(self, decoded: Decoded, coverage: str, principal: str, now: int) -> Batch:
+    def prepared(self, parts: Sequence[Decoded], coverage: str, principal: str, now: int) -> Batch:
         """The batch of what a decoder gave; a coverage report in the request's header comes before its own."""
-        return prepare(decoded, coverage or decoded.coverage, Context(self.flows(), self.salt, principal, now))
+        header = coverage or next((part.coverage for part in parts if part.coverage), "")
+        return prepare(parts, header, Context(self.flows(), self.salt, principal, now))
 
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, once all rows are durable. Raises Busy."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +15,7 @@ from tracker.ingest.decoded import Decoded, Raws, Words, text
 from tracker.ingest.fields import TEXTS
 from tracker.model.coverage import Report
 from tracker.model.errors import Invalid
+from tracker.store.columns import together
 
 _BAD = check.PROBLEM
 
@@ -32,7 +33,16 @@ class Context:
     now: int
 
 
-def prepare(decoded: Decoded, header: str, context: Context) -> Batch:
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """One part: good rows, and the bad ones with what was sent."""
+
+    events: pa.Table
+    ranges: pa.Table
+    bad: pl.DataFrame
+
+
+def prepare(parts: Sequence[Decoded], header: str, context: Context) -> Batch:
     """The batch that events and the coverage header make. Never raises for what is in them.
 
     A line that quarantine got is an observation that we lost: the report then says so (`dropped`), because
@@ -40,11 +50,32 @@ def prepare(decoded: Decoded, header: str, context: Context) -> Batch:
     """
     report, error = _reported(header)
     clock, doubt = reports.clock_of(report)
-    words = decoded.words
-    frame = check.typed(decoded.frame, clock.correction if clock else 0)
+    plain = [flow for flow, readable in context.flows.items() if readable]
+    stamp = rows.Stamp(context.now, context.salt, plain, clock)
+    every = [done for part in parts for done in _sorted(part, context, stamp)]
+    bad = pl.concat([part.bad for part in every]).sort("line")
+    lost = bad.filter(pl.col("flow").is_null() | pl.col("flow").is_in([*context.flows])).height
+    if report:
+        report = msgspec.structs.replace(report, dropped=report.dropped + lost)
+    events, ranges = (together([getattr(part, name) for part in every]) for name in ("events", "ranges"))
+    return Batch(
+        answer=_answer(events.num_rows + ranges.num_rows, bad, error or doubt),
+        events=events,
+        ranges=ranges,
+        quarantine=_quarantine(bad, error, header, context),
+        reports=reports.rows([report] if report else [], context.now),
+    )
+
+
+def _sorted(part: Decoded, context: Context, stamp: rows.Stamp) -> Iterator[_Sorted]:
+    words = part.words
+    frame = check.typed(part.frame, stamp.clock.correction if stamp.clock else 0)
     bad = check.problems(frame, words, check.rules(frame, words, context.flows, context.now))
     good = _without(frame, bad)
-    nested = _nested(good, decoded.lines) if decoded.retold else bad.clear()
+    if part.again and bad.height:
+        yield from _sorted(part.again(bad["line"].to_list()), context, stamp)
+        bad = bad.clear()
+    nested = _nested(good, part.lines) if part.retold else bad.clear()
     good = _without(good, nested)
     events = good.filter(~pl.col("is_range"))
     attributes, reasons = rows.attribute_maps(events)
@@ -52,20 +83,13 @@ def prepare(decoded: Decoded, header: str, context: Context) -> Batch:
     if reasons:
         kept = pl.Series([row not in reasons for row in range(events.height)])
         events, attributes = events.filter(kept), attributes and attributes.filter(kept.to_arrow())
-    bad = pl.concat([_broken(decoded), bad, nested, unfit])
-    bad = bad.sort("line")
-    lost = bad.filter(pl.col("flow").is_null() | pl.col("flow").is_in([*context.flows])).height
-    if report:
-        report = msgspec.structs.replace(report, dropped=report.dropped + lost)
-    plain = [flow for flow, readable in context.flows.items() if readable]
     ranges = good.filter(pl.col("is_range"))
-    return Batch(
-        answer=_answer(events.height + ranges.height, bad, error or doubt),
-        events=rows.events(events, words, attributes, rows.Stamp(context.now, context.salt, plain, clock)),
-        ranges=rows.ranges(text(ranges, words), context.now),
-        quarantine=_quarantine(bad, error, header, decoded, context),
-        reports=reports.rows([report] if report else [], context.now),
-    )
+    bad = pl.concat([_broken(part), bad, nested, unfit])
+    raws = pl.Series("raw", part.lines.raws(bad["line"].to_list()), pl.Binary)
+    yield _Sorted(
+        rows.events(events, words, attributes, stamp), rows.ranges(text(ranges, words), stamp.now),
+        bad.with_columns(raws),
+    )  # fmt: skip
 
 
 def _broken(decoded: Decoded) -> pl.DataFrame:
@@ -94,6 +118,8 @@ def _nested(frame: pl.DataFrame, lines: Raws) -> pl.DataFrame:
 
 
 def _unfit(events: pl.DataFrame, words: Words, reasons: Mapping[int, str]) -> pl.DataFrame:
+    if not reasons:
+        return pl.DataFrame(schema=_BAD)
     picked = text(events[list(reasons)], words, ["flow"])
     told = pl.Series("reason", list(reasons.values()), pl.String)
     return picked.select("line", pl.lit("attributes").alias("field"), told, "flow")
@@ -113,11 +139,8 @@ def _answer(accepted: int, bad: pl.DataFrame, error: LineError | None) -> Accept
     return Accepted(accepted, bad.height, [error, *first] if error else first)
 
 
-def _quarantine(
-    bad: pl.DataFrame, error: LineError | None, header: str, decoded: Decoded, context: Context
-) -> pa.Table:
-    raws = decoded.lines.raws(bad["line"].to_list())
+def _quarantine(bad: pl.DataFrame, error: LineError | None, header: str, context: Context) -> pa.Table:
     if error:
-        bad = pl.DataFrame([(0, error.field, error.reason, None)], schema=_BAD, orient="row").vstack(bad)
-        raws.insert(0, header.encode())
-    return rows.quarantine(bad, raws, context.source, context.now)
+        first = pl.DataFrame([(0, error.field, error.reason, None, header.encode())], schema=bad.schema, orient="row")
+        bad = first.vstack(bad)
+    return rows.quarantine(bad, bad["raw"].to_list(), context.source, context.now)

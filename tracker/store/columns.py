@@ -94,5 +94,6 @@ TIMES = frozenset({"observed_at", "observed_from", "origin_at", "received_at"})
 
 
 def together(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all, each with nothing in the columns that only others have."""
-    return pa.concat_tables(tables, promote_options="default")
+    """The rows of all, each with nothing in the columns that only others have; at least one table."""
+    filled = [table for table in tables if table.num_rows] or tables[:1]
+    return pa.concat_tables(filled, promote_options="default")

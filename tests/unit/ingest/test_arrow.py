@@ -59,7 +59,7 @@ def stream(columns: pa.Table, compression: str | None = None, rows: int = 1 << 2
 def read(body: bytes, header: str = "", limit: int = LIMIT) -> Batch:
     """The batch of a stream."""
     decoded = arrow.decode(body, limit)
-    return prepare(decoded, header or decoded.coverage, CONTEXT)
+    return prepare([decoded], header or decoded.coverage, CONTEXT)
 
 
 def as_lines() -> list[dict[str, Any]]:
