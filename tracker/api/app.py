@@ -10,6 +10,7 @@ from tracker.api.gate import Gate
 from tracker.api.guard import Guard
 from tracker.api.routes import (
     coverage,
+    discovered,
     events,
     findings,
     flows,
@@ -22,10 +23,12 @@ from tracker.api.routes import (
     runbooks,
     slos,
     statements,
+    traces,
 )
 from tracker.api.service import Service
 from tracker.api.snapshot import Snapshot
 from tracker.console import pages
+from tracker.ingest.otlp.traces import Traces
 from tracker.slo.metrics import BUILD
 
 TITLE = "message tracker"
@@ -37,11 +40,16 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title=TITLE, version=tracker.__version__, description=ABOUT, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.snapshot = Snapshot(service)
+    app.state.traces = Traces(service.specs.known)
+    app.state.traces.expect()
     service.metrics.set(BUILD, 1, tracker.__version__)
     problem.install(app)
-    app.include_router(events.router(Gate(service.limits, service.insecure)))
+    gate = Gate(service.limits, service.insecure)
+    app.include_router(events.router(gate))
+    app.include_router(traces.router(gate, app.state.traces))
     for part in (
         coverage,
+        discovered,  # before flows, for its path would be that of a flow of this name
         flows,
         reconciliation,
         statements,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tracker.api.discovered import Discovered
 from tracker.api.evidence import Evidence
 from tracker.api.specs import Specs
 from tracker.control import Control
@@ -44,6 +45,11 @@ class Service:
     insecure: bool = False
     limits: Limits = Limits()
     threads: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+
+    @cached_property
+    def discovered(self) -> Discovered:
+        """What spans told of messages that no flow took."""
+        return Discovered(self.control, self.clock)
 
     @cached_property
     def evidence(self) -> Evidence:

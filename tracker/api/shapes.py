@@ -264,6 +264,32 @@ class Flow(Shape):
     text: str
 
 
+class Discovered(Shape):
+    """Spans about messages that became no event, by what they say. `reason`: `no_flow` (no checkpoint matches them),
+    `no_id` (nothing names their message; `flow` matches), `no_stage` (their operation says nothing of a message),
+    `failed` (of a send or receive that failed). Counts are of this tracker's receipt, and may miss its last seconds
+    before a crash."""
+
+    service: str
+    system: str
+    destination: str
+    operation: str
+    reason: str
+    flow: str
+    count: int
+    first_seen: Instant
+    last_seen: Instant
+    samples: list[str]
+
+
+class Discoveries(Shape):
+    """What was seen, most frequent first, and a draft of flow specs for what no flow takes: YAML, one document a flow,
+    to be read and corrected by somebody who knows."""
+
+    items: list[Discovered]
+    drafts: list[str]
+
+
 class CoverageRow(Shape):
     """A stretch that a collector vouches for, from `start` to `end`. `closed`: it signed off."""
 

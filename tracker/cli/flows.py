@@ -1,4 +1,4 @@
-"""`tracker flows`: put, get, list, validate, delete."""
+"""`tracker flows`: put, get, list, validate, discover, delete."""
 
 from __future__ import annotations
 
@@ -67,6 +67,41 @@ def delete(flow: str, as_json: Json = False) -> None:
     """Judge this flow's messages no more; what was stored stays."""
     api().send("DELETE", f"/v1/flows/{segment(flow)}")
     emit(as_json, {"flow": flow, "deleted": True}, f"flow {flow}: deleted")
+
+
+@app.command()
+def discover(
+    out: Annotated[Path | None, typer.Option(help="folder to write the drafts to, one file a flow")] = None,
+    as_json: Json = False,
+) -> None:
+    """What OTLP spans tell of messages that no flow takes, and drafts of specs for it."""
+    found = api().get("/v1/flows/discovered")
+    written = _write(out, found["drafts"]) if out else []
+    if as_json:
+        emit(True, {**found, "written": written}, "")
+        return
+    columns = {"service": "SERVICE", "system": "SYSTEM", "destination": "DESTINATION", "operation": "OPERATION",
+               "count": "SPANS", "reason": "WHY", "flow": "FLOW", "last_seen": "LAST SEEN"}  # fmt: skip
+    emit(False, found["items"], table(columns, found["items"], "no span about messages was left over"))
+    if out:
+        console().print("\n".join([*written, "read them, correct them, then: tracker flows put FILE"]), markup=False)
+    elif found["drafts"]:
+        console().print("\n" + "---\n".join(found["drafts"]).rstrip(), markup=False)
+
+
+def _write(folder: Path, drafts: list[str]) -> list[str]:
+    """Never over a file that is there: somebody may have corrected it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for draft in drafts:
+            file = folder / f"{load_spec(draft).flow}.yaml"
+            if not file.exists():
+                file.write_text(draft, "utf-8")
+                written.append(str(file))
+        return written
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror}") from None
 
 
 def _read(file: str) -> tuple[str, FlowSpec]:

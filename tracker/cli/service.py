@@ -42,20 +42,24 @@ def run(
     if insecure and not loopback(host):
         raise CommandError(f"--insecure with --host {host} would let everybody in: use 127.0.0.1, or tokens")
     logs.configure(settings.log_format, settings.log_level)
-    listener = _listener(host, port)
+    listeners = [_listener(host, port, "--port")]
+    if settings.otlp_port:
+        listeners.append(_listener(host, settings.otlp_port, "TRACKER_OTLP_PORT"))
     if ends is None:
         ends = hops.build(hops.read(settings.hops)) if settings.hops else hops.Ends()
-    url = _url(listener)
+    url = _url(listeners[0])
     # The server hands a signal on when it is done; the default would end the process before the ledger is closed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
         with composed(settings, insecure, Ports(ends.sources, ends.publishers)) as service:
             told = ready or (lambda service, url: greet(service, settings, url))
-            _Server(_config(service), lambda: told(service, url)).run(sockets=[listener])
+            _Server(_config(service), lambda: told(service, url)).run(sockets=listeners)
+            service.discovered.flush()
     finally:
         ends.close()
-        listener.close()
+        for listener in listeners:
+            listener.close()
     if ready is None:
         out.print("stopped; everything that was answered is stored")
 
@@ -85,7 +89,7 @@ def _config(service: Service) -> uvicorn.Config:
     )
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, option: str) -> socket.socket:
     """Bound before anything is opened, so that a taken port costs nothing."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -98,7 +102,7 @@ def _listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CommandError(f"port {port} of {host} is taken: `ss -ltnp 'sport = :{port}'` says by whom; "
-                               "or choose another with --port", UNAVAILABLE) from None  # fmt: skip
+                               f"or choose another with {option}", UNAVAILABLE) from None  # fmt: skip
         raise CommandError(f"cannot listen on {host} port {port}: {error.strerror}", UNAVAILABLE) from None
     return listener
 

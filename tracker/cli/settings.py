@@ -66,6 +66,7 @@ class ServiceSettings(Strict):
     ingest_slots: int = Field(32, ge=1, description="batches in work at once; then 503")
     rate_events: float = Field(0, ge=0, description="events that one token may send a second; then 429. 0: no limit")
     rate_mb: float = Field(0, ge=0, description="megabytes that one token may send a second; then 429. 0: no limit")
+    otlp_port: int = Field(0, ge=0, le=65535, description="second port, where OTLP exporters look: 4318. 0: none")
     pass_interval_s: float = Field(0.5, gt=0, description="seconds between passes of the reconciler")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

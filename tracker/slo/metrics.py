@@ -71,6 +71,13 @@ SPOOL_ASIDE = Metric(
     Kind.gauge,
     "Batches of the spool that could be neither read nor stored since the start: files in its folder `aside`.",
 )
+SPANS = Metric(
+    "tracker_otlp_spans_total",
+    Kind.counter,
+    "Spans received by what became of them: event, other (not about messages), no_flow, no_id, no_stage, failed, "
+    "quarantined.",
+    ("outcome",),
+)
 
 # --- the faces
 REQUESTS = Metric(

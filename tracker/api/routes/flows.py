@@ -81,7 +81,9 @@ def _put_body(request: Request, by: Principal, body: bytes, flow: str | None) ->
     if flow is not None and spec.flow != flow:
         raise SpecError(f"the spec is of flow {spec.flow!r}, the address says {flow!r}", 1)
     now = service_of(request).clock()
-    return once(request, by, body, lambda books: _kept(books, spec, text, now, by))
+    answered = once(request, by, body, lambda books: _kept(books, spec, text, now, by))
+    request.app.state.traces.expect()
+    return answered
 
 
 def _kept(books: Books, spec: FlowSpec, text: str, now: int, by: Principal) -> Answer:
