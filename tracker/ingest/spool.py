@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 SEGMENT = 16 << 20
 """Bytes at which the next segment begins: so much is stored twice at most when a crash interrupts the drain."""
+MANY = 1000
+"""Batches that are taken out at once: a small one needs much more memory than disk."""
 ASIDE = "aside"
 """The folder, in the spool's, of what could not be read or stored."""
 _NEXT = (
@@ -293,7 +295,7 @@ def _good(path: Path, start: int, until: int, rows: int) -> list[Held]:
     found: list[Held] = []
     taken = 0
     for one in segment.records(path, start, until):
-        if one.batch is None or (found and taken + one.rows > rows):
+        if one.batch is None or len(found) == MANY or (found and taken + one.rows > rows):
             break
         found.append(Held(one.start, one.end, one.batch))
         taken += one.rows
