@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from tracker.ingest.cells import Bytes, Int64s
 from tracker.ingest.decoded import Broken, Decoded, Retold
 from tracker.ingest.otlp.gather import ids, numbers, texts
 from tracker.ingest.otlp.names import FIELDS, SLOT
 from tracker.ingest.otlp.places import Place, Sort
-from tracker.ingest.otlp.walk import END, HEAD, SPAN, START, TRACE, Bytes, Int64s
+from tracker.ingest.otlp.walk import END, HEAD, SPAN, START, TRACE
 from tracker.ingest.times import micros
 from tracker.model.event import Stage
 

@@ -7,14 +7,14 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tracker.ingest.otlp.compiled import compiled, part
-from tracker.ingest.otlp.walk import BOOL, INT, TEXT, Bytes, Int64s
+from tracker.ingest.cells import LONGEST, Bytes, Int64s
+from tracker.ingest.compiled import compiled, part
+from tracker.ingest.otlp.walk import BOOL, INT, TEXT
 
 MAX_KINDS = 10_000
 """Different combinations of what tells flows apart, in one body."""
 _DIGITS = 20
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
-_SIZE = (1 << 24) - 1
 
 
 @part
@@ -22,8 +22,8 @@ def same(buf, one, other):
     """Whether two cells hold the same: equal cells, or bytes that are equal and of the same kind."""
     if one == other:
         return True
-    size = (one >> 31) & _SIZE
-    if size != (other >> 31) & _SIZE or (one >> 55) & 15 != (other >> 55) & 15:
+    size = (one >> 31) & LONGEST
+    if size != (other >> 31) & LONGEST or (one >> 55) & 15 != (other >> 55) & 15:
         return False
     a, b = one & 0x7FFFFFFF, other & 0x7FFFFFFF
     for i in range(size):  # noqa: SIM110 - a generator cannot be compiled
@@ -59,7 +59,7 @@ def kinds(buf, rows, columns, flat, seed, limit):
             value = (value ^ rows[row, c]) * 0x2545F4914F6CDD1D
         for c in columns:
             cell = rows[row, c]
-            at, size = cell & 0x7FFFFFFF, (cell >> 31) & _SIZE
+            at, size = cell & 0x7FFFFFFF, (cell >> 31) & LONGEST
             value = (value ^ size) * 0x2545F4914F6CDD1D
             for i in range(size):
                 value = (value ^ np.int64(buf[at + i])) * 0x2545F4914F6CDD1D
@@ -91,7 +91,7 @@ def views(buf, cells, out, valid, digits):
     used = 0
     for row in range(len(cells)):
         cell = cells[row]
-        kind, first, size = (cell >> 55) & 15, cell & 0x7FFFFFFF, (cell >> 31) & _SIZE
+        kind, first, size = (cell >> 55) & 15, cell & 0x7FFFFFFF, (cell >> 31) & LONGEST
         source, number = buf, 0
         if kind == INT:
             value = number_at(buf, first, size)
@@ -135,7 +135,7 @@ def whole(buf, cells, out, valid):
     """The whole number that each cell holds, also as a text of digits; 1 where there is one, -1 where it is none."""
     for row in range(len(cells)):
         cell = cells[row]
-        kind, first, size = (cell >> 55) & 15, cell & 0x7FFFFFFF, (cell >> 31) & _SIZE
+        kind, first, size = (cell >> 55) & 15, cell & 0x7FFFFFFF, (cell >> 31) & LONGEST
         if kind == INT:
             out[row] = number_at(buf, first, size)
             valid[row] = 1

@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tracker.ingest.otlp.walk import FIRST, NAMED, RELATED, Bytes, Int64s, place_of
+from tracker.ingest.cells import Bytes, Int64s
+from tracker.ingest.otlp.walk import FIRST, NAMED, RELATED, place_of
 
 VERSION = "1.37"
 """Of the semantic conventions: the newest that this map knows."""

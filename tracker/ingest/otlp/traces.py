@@ -1,16 +1,16 @@
 """OTLP bodies -> events, for as long as the service runs: keeps the reader that fits the flow specs of the moment, and
 gets the compiled code ready without making anybody wait.
 
-The compiler is loaded when a flow matches spans or the first body comes, not before: it takes a second or two of
-processor time and 120 MB, and many services never see a span. Where its output was not kept (the first start after an
-upgrade, a folder that cannot be written) it compiles for ten seconds more. Until then senders are told to come back.
+Compiled code that was kept on disk is loaded in a second or so; where it was not (the first start after an upgrade, a
+folder that cannot be written), it takes ten. That begins when a flow matches spans or the first body comes, in a thread
+of its own. Until then senders are told to come back.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -19,10 +19,8 @@ from tracker.ingest.errors import Busy, Unsupported
 from tracker.ingest.otlp.account import Account
 from tracker.ingest.otlp.answer import JSON, PROTOBUF
 from tracker.ingest.otlp.jsoned import protobuf
+from tracker.ingest.otlp.read import Reader
 from tracker.model.spec import FlowSpec, load_spec
-
-if TYPE_CHECKING:
-    from tracker.ingest.otlp.read import Reader
 
 log = structlog.get_logger()
 
@@ -89,8 +87,6 @@ class Traces:
         return self._reader().read(body)
 
     def _reader(self) -> Reader:
-        from tracker.ingest.otlp.read import Reader  # loads the compiler
-
         flows, held = self._flows(), self._read
         if held is None or held[0] is not flows:
             held = flows, Reader([described.spec for described in flows.values()])
@@ -99,8 +95,6 @@ class Traces:
 
     def _compile(self) -> None:
         try:
-            from tracker.ingest.otlp.read import Reader
-
             Reader([load_spec(_FIRST_SPEC)]).read(protobuf(_FIRST_BODY))
         except Exception as error:  # the top of a thread: whatever the compiler raises, senders must be told
             self._failed = f"{type(error).__name__}: {error}"

@@ -2,9 +2,10 @@
 attribute of each span that is about messaging it notes where in the body the value lies.
 
 A row is a span, or a link of a span that names a message of its own. Its first numbers are those of `HEAD`, behind
-them one cell for each slot of a `names.Table`: where the value begins (31 bits), how many bytes it has (24), what it is
-(4) and how new the attribute's name is (4). Field numbers are those of opentelemetry/proto/trace/v1/trace.proto (1.x);
-the wire format: https://protobuf.dev/programming-guides/encoding.
+them one cell (`tracker.ingest.cells`) for each slot of a `names.Table`: where the value begins (31 bits), how many
+bytes it has (24; a longer one is cut, no field may be so long), what it is (4), how new the attribute's name is (4).
+Field numbers are those of opentelemetry/proto/trace/v1/trace.proto (1.x); the wire format is described at
+https://protobuf.dev/programming-guides/encoding.
 
 All of it is one file, because numba keeps compiled code by the hash of the file that it comes from: code of another
 file that it calls could change without its noticing. Numbers are int64 throughout: mixed with unsigned ones they would
@@ -16,21 +17,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tracker.ingest.otlp.compiled import compiled, part
+from tracker.ingest.cells import LONGEST
+from tracker.ingest.compiled import compiled, part
 
 ABSENT, TEXT, BOOL, INT, NESTED, OTHER = range(6)
 """What a value is; a cell holds a TEXT, a BOOL or an INT, or is 0. Of an array (NESTED) the first value counts; of
 OTHER kinds, which say nothing that an event could hold, none."""
-LONGEST = (1 << 24) - 1
-"""A longer value is cut; no field may be so long."""
-MAX_BODY = (1 << 31) - 1
 
-START, END, TRACE, SPAN, KIND, FAILED, OF, NTH = range(8)
+START, END, TRACE, SPAN, KIND, FAILED, OF = range(7)
 """Times as in the body (ns), places of the ids (-1: none of the right length), the kind, 1 for status error, the row of
-the span that a link belongs to (-1: is a span), which span of the body this is, from 1."""
-HEAD = 8
+the span that a link belongs to (-1: is a span)."""
+HEAD = 7
 
 OK, DAMAGED, FULL = range(3)
 RELATED, NAMED = 1, 2
@@ -42,9 +40,6 @@ FIRST, SIZE, SLOT, RANK, MARKS = range(5)
 GROUPS = 64
 """How deep groups may nest. OTLP has none; a reader must be able to skip those of a later version."""
 DAMAGE = -1
-
-Int64s = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
 
 
 @part
@@ -337,7 +332,6 @@ def scope(table, letters, buf, pos, end, inherited, naming, out, row, seen):
             seen += 1
             for i in range(HEAD, out.shape[1]):
                 out[row, i] = inherited[0, i]
-            out[row, NTH] = seen
             marks, links = span(table, letters, buf, begin, pos, out, row)
             if marks < 0:
                 return DAMAGED, row, seen
