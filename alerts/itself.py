@@ -8,8 +8,10 @@ from alerts.alert import Alert
 
 STALE_S, GONE_S = 60, 3600
 """Coverage older than the first is stalled; a source silent for longer than the second has ended (`source_ttl`)."""
-PENDING_BYTES = 512 * 2**20 * 8 // 10
-"""80 % of `TRACKER_COMMIT_MEMORY_MB` as it is by default; beyond the whole, batches are answered with 503."""
+PENDING_BYTES = 512 * 2**20 * 7 // 10
+"""70 % of `TRACKER_COMMIT_MEMORY_MB` as it is by default; from 75 % on, batches go to the spool."""
+SPOOL_BYTES = 2**30
+"""Half of `TRACKER_SPOOL_MB` as it is by default; when it is full, batches are answered with 503."""
 MANY_PARTS = 700
 """The engine slows inserts down at 1,000 parts in one partition."""
 
@@ -53,7 +55,7 @@ ITSELF: Sequence[Alert] = (
         "page",
         "store-down",
         "the tracker's store does not answer",
-        "Events are refused with 503 and wait in the collectors' spools; nothing is judged.",
+        "Events wait in the tracker's spool, then in the collectors'; nothing is judged.",
     ),
     Alert(
         "WorkerDown",
@@ -100,7 +102,25 @@ ITSELF: Sequence[Alert] = (
         "ticket",
         "ingest-refused",
         "{{ $value | humanize1024 }}B wait to be stored",
-        "Batches come in faster than they are stored. When the bound is reached they are refused with 503.",
+        "Batches come in faster than they are stored. When the bound is near they go to the spool, and nothing is judged.",
+    ),
+    Alert(
+        "SpoolFilling",
+        f"tracker_spool_bytes > {SPOOL_BYTES}",
+        "2m",
+        "page",
+        "spool",
+        "{{ $value | humanize1024 }}B wait in the tracker's spool",
+        "The store is down or too slow. Nothing is judged until it has all of it; a full spool refuses with 503.",
+    ),
+    Alert(
+        "SpoolSetAside",
+        "tracker_spool_set_aside > 0",
+        "1m",
+        "ticket",
+        "spool",
+        "{{ $value }} batches of the spool were set aside",
+        "Events that were answered are not in the ledger: their bytes on disk changed, or the store refuses them.",
     ),
     Alert(
         "QuarantineGrowing",

@@ -165,6 +165,10 @@ SCENES = (
     ),
     _gauge("IngestMemoryFilling", 'tracker_ingest_pending_bytes{instance="t",job="tracker"}', "1000", "536870912", 120,
            "512MiB wait to be stored", labels=T),
+    _gauge("SpoolFilling", 'tracker_spool_bytes{instance="t",job="tracker"}', "0", "1610612736", 120,
+           "1.5GiB wait in the tracker's spool", labels=T),
+    _gauge("SpoolSetAside", 'tracker_spool_set_aside{instance="t",job="tracker"}', "0", "2", 60,
+           "2 batches of the spool were set aside", labels=T),
     Scene(
         "QuarantineGrowing",
         {'tracker_ingest_quarantined_total{instance="t",job="tracker"}': "0x4 5x100"},
