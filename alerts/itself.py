@@ -102,7 +102,7 @@ ITSELF: Sequence[Alert] = (
         "ticket",
         "ingest-refused",
         "{{ $value | humanize1024 }}B wait to be stored",
-        "Batches come in faster than they are stored. When the bound is near they go to the spool, and nothing is judged.",
+        "Batches come in faster than they are stored. Near the bound they go to the spool, and nothing is judged.",
     ),
     Alert(
         "SpoolFilling",

@@ -19,6 +19,7 @@ from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.intake import Intake
 from tracker.ingest.spool import Spool
 from tracker.model.carry import Publisher, Source
+from tracker.model.errors import Invalid
 from tracker.reconcile import Reconciler, now_us
 from tracker.reconcile.arrears import Arrears
 from tracker.replay.service import Replays
@@ -141,6 +142,10 @@ def _bounds(settings: ServiceSettings) -> Bounds:
 
 def _spool(settings: ServiceSettings, control: Control) -> Spool | None:
     if not settings.spool_mb:
+        left = sorted(settings.spool_path.glob("*.spool"))
+        if left:
+            raise Invalid(f"TRACKER_SPOOL_MB is 0, but events wait in {left[0].parent}: start with the spool once, until "
+                          "`spool` in /healthz has 0 bytes")  # fmt: skip
         return None
     ledger, fsync = control.settings.installation(), settings.durability == "fsync"
     return Spool.open(settings.spool_path, settings.spool_mb * MB, fsync, ledger, now_us)
