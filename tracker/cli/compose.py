@@ -144,7 +144,7 @@ def _spool(settings: ServiceSettings, control: Control) -> Spool | None:
     if not settings.spool_mb:
         left = sorted(settings.spool_path.glob("*.spool"))
         if left:
-            raise Invalid(f"TRACKER_SPOOL_MB is 0, but events wait in {left[0].parent}: start with the spool once, until "
+            raise Invalid(f"TRACKER_SPOOL_MB is 0, but events wait in {left[0].parent}: start with it once, until "
                           "`spool` in /healthz has 0 bytes")  # fmt: skip
         return None
     ledger, fsync = control.settings.installation(), settings.durability == "fsync"
