@@ -79,7 +79,9 @@ class Committer:
         lock = threading.Lock()
         self._changed, self._overflowed = threading.Condition(lock), threading.Condition(lock)
         self._closing = self._moving = False
-        self._flowing, self._step_began, self._credit = True, math.inf, 0.0
+        self._began = math.inf
+        """When the insert, or the step of the drain, that is under way was begun."""
+        self._flowing, self._credit = True, 0.0
         self._threads = [threading.Thread(target=self._run, name="commit", daemon=True)]
         if spool:
             self._threads.append(threading.Thread(target=self._spill, name="spool", daemon=True))
@@ -142,11 +144,11 @@ class Committer:
     def _run(self) -> None:
         while (group := self._next()) is not None:
             if group:
-                began = time.monotonic()
+                began = self._began
                 self._write(group)
                 self._written(sum(one.batch.rows for one in group), time.monotonic() - began)
                 with self._changed:
-                    self._inserting = []
+                    self._inserting, self._began = [], math.inf
                     self._changed.notify_all()
             elif self._drain:
                 self._empty(self._drain)
@@ -155,10 +157,10 @@ class Committer:
         """Take something out of the spool, or wait a while when the store takes nothing."""
         freed = drain.freed
         with self._changed:
-            self._step_began = time.monotonic()
+            self._began = time.monotonic()
         pause = drain.step()
         with self._changed:
-            self._flowing, self._step_began = not pause, math.inf
+            self._flowing, self._began = not pause, math.inf
             self._credit = 0.0 if pause else self._credit + REFILL * (drain.freed - freed)
             self._overflowed.notify()
             self._changed.wait_for(lambda: self._closing, pause)
@@ -174,7 +176,7 @@ class Committer:
                     return None
                 self._changed.wait_for(self._ripe, self._bounds.wait)
                 if not self._moving and not self._spooled:
-                    self._inserting = self._take()
+                    self._inserting, self._began = self._take(), time.monotonic()
                     return self._inserting
 
     @property
@@ -237,30 +239,34 @@ class Committer:
         while True:
             with self._changed:
                 while self._moving or not self._overflows():
-                    if self._closing and self._first() is None and not self._pending:
+                    if self._closing and not self._pending and not self._unanswered():
                         return
                     self._overflowed.wait(self._bounds.patience / 4)
-                stuck = [one for one in self._inserting if not one.tried and not one.answer.done()]
-                group = stuck + self._take()
-                self._moving, self._flowing = True, self._spooled and self._flows()
+                group = self._stuck() + self._take()
+                self._moving, self._flowing = True, self._spooled and self._flowing and not self._hangs()
             self._keep(group, "")
 
-    def _first(self) -> _Waiting | None:
-        """Who has waited longest, and can be kept in the spool."""
-        stuck = (one for one in self._inserting if not one.tried and not one.answer.done())
-        return next(stuck, None) or (self._pending[0] if self._pending else None)
+    def _unanswered(self) -> list[_Waiting]:
+        """Who is being inserted, and could be kept in the spool instead."""
+        return [one for one in self._inserting if not one.tried and not one.answer.done()]
+
+    def _stuck(self) -> list[_Waiting]:
+        """The same, where the insert takes too long."""
+        return self._unanswered() if self._hangs() else []
+
+    def _hangs(self) -> bool:
+        return time.monotonic() - self._began > self._bounds.patience
 
     def _overflows(self) -> bool:
-        first = self._first()
-        if first is None:
+        """Something has to go into the spool now."""
+        if self._stuck():
+            return True
+        if not self._pending:
             return False
         if self._spooled:
-            return self._closing or self._credit > 0 or not self._flows()
-        return self._crowded or time.monotonic() - first.since > self._bounds.patience
-
-    def _flows(self) -> bool:
-        """The store takes what the spool holds."""
-        return self._flowing and time.monotonic() - self._step_began < self._bounds.patience
+            return self._closing or self._credit > 0 or not self._flowing or self._hangs()
+        late = time.monotonic() - self._pending[0].since > self._bounds.patience + self._bounds.wait
+        return self._crowded or late
 
     def _keep(self, group: Sequence[_Waiting], because: str) -> None:
         """Into the spool, all or none. Who is being inserted too may still be lucky there."""
