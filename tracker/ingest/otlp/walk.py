@@ -105,7 +105,7 @@ def skip_group(buf, pos, end, number):
     depth = 1
     while depth > 0:
         key, pos = varint(buf, pos, end)
-        if pos < 0 or key < 8 or key > 0xFFFFFFFF:
+        if pos < 0 or key < 0 or key > 0xFFFFFFFF:
             return DAMAGE
         wire = key & 7
         if wire == 3:
