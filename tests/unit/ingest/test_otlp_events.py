@@ -11,6 +11,7 @@ from tests.unit.ingest.spans import AT, ORDERS, PROCESSED, SENT, body, reader, r
 from tracker.ingest.errors import TooLarge, Unreadable
 from tracker.ingest.otlp import names, read
 from tracker.ingest.otlp.account import FAILED, NO_FLOW, NO_ID, NO_STAGE
+from tracker.ingest.otlp.jsoned import LIMIT, protobuf
 from tracker.ingest.prepare import prepare
 
 ID = {"messaging.message.id": "m-1"}
@@ -252,6 +253,20 @@ class TestOdd:
         assert len(told(body(spans[:3]))) == 3
         with pytest.raises(TooLarge, match="more than 3 spans"):
             reader().read(body(spans))
+
+    def test_json_is_bounded(self) -> None:
+        """Three bytes of it can be a span."""
+        with pytest.raises(TooLarge, match="send protobuf"):
+            protobuf(b" " * (LIMIT + 1))
+        _, account = reader().read(protobuf(b'{"resourceSpans": [{"scopeSpans": [{"spans": [{}, {}]}]}]}'))
+        assert (account.spans, account.other) == (2, 2)
+
+    @pytest.mark.parametrize("bad", ['[]', '{"resourceSpans": 1}', '{"resourceSpans": [{"scopeSpans": [{"spans": ['
+                                     '{"traceId": "xyz", "attributes": [{}]}]}]}]}'])  # fmt: skip
+    def test_json_that_is_none(self, bad: str) -> None:
+        """Refused, and the reason says where."""
+        with pytest.raises(Unreadable, match="no ExportTraceServiceRequest in JSON"):
+            protobuf(bad.encode())
 
     def test_too_many_sorts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A match by something that is new with each message would make each its own sort."""

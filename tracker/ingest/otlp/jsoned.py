@@ -13,9 +13,12 @@ import struct
 
 import msgspec
 
-from tracker.ingest.errors import Unreadable
+from tracker.ingest.errors import TooLarge, Unreadable
 
 Int = int | str | None
+
+LIMIT = 8 << 20
+"""Bytes of a body in JSON: three bytes of it can stand for a hundred of memory, `{},` for a span."""
 
 
 class _Array(msgspec.Struct, rename="camel"):
@@ -73,7 +76,9 @@ class _Request(msgspec.Struct, rename="camel"):
 
 
 def protobuf(body: bytes) -> bytes:
-    """The request as protobuf, as far as events need it. Raises Unreadable saying what is wrong."""
+    """The request as protobuf, as far as events need it. Raises Unreadable saying what is wrong, TooLarge."""
+    if len(body) > LIMIT:
+        raise TooLarge(f"the body has {len(body)} bytes; in JSON at most {LIMIT} are read: send protobuf, or less")
     try:
         request = msgspec.json.decode(body, type=_Request)
         return b"".join(block(10, _group(group)) for group in request.resource_spans or ())
@@ -88,6 +93,8 @@ def _group(group: _Group) -> bytes:
 
 
 def _span(span: _Span) -> bytes:
+    if not span.attributes and not span.links:
+        return b""  # about no message, but counted
     parts = [
         block(10, bytes.fromhex(span.trace_id or "")),
         block(18, bytes.fromhex(span.span_id or "")),
