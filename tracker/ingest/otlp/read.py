@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracker.ingest.cells import MAX_BODY, Bytes, Int64s
+from tracker.ingest.cells import Bytes, Int64s
 from tracker.ingest.decoded import MAX_LINES, Decoded
 from tracker.ingest.errors import TooLarge, Unreadable
 from tracker.ingest.otlp import walk
@@ -20,6 +20,8 @@ from tracker.ingest.otlp.names import SLOT, Table, table
 from tracker.ingest.otlp.places import Place, Places, Sort
 from tracker.model.spec import FlowSpec
 
+_MAX_BODY = (1 << 31) - 1
+"""Bytes of a body that cells can tell of."""
 _TELLING = ("service", "system", "destination", "operation", "name", "disposition", "group", "own_flow", "own_hop",
             "own_stage")  # fmt: skip
 
@@ -61,8 +63,8 @@ class Reader:
         return decoded, account
 
     def _walked(self, body: bytes) -> tuple[Bytes, Int64s, int]:
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"the body has {len(body)} bytes; at most {MAX_BODY} are read: send smaller batches")
+        if len(body) > _MAX_BODY:
+            raise TooLarge(f"the body has {len(body)} bytes; at most {_MAX_BODY} are read: send smaller batches")
         buf = np.frombuffer(body, np.uint8) if body else np.frombuffer(b"\0", np.uint8)[:0]
         rows = np.empty((min(MAX_LINES, len(buf) // 8 + 1), walk.HEAD + self.table.slots), np.int64)
         status, count, spans = walk.walk(self.table.lines, self.table.letters, buf, self.table.naming, rows)
