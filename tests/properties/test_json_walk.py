@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.ingest.lines import CONTEXT, NOW, event, moved, stored
 from tracker.ingest.batch import Batch
-from tracker.ingest.decode import Lines, decode, patiently
+from tracker.ingest.decode import QUICK, Lines, decode, patiently
 from tracker.ingest.fields import WIRE
 from tracker.ingest.prepare import prepare
 
@@ -66,6 +67,12 @@ def lines(draw: st.DrawFn) -> bytes:
         + text.encode("utf-8", "surrogatepass")
         + draw(st.sampled_from([b"", b"\r", b"  "]))
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> None:
+    """The quick way, and not the patient one while that gets ready."""
+    assert QUICK.wait(120)
 
 
 def told(batch: Batch) -> tuple[Any, ...]:

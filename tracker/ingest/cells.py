@@ -10,22 +10,15 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tracker.ingest.compiled import compiled, part
+from tracker.ingest.compiled import compiled
 
 Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 TEXT = 1
+"""What a cell of a text is."""
 LONGEST = (1 << 24) - 1
 """Bytes of a value that a cell can tell of."""
-MAX_BODY = (1 << 31) - 1
-"""Bytes of a body that cells can tell of."""
-
-
-@part
-def cell_of(first, size):
-    """The cell of a text."""
-    return np.int64(first) | (np.int64(size) << np.int64(31)) | (np.int64(TEXT) << np.int64(55))
 
 
 @compiled

@@ -14,12 +14,14 @@ from functools import cached_property, partial
 import msgspec
 import polars as pl
 
-from tracker.ingest.cells import MAX_BODY
 from tracker.ingest.decoded import MAX_LINES, Broken, Decoded
 from tracker.ingest.errors import TooLarge
 from tracker.ingest.fields import WIRE
-from tracker.ingest.json_columns import taken
+from tracker.ingest.quick import Quick
 
+QUICK = Quick()
+MAX_BODY = (1 << 31) - 1
+"""Bytes of a body in which the quick way can tell a place."""
 _SCHEMA = dict.fromkeys(WIRE, pl.String)
 _ALONE = 512
 """So few lines are looked at one by one."""
@@ -64,9 +66,10 @@ def decode(body: bytes) -> list[Decoded]:
     lines = Lines(body)
     if lines.count() > MAX_LINES:
         raise TooLarge(f"the body has {lines.count()} lines; send at most {MAX_LINES} at a time")
-    if len(body) > MAX_BODY:
+    found = QUICK.take(body) if len(body) <= MAX_BODY else None
+    if found is None:
         return [patiently(lines, lines.filled)]
-    frame, words, slow = taken(body, lines.count())
+    frame, words, slow = found
     quick = Decoded(frame, [], lines, words, again=partial(patiently, lines))
     return [quick, patiently(lines, slow)] if slow else [quick]
 

@@ -18,9 +18,9 @@ FEW = 1 << 16
 _TABLE = 128
 
 
-def taken(body: bytes, count: int) -> tuple[pl.DataFrame, dict[str, pl.Series], list[int]]:
-    """Of a body of at most `count` lines: frame and words of those that the walk takes, as `Decoded` has them, and the
-    numbers of those that it does not."""
+def taken(body: bytes) -> tuple[pl.DataFrame, dict[str, pl.Series], list[int]]:
+    """Of the lines that the walk takes frame and words, as `Decoded` has them; and the numbers of the other lines."""
+    count = body.count(b"\n") + 1
     table, letters = _names()
     buf = np.frombuffer(body, np.uint8)
     cells, status = np.zeros((len(WIRE), count), np.int64), np.zeros(count, np.uint8)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracker.ingest.cells import LONGEST, cell_of
+from tracker.ingest.cells import LONGEST, TEXT
 from tracker.ingest.compiled import compiled, part
 
 OTHER, WORDS, TIME, COUNT, DIGEST, FLAG, PAIRS = range(7)
@@ -257,6 +257,12 @@ def expected(buf, pos, end, place, table, letters):
         if letters[at + i] != buf[pos + i]:
             return -1
     return pos + size
+
+
+@part
+def cell_of(first, size):
+    """The cell of a text (`tracker.ingest.cells`)."""
+    return np.int64(first) | (np.int64(size) << np.int64(31)) | (np.int64(TEXT) << np.int64(55))
 
 
 @part
