@@ -17,7 +17,7 @@ from tracker.ingest.errors import TooLarge, Unreadable
 
 Int = int | str | None
 
-LIMIT = 8 << 20
+LIMIT = 4 << 20
 """Bytes of a body in JSON: three bytes of it can stand for a hundred of memory, `{},` for a span."""
 
 
