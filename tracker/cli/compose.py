@@ -17,7 +17,7 @@ from tracker.control import Control
 from tracker.control.signing import Signer
 from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.intake import Intake
-from tracker.ingest.spool import Spool
+from tracker.ingest.spool import FILES, Spool
 from tracker.model.carry import Publisher, Source
 from tracker.model.errors import Invalid
 from tracker.reconcile import Reconciler, now_us
@@ -142,7 +142,7 @@ def _bounds(settings: ServiceSettings) -> Bounds:
 
 def _spool(settings: ServiceSettings, control: Control) -> Spool | None:
     if not settings.spool_mb:
-        left = sorted(settings.spool_path.glob("*.spool"))
+        left = sorted(settings.spool_path.glob(FILES))
         if left:
             raise Invalid(f"TRACKER_SPOOL_MB is 0, but events wait in {left[0].parent}: start with it once, until "
                           "`spool` in /healthz has 0 bytes")  # fmt: skip

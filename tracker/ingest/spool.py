@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 SEGMENT = 16 << 20
 """Bytes at which the next segment begins: so much is stored twice at most when a crash interrupts the drain."""
+FILES = "[0-9]" * 16 + ".spool"
+"""Segments, in a folder's `glob`; their names grow."""
 MANY = 1000
 """Batches that are taken out at once: a small one needs much more memory than disk."""
 ASIDE = "aside"
@@ -85,7 +87,7 @@ class Spool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             spool._hold()
-            found = sorted(folder.glob("*.spool"))
+            found = sorted(folder.glob(FILES))
             spool._belongs(ledger, bool(found))
             spool._segments = [_Segment(path, path.stat().st_size) for path in found]
         except OSError as error:
@@ -110,8 +112,10 @@ class Spool:
 
     def _belongs(self, ledger: str, filled: bool) -> None:
         note = self.folder / "ledger"
-        other = note.read_text("utf-8").strip() if note.exists() else ledger
-        if other != ledger and filled:
+        other = note.read_text("utf-8").strip() if note.exists() else ""
+        if other == ledger:
+            return  # not written again: the disk may be full
+        if other and filled:
             raise Invalid(f"in the spool {self.folder} batches wait for the ledger of installation {other}, and this "
                           f"one is of {ledger}: start a tracker on that ledger, which stores them, or set "
                           "TRACKER_SPOOL to another folder")  # fmt: skip

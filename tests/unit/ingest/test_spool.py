@@ -197,6 +197,8 @@ def test_one_process_at_a_time_and_one_ledger(tmp_path):
     spool.close()
     with pytest.raises(Invalid, match="ledger of installation 0190163d"):
         opened(tmp_path, ledger="other")
+    (tmp_path / "ledger").write_text("")  # a full disk left it so
+    (tmp_path / "notes.spool").write_text("not one of ours")
     mine = opened(tmp_path)
     assert names(mine) == ["a"]
     mine.close()
