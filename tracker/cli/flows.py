@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -90,15 +91,16 @@ def discover(
 
 
 def _write(folder: Path, drafts: list[str]) -> list[str]:
-    """Never over a file that is there: somebody may have corrected it."""
+    """Never over a file that is there, for somebody may have corrected it: the next free name is taken."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for draft in drafts:
-            file = folder / f"{load_spec(draft).flow}.yaml"
-            if not file.exists():
-                file.write_text(draft, "utf-8")
-                written.append(str(file))
+            name = load_spec(draft).flow
+            names = (f"{name}{f'-{n}' if n else ''}.yaml" for n in count())
+            file = next(folder / name for name in names if not (folder / name).exists())
+            file.write_text(draft, "utf-8")
+            written.append(str(file))
         return written
     except OSError as error:
         raise CommandError(f"{folder}: {error.strerror}") from None
