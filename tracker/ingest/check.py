@@ -6,7 +6,7 @@ alone. A line is judged by the first rule it breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -117,18 +117,23 @@ def _broken(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> list[Rule]
     """Those of the rules that some line breaks."""
     if not frame.height:
         return []
-    roots = [check.bad.meta.root_names() for check in checks]
-    few = {i for i, names in enumerate(roots) if len(set(names)) == 1 and names[0] in words}
+    roots = [set(check.bad.meta.root_names()) for check in checks]
+    few = [i for i, names in enumerate(roots) if len(names) == 1 and names <= words.keys()]
     many = [i for i in range(len(checks)) if i not in few]
-    spelled = text(frame, words, {name for i in many for name in roots[i]})
-    flags = spelled.select(checks[i].bad.fill_null(False).any().alias(str(i)) for i in many).row(0, named=True)
-    found = {i for i in many if flags[str(i)]}
-    for i in few:
-        name = roots[i][0]
-        values = words[name].extend_constant(None, 1) if frame[name].null_count() else words[name]
-        if values.to_frame(name).select(checks[i].bad.fill_null(False).any()).item():
-            found.add(i)
-    return [check for i, check in enumerate(checks) if i in found]
+    values = _values(frame, words, {name for i in few for name in roots[i]})
+    told = text(frame, words, {name for i in many for name in roots[i]})
+    found: dict[str, bool] = {}
+    for asked, rows in ((few, values), (many, told)):
+        flags = rows.select(checks[i].bad.fill_null(False).any().alias(str(i)) for i in asked)
+        found |= flags.row(0, named=True) if asked else {}
+    return [check for i, check in enumerate(checks) if found[str(i)]]
+
+
+def _values(frame: pl.DataFrame, words: Words, names: Iterable[str]) -> pl.DataFrame:
+    """The words of each column, and null where some row has none; the shorter columns repeat a word."""
+    made = {n: words[n].extend_constant(None, 1) if frame[n].null_count() else words[n] for n in names}
+    longest = max(map(len, made.values()), default=0)
+    return pl.DataFrame([each.extend_constant(each[0], longest - len(each)).alias(n) for n, each in made.items()])
 
 
 def _is(stage: str) -> pl.Expr:

@@ -56,7 +56,7 @@ class Decoded:
 def text(frame: pl.DataFrame, words: Words, names: Iterable[str] | None = None) -> pl.DataFrame:
     """The frame with its words spelled out: all, or those named."""
     spelled = [name for name in (words if names is None else names) if name in words and name in frame.columns]
-    return frame.with_columns(words[name].gather(frame[name]).alias(name) for name in spelled)
+    return frame.with_columns(words[name].gather(frame[name]).alias(name) for name in spelled) if spelled else frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class Retold:
 
     def raws(self, numbers: Sequence[int]) -> list[bytes]:
         """These events; each text with its first `RAW` characters."""
+        if not numbers:
+            return []
         picked = self.frame[[number - 1 for number in numbers]]
         cut = text(picked, self.words).with_columns(pl.col(pl.String).str.slice(0, RAW))
         names = [name for name in WIRE if name in cut.columns]

@@ -77,18 +77,17 @@ def _sorted(part: Decoded, context: Context, stamp: rows.Stamp) -> Iterator[_Sor
         bad = bad.clear()
     nested = _nested(good, part.lines) if part.retold else bad.clear()
     good = _without(good, nested)
-    events = good.filter(~pl.col("is_range"))
+    ranges = good.filter(pl.col("is_range")) if good["is_range"].any() else good.clear()
+    events = good.filter(~pl.col("is_range")) if ranges.height else good
     attributes, reasons = rows.attribute_maps(events)
     unfit = _unfit(events, words, reasons)
     if reasons:
         kept = pl.Series([row not in reasons for row in range(events.height)])
         events, attributes = events.filter(kept), attributes and attributes.filter(kept.to_arrow())
-    ranges = good.filter(pl.col("is_range"))
     bad = pl.concat([_broken(part), bad, nested, unfit])
     raws = pl.Series("raw", part.lines.raws(bad["line"].to_list()), pl.Binary)
     yield _Sorted(
-        rows.events(events, words, attributes, stamp), rows.ranges(text(ranges, words), stamp.now),
-        bad.with_columns(raws),
+        rows.events(events, words, attributes, stamp), rows.ranges(ranges, words, stamp.now), bad.with_columns(raws)
     )  # fmt: skip
 
 

@@ -102,10 +102,11 @@ def _keys(frame: pl.DataFrame, stamp: Stamp) -> dict[str, pa.Array]:
     }
 
 
-def ranges(frame: pl.DataFrame, now: int) -> pa.Table:
+def ranges(frame: pl.DataFrame, words: Words, now: int) -> pa.Table:
     """Rows of RANGES out of checked lines with `evidence: range`."""
     if not frame.height:
         return RANGES.empty_table()
+    frame = text(frame, words)
     ready = frame.select(
         pl.lit("").alias("tenant"),
         *(pl.col(name) for name in ("flow", "hop", "stage", "log", "partition")),
