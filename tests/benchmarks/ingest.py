@@ -23,13 +23,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import proc
+from tests.benchmarks import proc, spans
 from tests.benchmarks.load import options_of
 from tests.benchmarks.watch import load
+from tests.benchmarks.wire import bodies, by_hop
 from tests.benchmarks.workload import SPEC
 from tests.e2e.service import PATIENCE, Service
 
 GENERATORS = ("format", "seconds", "rate", "connections", "per_body", "pool_mb", "every", "compression", "seed")
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
 STOPPING_S = 180.0
 """Seconds that the service may take to stop; it writes what waits first."""
 
@@ -37,15 +39,17 @@ STOPPING_S = 180.0
 class Running(Service):
     """A service whose threads have names, with the flow put."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, form: str, settings: dict[str, str]) -> None:
         super().__init__(folder, "--insecure", **settings)
         self.process.command[:1] = [sys.executable, "-m", "tests.benchmarks.named"]
         self.ledger = folder / "ledger"
+        self.spec = spans.SPEC if form == "otlp" else SPEC
 
     def start(self) -> Running:
         """Returns once it is ready, knows the flow and has come to rest."""
         self.process.start(self._ready, PATIENCE)
-        self.http.put("/v1/flows", content=SPEC).raise_for_status()
+        self.http.put("/v1/flows", content=self.spec).raise_for_status()
+        self.until(lambda: self.http.post("/v1/traces", headers=PROTOBUF).status_code, lambda status: status != 503)
         proc.settled(self.process.pid, self.ledger)
         return self
 
@@ -80,7 +84,7 @@ def run(options: argparse.Namespace, folder: Path, merge: bool = True) -> dict[s
     """One load from its first byte to the count of what is stored."""
     before = load()
     settings = dict(pair.split("=", 1) for pair in options.set)
-    with closing(Running(folder, settings)) as service, generator(options, service.port) as sender:
+    with closing(Running(folder, options.format, settings)) as service, generator(options, service.port) as sender:
         service.start()
         made = json.loads(_line(sender))
         sampler = proc.Sampler(service.process.pid, service.ledger)
@@ -141,11 +145,21 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     said["ratio"] = round(said["events_per_s"] / bare["events_per_s"], 3)
     if lines:
         said |= {"engine_lines_per_s": bare["lines_per_s"], "engine_lines_cpu_us_per_event": bare["lines_cpu_us"]}
+    if options.format == "otlp":
+        said["python_walk_events_per_s"] = _walked()
     if options.half or options.soak:
         (folder / "half").mkdir()
         options.rate, options.seconds = said["events_per_s"] / 2, options.soak or options.seconds
         said["half"] = run(options, folder / "half", merge=False)
     return said
+
+
+def _walked() -> int:
+    """Spans per processor second of one thread of Python, the best of five."""
+    made = by_hop(spans.spans)
+    source = bodies(5_000, time.time_ns() // 1000, 1_000_000, seed=4)
+    done = [spans.walked(bytes(made(*next(source)))) for _ in range(5)]
+    return round(max(count / seconds for count, seconds in done))
 
 
 def _followed(

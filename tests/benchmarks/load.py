@@ -21,11 +21,12 @@ from typing import Any, get_args
 
 import numpy as np
 
+from tests.benchmarks import spans
 from tests.benchmarks.watch import cpu_s
-from tests.benchmarks.wire import Body, Compression, Format, bodies, formats
+from tests.benchmarks.wire import Body, Compression, Format, bodies, by_hop, formats
 from tests.benchmarks.workload import FLOW, HOPS
 
-FASTEST = {"ndjson": 600_000, "arrow": 1_300_000}
+FASTEST = {"ndjson": 600_000, "arrow": 1_300_000, "otlp": 500_000}
 """By format; bodies for so many events per second are made beforehand."""
 PATIENCE = 60.0
 """Seconds that an answer may take."""
@@ -97,7 +98,7 @@ class Load:
 
     def _made(self) -> Request:
         number, (block, hop) = next(self._source)
-        coverage = _report(number, len(block), hop) if self._coverage else ""
+        coverage = _report(number, len(block), hop) if self._coverage and "events" in self._form.path else ""
         return Request(number, len(block), coverage, self._form.body(block, hop))
 
     def _next(self) -> Request:
@@ -154,7 +155,7 @@ def _report(number: int, events: int, hop: int) -> str:
 def main() -> None:
     """Print the result as the last line."""
     options = _options()
-    form = formats(options.compression)[options.format]
+    form = _form(options)
     load = Load(form, options.per_body, options.seconds, options.rate, options.coverage, options.seed)
     wanted = int(options.seconds * (options.rate or FASTEST[options.format]) / options.per_body) + options.connections
     began = time.perf_counter()
@@ -176,6 +177,12 @@ def main() -> None:
         ack_p50_ms=p50, ack_p99_ms=p99, ack_max_ms=worst, made_late=load.made_late, refused=load.refused,
         cpu_s=cpu_s() - spent, failures=load.failures,
     )  # fmt: skip
+
+
+def _form(options: argparse.Namespace) -> Format:
+    if options.format == "otlp":
+        return Format("/v1/traces", "application/x-protobuf", by_hop(spans.spans))
+    return formats(options.compression)[options.format]
 
 
 def _rest(threads: list[threading.Thread], seconds: float) -> None:

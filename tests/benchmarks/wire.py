@@ -160,7 +160,8 @@ def _ascii(block: Block, hop: int) -> dict[str, Bytes]:
     }
 
 
-def _by_hop(make: Callable[[int], Callable[[Block], Body]]) -> Callable[[Block, int], Body]:
+def by_hop(make: Callable[[int], Callable[[Block], Body]]) -> Callable[[Block, int], Body]:
+    """A body for each hop, which is made ready once."""
     made = [make(hop) for hop in range(len(HOPS))]
     return lambda block, hop: made[hop](block)
 
@@ -213,7 +214,7 @@ def _digests(block: Block) -> npt.NDArray[np.uint64]:
 def formats(compression: Compression = "lz4") -> dict[str, Format]:
     """Every format by its name; `compression` is that of Arrow's buffers."""
     return {
-        "ndjson": Format("/v1/events", "application/x-ndjson", _by_hop(_ndjson)),
+        "ndjson": Format("/v1/events", "application/x-ndjson", by_hop(_ndjson)),
         "arrow": Format("/v1/events", "application/vnd.apache.arrow.stream", _arrow(compression)),
     }
 
