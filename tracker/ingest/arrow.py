@@ -90,7 +90,7 @@ def _column(name: str, column: pa.Array, words: dict[str, pl.Series]) -> pl.Seri
         return _pairs(name, column)
     if name == "delivery" and pa.types.is_integer(kind):
         return pl.Series(name, column.cast(pa.large_string()))
-    raise Unreadable(f"the Arrow column {name!r} has the type {kind}; docs/api.md lists what each may have")
+    raise Unreadable(f"the Arrow column {name!r} has the type {kind}; docs/api.md (Arrow) lists what each may have")
 
 
 def _textual(kind: pa.DataType) -> bool:

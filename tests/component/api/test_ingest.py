@@ -1,9 +1,11 @@
 import gzip
 import json
 
+import httpx
 import pytest
 
 from tests.component.api.conftest import NOW, SPEC
+from tests.docs.pages import ROOT, blocks
 from tracker.model.errors import Unavailable
 
 REPORT = {"collector": "c", "epoch": 1, "sequence": 1, "events": 1}
@@ -43,6 +45,15 @@ def test_arrays_and_compressed_bodies(ready):
     array = ready.post("/v1/events", json=[event(), event(message_id="n")])
     packed = ready.post("/v1/events", content=gzip.compress(ndjson(event())), headers={"Content-Encoding": "gzip"})
     assert (array.json()["accepted"], packed.json()["accepted"]) == (2, 1)
+
+
+def test_the_example_of_an_arrow_stream(ready, recorder, monkeypatch, capsys):
+    """As on the API page: its code is run, and its event is stored."""
+    monkeypatch.setattr(httpx, "post", lambda url, **more: ready.post(url.partition(":8000")[2], **more))
+    [example] = [code for code in blocks(ROOT / "docs" / "api.md", "python") if "pa.ipc" in code]
+    exec(example, {})
+    assert "'accepted': 1" in capsys.readouterr().out
+    assert recorder.inserts == [("events", 1)]
 
 
 def test_events_of_an_unknown_flow_are_kept_and_told(ready):
