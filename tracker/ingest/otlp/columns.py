@@ -46,12 +46,12 @@ class _Columns:
 
     def text(self, name: str, cells: Int64s | None = None) -> pl.Series:
         made, wrong = texts(self.buf, self.cells(name) if cells is None else cells)
-        self._note(wrong, f"{FIELDS[name][-1]} is no UTF-8")
+        self.note(wrong, f"{FIELDS[name][-1]} is no UTF-8")
         return made
 
     def number(self, name: str) -> pl.Series:
         made, wrong = numbers(self.buf, self.cells(name))
-        self._note(wrong, f"{FIELDS[name][-1]} is no whole number")
+        self.note(wrong, f"{FIELDS[name][-1]} is no whole number")
         return made
 
     def by_sort(self, of: Callable[[Sort, Place], str]) -> tuple[pl.Series, pl.Series]:
@@ -64,7 +64,7 @@ class _Columns:
     def broken(self) -> list[Broken]:
         return [Broken(row + 1, reason) for row, reason in sorted(self.wrong.items())]
 
-    def _note(self, wrong: np.ndarray | None, reason: str) -> None:
+    def note(self, wrong: np.ndarray | None, reason: str) -> None:
         if wrong is not None:
             self.wrong |= dict.fromkeys(np.flatnonzero(wrong).tolist(), reason)
 
@@ -139,7 +139,7 @@ def _origin(made: _Columns) -> pl.Series:
     if own.null_count() == len(own):
         return origin
     read = own.to_frame("origin_at").select(micros("origin_at")).to_series()
-    made._note((own.is_not_null() & read.is_null()).to_numpy(), "tracker.origin_at is no time")
+    made.note((own.is_not_null() & read.is_null()).to_numpy(), "tracker.origin_at is no time")
     return _first(read, origin)
 
 

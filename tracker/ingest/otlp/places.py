@@ -92,29 +92,23 @@ class Places:
 
     def of(self, sort: Sort) -> Place | None:
         """Where a sort of spans belongs; None when no flow says that it does, or nothing happened to a message."""
-        found = next((p for p in self._found(sort) if not sort.own_flow or p.flow == sort.own_flow), None)
+        said = sort.stage
+        points = (point for point in self._points if not sort.own_flow or point.flow == sort.own_flow)
+        found = next((p for p in points if _stage(p, sort, said) and _fits(p.match, sort)), None)
         flow = sort.own_flow or (found.flow if found else "")
         hop = sort.own_hop or (found.hop if found else "")
-        stage = found.stage if found else sort.stage or ""
+        stage = _stage(found, sort, said) if found else said
         return Place(flow, hop, stage, self._identity.get(flow, "")) if flow and hop and stage else None
 
-    def _found(self, sort: Sort) -> list[Place]:
-        return [
-            Place(point.flow, point.hop, stage)
-            for point in self._points
-            if (stage := _stage(point, sort)) and _fits(point.match, sort)
-        ]
 
-
-def _stage(point: _Point, sort: Sort) -> Stage | None:
-    """The stage of a sort of spans at a checkpoint. What brokers do is not seen in clients' spans: `persist` and
-    `replicate` want to be told which operation is evidence of them."""
-    stage = sort.stage
+def _stage(point: _Point, sort: Sort, said: Stage | None) -> Stage | None:
+    """The stage at a checkpoint of a sort of spans that tells of the stage `said`. What brokers do is not seen in
+    clients' spans: `persist` and `replicate` want to be told which operation is evidence of them."""
     if sort.own_stage or not point.match.operation:
         family = _CONSUMED if point.stage in _CONSUMERS else {point.stage}
-        return stage if stage in family else None
+        return said if said in family else None
     if not sort.failed:
-        return stage if stage in (Stage.nack, Stage.dead_letter) else point.stage
+        return said if said in (Stage.nack, Stage.dead_letter) else point.stage
     return Stage.nack if point.stage is Stage.ack else None
 
 

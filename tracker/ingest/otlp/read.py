@@ -101,8 +101,7 @@ class Reader:
         return np.where(own != 0, own, other)
 
     def _found(self, rows: Int64s, told: Told, ids: Int64s, kept: Int64s) -> Found:
-        everything = len(kept) == len(rows)
-        chosen = slice(None) if everything else kept
+        chosen = slice(None) if len(kept) == len(rows) else kept  # no copy of what is wanted whole
         return Found(rows[chosen], ids[chosen], told.of[chosen], told.sorts, told.places)
 
 
@@ -110,11 +109,11 @@ def _seen(buf: Bytes, rows: Int64s, told: Told, left: np.ndarray) -> Iterator[Se
     if not left.any():
         return
     at = np.flatnonzero(left)
-    of = told.of[at]
-    for n in np.unique(of):
+    found = np.unique(told.of[at], return_index=True, return_counts=True)
+    samples = _samples(buf, rows[at[found[1]]])
+    for n, count, sample in zip(found[0].tolist(), found[2].tolist(), samples, strict=True):
         sort, place = told.sorts[n], told.places[n]
-        mine = at[of == n]
-        yield Seen(sort, _reason(sort, place), place.flow if place else "", len(mine), _sample(buf, rows[mine[:1]]))
+        yield Seen(sort, _reason(sort, place), place.flow if place else "", count, sample)
 
 
 def _reason(sort: Sort, place: Place | None) -> str:
@@ -123,6 +122,6 @@ def _reason(sort: Sort, place: Place | None) -> str:
     return NO_FLOW if sort.stage else FAILED if replace(sort, failed=False).stage else NO_STAGE
 
 
-def _sample(buf: Bytes, row: Int64s) -> str:
-    cells = row[:, [walk.HEAD + SLOT["own_id"], walk.HEAD + SLOT["message_id"]]].ravel()
-    return next((said for said in texts(buf, np.ascontiguousarray(cells))[0] if said), "")[:200]
+def _samples(buf: Bytes, rows: Int64s) -> list[str]:
+    own, other = rows[:, walk.HEAD + SLOT["own_id"]], rows[:, walk.HEAD + SLOT["message_id"]]
+    return texts(buf, np.where(own != 0, own, other))[0].fill_null("").to_list()
