@@ -86,7 +86,7 @@ def checks(file: str) -> list[Check]:
     first: dict[str, list[Check]] = {
         "delivered.py": [test_equal_to_the_columns, test_folding.test_very_many_deliveries, test_folding.test_versions],
         "fold_new.sql": [test_what_is_kept, waits, cut],
-        "range_spans.sql": over_ranges,
+        "range_spans.sql": [test_folding.test_what_ranges_span, *over_ranges],
         "fold_ranges.sql": over_ranges,
         "due.sql": [waits],
         "blind.sql": [waits],

@@ -23,8 +23,10 @@ from tracker.model.event import Event, Range, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.store import folding
+from tracker.store.bounds import from_json
 from tracker.store.engine import Engine
 from tracker.store.shape import Shape
+from tracker.store.sql import ask
 
 numbers = count()
 
@@ -337,6 +339,62 @@ def test_ranges_far_apart(world: Installation) -> None:
         ([], [commit(8, 9, 4), commit(3, 4, 4)]),
         (persisted("p3a", "p", 3) + persisted("p7a", "p", 7) + persisted("q1", "q", 1), []),
     ])  # fmt: skip
+
+
+def test_what_ranges_span(world: Installation) -> None:
+    """Only what is new of this flow, hop and stage, and what was newly persisted in a log that somebody reads: a wider
+    span would say the same, and cost more."""
+    flow, other = (world.put(PLAIN.format(flow=f"fold{next(numbers)}", within=10)) for _ in range(2))
+    told = {(flow.flow, "billing", Stage.ack)}
+    told |= {
+        (f, h, s) for f in (flow.flow, other.flow) for h in ("billing", "shop") for s in (Stage.ack, Stage.deliver)
+    }
+
+    def move(begin: int, end: int, partition: str, places: Iterable[tuple[str, str, Stage]] = told) -> None:
+        world.move([structs.replace(commit(begin, end, partition=partition), flow=f, hop=h, stage=s,
+                                    observed_from=world.now, observed_at=world.now) for f, h, s in places])  # fmt: skip
+
+    def persist(ident: str, offset: int, partition: str, hop: str = "log", stage: str = "persist") -> None:
+        seen = at(f"{hop}:{stage}", 1, partition=partition, offset=offset)
+        world.observe([_dated(seen, f.flow, ident, world.now) for f in (flow, other)])
+
+    mine = [(flow.flow, "billing", Stage.ack)]
+    others = sorted(told - {*mine})
+    move(0, 5, "p")
+    move(0, 1, "q")
+    persist("m1", 1, "q")
+    world.run_pass()
+    last = world.control.passes.last_finished()
+    assert last is not None
+    before, world.now = from_json(last.bounds), world.now + SECOND
+    move(10, 20, "p", mine)
+    move(30, 40, "p", mine)
+    move(500, 500, "p", mine)
+    move(0, 900, "p", others)
+    move(0, 900, "r", others)
+    for ident, offset, partition in (
+        ("m2", 9, "q"),
+        ("m3", 7, "q"),
+        ("m4", 3, "r"),
+        ("m9", 60, "q"),
+        ("m5", 4, "late"),
+    ):
+        persist(ident, offset, partition)
+    persist("m6", 100, "q", stage="deliver")
+    world.observe([_dated(at("log:persist", 1, partition="q"), flow.flow, "m7", world.now)])
+    bounds = before.next(world.store.stored_since(before), last.started_at, 1 << 40)
+    world.now += SECOND
+    move(0, 1000, "p", mine)
+    move(0, 1000, "late", mine)
+    persist("m2", 0, "q")
+    reach = folding.Reach(Shape(flow, {("billing", "ack"): 2}, {}), bounds, 9, world.now, 9, True)
+    asked = ask("range_spans", world.store.engine.database, new_since=reach.new, until=bounds.known(),
+                slice="message_id < 'm8'")  # fmt: skip
+    found = world.store.engine.rows(asked, reach.parameters | {"hop": "billing", "stage": "ack"})
+    assert sorted(tuple(row.values()) for row in found) == [("log", "p", 10, 40), ("log", "q", 7, 10)]
+    world.run_pass()
+    for spec in (flow, other):
+        world.control.flows.delete(spec.flow, world.now)
 
 
 def _vouch_logs(world: Installation, promises: Promises) -> None:
