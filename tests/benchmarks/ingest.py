@@ -50,7 +50,7 @@ class Running(Service):
         self.process.start(self._ready, PATIENCE)
         self.http.put("/v1/flows", content=self.spec).raise_for_status()
         self.until(lambda: self.http.post("/v1/traces", headers=PROTOBUF).status_code, lambda status: status != 503)
-        proc.settled(self.process.pid, self.ledger)
+        proc.settled(self.process.pid)
         return self
 
     def drained(self) -> float:

@@ -124,7 +124,7 @@ class Sampler:
         return {name: round(seconds, 2) for name, seconds in ranked if seconds >= 0.01}
 
 
-def settled(pid: int, ledger: Path, quiet: float = 2.0, patience: float = 60.0) -> None:
+def settled(pid: int, quiet: float = 2.0, patience: float = 60.0) -> None:
     """Returns once the process has used next to no processor for `quiet` seconds, or when patience ends."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
