@@ -21,9 +21,9 @@ from tests.benchmarks.watch import cpu_s, load
 from tests.benchmarks.wire import bodies, formats
 from tests.benchmarks.workload import FLOW
 from tests.world.installation import T0
-from tracker.ingest.decode import QUICK, Lines, decode, patiently
 from tracker.ingest.fields import WIRE
 from tracker.ingest.formats import decode as by_type
+from tracker.ingest.lines.decode import QUICK, Lines, decode, patiently
 from tracker.ingest.prepare import Context, prepare
 
 STEP = 1_000_000

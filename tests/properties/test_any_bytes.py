@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.unit.ingest.lines import CONTEXT, NOW, event
 from tracker.ingest.body import inflate, lines
-from tracker.ingest.decode import decode
 from tracker.ingest.errors import Refused
 from tracker.ingest.fields import WIRE
+from tracker.ingest.lines.decode import decode
 from tracker.ingest.prepare import prepare
 from tracker.store.columns import EVENTS, QUARANTINE, RANGES
 

@@ -1,6 +1,7 @@
 """Cells: what a walk over a body notes of a value. They become text columns without a copy of any text.
 
-A cell is an int64: where the value begins (31 bits), how many bytes it has (24), what it is (4); 0 is nothing.
+A cell is an int64: where the value begins (31 bits), how many bytes it has (24), what it is (4); 0 is nothing. Compiled
+code of other files holds these numbers, and is kept by the hash of its own file: change those files with this one.
 """
 
 from __future__ import annotations

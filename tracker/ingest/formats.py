@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tracker.ingest import arrow, body
-from tracker.ingest import decode as ndjson
+from tracker.ingest import body
+from tracker.ingest.arrow import decode as arrow
 from tracker.ingest.decoded import Decoded
+from tracker.ingest.lines import decode as lines
 
 
 def decode(content: bytes, content_type: str, limit: int) -> list[Decoded]:
@@ -14,4 +15,4 @@ def decode(content: bytes, content_type: str, limit: int) -> list[Decoded]:
     """
     if content_type.partition(";")[0].strip().lower() == body.ARROW:
         return [arrow.decode(content, limit)]
-    return ndjson.decode(body.lines(content, content_type))
+    return lines.decode(body.lines(content, content_type))

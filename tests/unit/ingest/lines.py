@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tracker.ingest.batch import Batch
-from tracker.ingest.decode import decode
+from tracker.ingest.lines.decode import decode
 from tracker.ingest.prepare import Context, prepare
 from tracker.store.columns import EVENTS
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.ingest.lines import CONTEXT, NOTHING, NOW, batch, event, moved, stored
-from tracker.ingest import arrow
-from tracker.ingest.arrow_messages import MAX_MESSAGES
+from tracker.ingest.arrow import decode as arrow
+from tracker.ingest.arrow.messages import MAX_MESSAGES
 from tracker.ingest.batch import Batch
 from tracker.ingest.decoded import MAX_LINES
 from tracker.ingest.errors import TooLarge, Unreadable

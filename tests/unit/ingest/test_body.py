@@ -6,8 +6,9 @@ import zstandard
 
 from tests.unit.ingest.lines import body, event
 from tracker.ingest.body import inflate, lines
-from tracker.ingest.decode import MAX_LINES, decode
+from tracker.ingest.decoded import MAX_LINES
 from tracker.ingest.errors import TooLarge, Unreadable, Unsupported
+from tracker.ingest.lines.decode import decode
 
 TEXT = body(event(), event(message_id="m-2"))
 

@@ -1,6 +1,6 @@
 """Lines of JSON -> columns; lines that are no JSON object are set aside by number.
 
-Nearly all lines are read by one walk of compiled code (`json_walk`). The others go to a parser that knows all of JSON,
+Nearly all lines are read by one walk of compiled code (`walk`). The others go to a parser that knows all of JSON,
 at its speed: in one go, and only when that fails halved until the bad ones stand alone, so Python looks at single lines
 only near bad ones.
 """
@@ -17,7 +17,7 @@ import polars as pl
 from tracker.ingest.decoded import MAX_LINES, Broken, Decoded
 from tracker.ingest.errors import TooLarge
 from tracker.ingest.fields import WIRE
-from tracker.ingest.quick import Quick
+from tracker.ingest.lines.quick import Quick
 
 QUICK = Quick()
 MAX_BODY = (1 << 31) - 1

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.ingest.lines import CONTEXT, NOW, event, moved, stored
 from tracker.ingest.batch import Batch
-from tracker.ingest.decode import QUICK, Lines, decode, patiently
 from tracker.ingest.fields import WIRE
+from tracker.ingest.lines.decode import QUICK, Lines, decode, patiently
 from tracker.ingest.prepare import prepare
 
 texts = st.text(max_size=6) | st.sampled_from(

@@ -25,7 +25,7 @@ class Quick:
         self._take: Callable[[bytes], Taken] | None = None
 
     def take(self, body: bytes) -> Taken | None:
-        """What `json_columns.taken` says of a body; None while it cannot be asked."""
+        """What `columns.taken` says of a body; None while it cannot be asked."""
         if self._take is None:
             self._start()
         return self._take(body) if self._take else None
@@ -44,7 +44,7 @@ class Quick:
 
     def _compile(self) -> None:
         try:
-            from tracker.ingest.json_columns import taken  # its compiler takes a second to import
+            from tracker.ingest.lines.columns import taken  # its compiler takes a second to import
 
             taken(_FIRST)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is another way

@@ -10,7 +10,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from tracker.ingest.arrow_messages import inflated
+from tracker.ingest.arrow.messages import inflated
 from tracker.ingest.decoded import MAX_LINES, Decoded, Retold
 from tracker.ingest.errors import TooLarge, Unreadable
 from tracker.ingest.fields import INTEGERS, NAMES, TEXTS, TIMES, WIRE

@@ -7,9 +7,9 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from tracker.ingest import json_walk as walk
 from tracker.ingest.cells import Bytes, Int64s, texts
 from tracker.ingest.fields import INTEGERS, TEXTS, TIMES, WIRE
+from tracker.ingest.lines import walk
 
 WORDS = ("flow", "hop", "stage", "reason", "node", "region", "partition", "group", "replay_id", "log")
 """Fields that have few different values in a body, by what they are."""
