@@ -59,6 +59,18 @@ def test_a_large_insert_in_several_chunks_is_one_part(store: Store) -> None:
     assert (parts(store), parts(store, "positions")) == (1, 1)
 
 
+def test_an_insert_of_many_events_is_few_files(store: Store) -> None:
+    """All columns in one: each file is synced before the answer."""
+    quiet(store)
+    store.insert_events(batch(250_000, 1))
+    [part] = store.engine.rows(
+        "SELECT part_type, data_uncompressed_bytes AS size FROM system.parts WHERE active AND table = 'events' "
+        f"AND database = '{store.engine.database}'"
+    )
+    assert part["part_type"] == "Compact"
+    assert part["size"] > 10 << 20, "the engine's own bound would do"
+
+
 def test_without_our_settings_it_would_be_several(store: Store) -> None:
     """The settings of tracker/store/engine.py are what makes it one block; usual ones cut it."""
     quiet(store)
