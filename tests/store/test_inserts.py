@@ -210,10 +210,10 @@ def test_durability_is_a_setting_of_the_tables(
     store.migrate()
     rows = engine.rows(
         "SELECT name, create_table_query AS text FROM system.tables WHERE database = {db:String} "
-        "AND name IN ('events', 'ranges', 'reports', 'quarantine')",
+        "AND name IN ('events', 'positions', 'ranges', 'reports', 'quarantine')",
         {"db": engine.database},
     )
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert all(f"fsync_after_insert = {expected}" in row["text"] for row in rows)
     assert all(f"fsync_part_directory = {expected}" in row["text"] for row in rows)
 

@@ -20,8 +20,8 @@ from tracker.store.passes import Passing
 from tracker.store.quarantine import Quarantine
 from tracker.store.writer import Writer
 
-DURABLE = ("events", "ranges", "reports", "quarantine")
-"""Tables whose rows were promised to somebody outside when an insert returns."""
+DURABLE = ("events", "positions", "ranges", "reports", "quarantine")
+"""Tables whose rows were promised to somebody outside when an insert returns; positions are made of events by a view."""
 
 
 class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine):
