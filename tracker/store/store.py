@@ -21,7 +21,7 @@ from tracker.store.quarantine import Quarantine
 from tracker.store.writer import Writer
 
 DURABLE = ("events", "positions", "ranges", "reports", "quarantine")
-"""Tables whose rows were promised to somebody outside when an insert returns; positions are made of events by a view."""
+"""Tables whose rows were promised to somebody when an insert returns; a view makes positions of events."""
 
 
 class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine):
