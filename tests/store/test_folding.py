@@ -355,8 +355,9 @@ def test_what_ranges_span(world: Installation) -> None:
                                     observed_from=world.now, observed_at=world.now) for f, h, s in places])  # fmt: skip
 
     def persist(ident: str, offset: int, partition: str, hop: str = "log", stage: str = "persist") -> None:
-        seen = at(f"{hop}:{stage}", 1, partition=partition, offset=offset)
-        world.observe([_dated(seen, f.flow, ident, world.now) for f in (flow, other)])
+        for spec, further in ((flow, 0), (other, 50)):
+            seen = at(f"{hop}:{stage}", 1, partition=partition, offset=offset + further)
+            world.observe([_dated(seen, spec.flow, ident, world.now)])
 
     mine = [(flow.flow, "billing", Stage.ack)]
     others = sorted(told - {*mine})
