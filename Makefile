@@ -44,7 +44,8 @@ test-long: setup servers ## drills and outages that take minutes
 coverage: setup ## branch coverage of the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/component tests/properties --cov --cov-report=term
 
-lock: setup ## pin all dependencies of all extras, with hashes, for every platform
+lock: ## pin all dependencies of all extras, with hashes, for every platform
+	@test -x $(BIN)/uv || $(MAKE) setup  # not always: what the old lock cannot give may be why a new one is made
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
