@@ -16,7 +16,8 @@ from tracker.ingest.errors import TooLarge, Unreadable
 from tracker.ingest.fields import INTEGERS, NAMES, TEXTS, TIMES, WIRE
 from tracker.ingest.reports import HEADER
 
-_MICROS = pa.timestamp("us", "UTC")
+_FAR = 100_000_000_000_000_000
+"""µs: the years from -1199 to 5138, as numbers in lines of JSON can say."""
 _WORDS = {*NAMES, "stage", *TEXTS}
 """Of these a dictionary is kept, for the engine keeps one, too."""
 _PAIRS = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
@@ -77,7 +78,7 @@ def _column(name: str, column: pa.Array, words: dict[str, pl.Series]) -> pl.Seri
     if _textual(kind):
         return pl.Series(name, column)
     if name in TIMES and pa.types.is_timestamp(kind) and kind.tz:
-        return pl.Series(name, column.cast(_MICROS, safe=False).cast(pa.int64()))
+        return _micros(name, column.cast(pa.int64()), kind.unit)
     if name in TIMES and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return pl.Series(name, column.cast(pa.large_string()))
     if name in INTEGERS and pa.types.is_integer(kind):
@@ -91,6 +92,15 @@ def _column(name: str, column: pa.Array, words: dict[str, pl.Series]) -> pl.Seri
     if name == "delivery" and pa.types.is_integer(kind):
         return pl.Series(name, column.cast(pa.large_string()))
     raise Unreadable(f"the Arrow column {name!r} has the type {kind}; docs/api.md (Arrow) lists what each may have")
+
+
+def _micros(name: str, column: pa.Array, unit: str) -> pl.Series:
+    """Times as µs. What lies millennia away is brought near enough to be told of: it is refused all the same."""
+    times = pl.Series(name, column)
+    if unit == "ns":
+        return times // 1000
+    per = {"s": 1_000_000, "ms": 1000, "us": 1}[unit]
+    return times.clip(-_FAR // per, _FAR // per) * per
 
 
 def _textual(kind: pa.DataType) -> bool:
