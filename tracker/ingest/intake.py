@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import polars as pl
+import structlog
 
 from tracker.ingest import body as bodies
 from tracker.ingest import reports
 from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.commit import Committer
 from tracker.ingest.decoded import Decoded
+from tracker.ingest.errors import Unreadable
 from tracker.ingest.formats import decode
 from tracker.ingest.prepare import Context, prepare
+
+log = structlog.get_logger()
 
 INFLATED = 64 << 20
 """Bytes of a body after its compression was taken off."""
@@ -31,13 +38,16 @@ class Intake:
         self, body: bytes, content_type: str, content_encoding: str, coverage: str, principal: str, now: int
     ) -> Batch:
         """The batch of a request. Raises Refused when the request as a whole cannot be read."""
-        decoded = decode(bodies.inflate(body, content_encoding, self.inflated), content_type, self.inflated)
+        with _unpanicked(principal):
+            decoded = decode(bodies.inflate(body, content_encoding, self.inflated), content_type, self.inflated)
         return self.prepared(decoded, coverage, principal, now)
 
     def prepared(self, parts: Sequence[Decoded], coverage: str, principal: str, now: int) -> Batch:
-        """The batch of what a decoder gave; a coverage report in the request's header comes before its own."""
+        """The batch of what a decoder gave; a coverage report in the request's header comes before its own. Raises
+        Unreadable."""
         header = coverage or next((part.coverage for part in parts if part.coverage), "")
-        return prepare(parts, header, Context(self.flows(), self.salt, principal, now))
+        with _unpanicked(principal):
+            return prepare(parts, header, Context(self.flows(), self.salt, principal, now))
 
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, once all rows are durable. Raises Busy."""
@@ -57,3 +67,13 @@ class Intake:
         """The batch of a coverage report alone, which is a heartbeat too. Raises Invalid."""
         report = reports.report_of(bodies.inflate(body, content_encoding, self.inflated))
         return Batch(Accepted(0, 0), reports=reports.rows([report], now))
+
+
+@contextmanager
+def _unpanicked(principal: str) -> Iterator[None]:
+    """What makes a parser panic is a body that cannot be read, not a reason to end the thread that reads it."""
+    try:
+        yield
+    except pl.exceptions.PanicException as panic:
+        log.error("parser_panicked", error=str(panic), sender=principal, next="report it, with the body if you can")
+        raise Unreadable(f"the body cannot be read: {panic}; nothing of it was stored") from None

@@ -2,10 +2,12 @@ import gzip
 import json
 
 import httpx
+import polars as pl
 import pytest
 
 from tests.component.api.conftest import NOW, SPEC
 from tests.docs.pages import ROOT, blocks
+from tracker.ingest import intake
 from tracker.model.errors import Unavailable
 
 REPORT = {"collector": "c", "epoch": 1, "sequence": 1, "events": 1}
@@ -54,6 +56,20 @@ def test_the_example_of_an_arrow_stream(ready, recorder, monkeypatch, capsys):
     exec(example, {})
     assert "'accepted': 1" in capsys.readouterr().out
     assert recorder.inserts == [("events", 1)]
+
+
+def test_a_parser_that_panics_refuses_the_body(ready, monkeypatch):
+    """It is the body's fault until it is found out, and the next one is read as always."""
+
+    def panic(*_):
+        raise pl.exceptions.PanicException("out of range")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intake, "prepare", panic)
+        refused = ready.post("/v1/events", content=ndjson(event()))
+    assert refused.status_code == 400
+    assert "out of range; nothing of it was stored" in refused.json()["detail"]
+    assert ready.post("/v1/events", content=ndjson(event())).status_code == 200
 
 
 def test_events_of_an_unknown_flow_are_kept_and_told(ready):
