@@ -75,7 +75,7 @@ class Retold:
         names = [name for name in WIRE if name in cut.columns]
         return [
             msgspec.json.encode({name: _said(name, row[name]) for name in names if row[name] is not None})
-            for row in cut.select(names).iter_rows(named=True)
+            for row in cut.iter_rows(named=True)
         ]
 
 
