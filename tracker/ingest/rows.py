@@ -155,7 +155,8 @@ def attribute_maps(frame: pl.DataFrame) -> tuple[pa.Array | None, dict[int, str]
     found = frame["attributes"]
     if found.dtype != pl.String:
         return _paired(found), {}
-    joined = b"[" + ",".join(found.fill_null("{}").to_list()).encode() + b"]"
+    found = found.replace("", None).fill_null("{}")
+    joined = b"[" + ",".join(found.to_list()).encode() + b"]"
     try:
         return pa.array(msgspec.json.decode(joined, type=list[dict[str, str]]), _MAP), {}
     except (msgspec.DecodeError, RecursionError):
@@ -173,7 +174,7 @@ def _paired(lists: pl.Series) -> pa.Array:
 def _attribute_maps_singly(texts: pl.Series) -> tuple[pa.Array, dict[int, str]]:
     maps: list[Mapping[str, str]] = []
     bad: dict[int, str] = {}
-    for row, written in enumerate(texts.fill_null("{}")):
+    for row, written in enumerate(texts):
         try:
             found = msgspec.json.decode(written, type=dict[str, str | int | float | bool])
             maps.append({k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in found.items()})
