@@ -28,7 +28,7 @@ COVERAGE: Sequence[Alert] = (
     ),
     Alert(
         "BlindSpot",
-        'sum by (flow, hop, stage, cause) (tracker_blind_spots{cause=~"hole|silent|never_seen"}) > 0',
+        'sum by (flow, hop, stage, cause) (tracker_blind_spots{cause=~"deaf|hole|refused|silent|never_seen"}) > 0',
         "5m",
         "ticket",
         "blind-spot",

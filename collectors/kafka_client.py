@@ -36,6 +36,22 @@ PERMANENT = frozenset(
 GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 """Codes that say that a topic or partition is not there (any more)."""
 
+UNREACHED = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+"""Codes that say that no broker was reached, or none answered."""
+ADVICE = (
+    "does the broker run, is `url` its host and port, and can this machine resolve and reach what the broker itself "
+    "names (its advertised.listeners)? One that wants TLS or a login hangs up: set security.protocol under `client`"
+)
+"""What to try then."""
+
 PART = TypeVar("PART", bound="Part")
 
 
@@ -109,7 +125,8 @@ def translated(error: KafkaError | KafkaException, what: str) -> CollectorError:
         return Unavailable(f"{what}: {inner}")
     if inner.code() in PERMANENT:
         return ConfigInvalid(f"{what}: {inner.str()} ({inner.name()}); check the login under `client` and the ACLs")
-    return Unavailable(f"{what}: {inner.str()} ({inner.name()})")
+    advice = f"; {ADVICE}" if inner.code() in UNREACHED else ""
+    return Unavailable(f"{what}: {inner.str()} ({inner.name()}){advice}")
 
 
 @contextmanager

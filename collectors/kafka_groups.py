@@ -19,7 +19,7 @@ from pydantic import Field
 from collectors.base import Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import Unavailable, Undecodable
-from collectors.kafka_client import REQUEST_TIMEOUT, Cluster, Part, driver_errors, settings
+from collectors.kafka_client import ADVICE, REQUEST_TIMEOUT, Cluster, Part, driver_errors, settings
 from collectors.kafka_frontier import NOTHING_YET_MS, Slot
 from collectors.kafka_positions import Committed, commit, committed
 from collectors.kafka_watch import View, Watch
@@ -185,7 +185,7 @@ class KafkaGroups:
         self._watch.ask(now)
         view = self._watch.answer(REQUEST_TIMEOUT)
         if view is None:
-            raise Unavailable(f"{self._what} does not answer within {REQUEST_TIMEOUT:.0f} s")
+            raise Unavailable(f"{self._what} does not answer within {REQUEST_TIMEOUT:.0f} s; {ADVICE}")
         if not self._node:
             with driver_errors(self._what):
                 cluster: Any = self._admin.list_topics("", timeout=REQUEST_TIMEOUT)

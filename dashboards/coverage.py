@@ -24,7 +24,8 @@ COVERAGE = Row(
                     "{{flow}} {{hop}}:{{stage}} {{cause}}",
                 )
             ],
-            "Of the last hour. hole: a collector missed a span; silent, never_seen: nothing comes; behind: not yet.",
+            "Of the last hour. hole: a collector missed a span; refused: lines are in quarantine; deaf: the tracker "
+            "took nothing; silent, never_seen: nothing comes; behind: not yet.",
             12,
         ),
         Panel(

@@ -1,7 +1,8 @@
 """What it costs to make rows of a body, and what other readers of JSON cost: `python -m tests.benchmarks.decode`.
 
 One JSON line, processor µs per event, the best of some rounds on the same bodies. `*_decode` ends with columns,
-`*_rows` with checked rows as they are inserted. `polars` and `pyarrow` read the same lines, `msgspec` each by itself.
+`*_rows` with checked rows as they are inserted, `*_asked` with those of a flow whose schema asks for a digest and
+bounds sizes. `polars` and `pyarrow` read the same lines, `msgspec` each by itself.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import pyarrow.json
 
 from tests.benchmarks.watch import cpu_s, load
 from tests.benchmarks.wire import bodies, formats
-from tests.benchmarks.workload import FLOW
+from tests.benchmarks.workload import FLOW, HOPS
 from tests.world.installation import T0
+from tracker.ingest.asked import KnownFlow
 from tracker.ingest.fields import WIRE
 from tracker.ingest.formats import decode as by_type
 from tracker.ingest.lines.decode import QUICK, Lines, decode, patiently
 from tracker.ingest.prepare import Context, prepare
+from tracker.model.schema import Needs
 
 STEP = 1_000_000
 LIMIT = 1 << 30
@@ -56,15 +59,19 @@ def measure(count: int, rounds: int) -> dict[str, Any]:
     made = [(block, hop) for (block, hop), _ in zip(bodies(count, T0, STEP, 7), range(8), strict=False)][2:6]
     events = sum(len(block) for block, _ in made)
     ndjson, arrow = ([bytes(formats()[f].body(block, hop)) for block, hop in made] for f in ("ndjson", "arrow"))
-    arrow_type, context = formats()["arrow"].content_type, Context({FLOW: False}, 7, "benchmark", T0 + 60_000_000)
+    arrow_type, context = formats()["arrow"].content_type, Context({FLOW: KnownFlow()}, 7, "benchmark", T0 + 60_000_000)
+    needs = dict.fromkeys(HOPS, Needs(digest=True, max_size=1 << 20))
+    asking = Context({FLOW: KnownFlow(needs=needs)}, context.salt, context.source, context.now)
     QUICK.wait(120)
     typed = msgspec.json.Decoder(Line)
     ways: dict[str, Callable[[], Any]] = {
         "ndjson_decode": lambda: [decode(body) for body in ndjson],
         "ndjson_rows": lambda: [prepare(decode(body), "", context) for body in ndjson],
+        "ndjson_asked": lambda: [prepare(decode(body), "", asking) for body in ndjson],
         "patient_rows": lambda: [prepare([patiently(ls := Lines(b), ls.filled)], "", context) for b in ndjson],
         "arrow_decode": lambda: [by_type(body, arrow_type, LIMIT) for body in arrow],
         "arrow_rows": lambda: [prepare(by_type(body, arrow_type, LIMIT), "", context) for body in arrow],
+        "arrow_asked": lambda: [prepare(by_type(body, arrow_type, LIMIT), "", asking) for body in arrow],
         "polars": lambda: [pl.read_ndjson(io.BytesIO(body), schema=_AS_TEXT) for body in ndjson],
         "pyarrow": lambda: [
             pa.json.read_json(io.BytesIO(body), parse_options=pa.json.ParseOptions(explicit_schema=_SCHEMA))

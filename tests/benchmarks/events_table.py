@@ -48,7 +48,6 @@ def measure(events: int, ids: Ids, folder: Path) -> dict[str, Any]:
         stats = world.store.stats()
         result |= {"events": stats["events"]["rows"], "bytes": stats["events"]["bytes"]}
         result["bytes_per_event"] = round(result["bytes"] / result["events"], 2)
-        result["bytes_per_position"] = round(stats["positions"]["bytes"] / stats["positions"]["rows"], 2)
         result["columns"] = _columns(world.store)
         result["timeline_ms"]["merged"] = _timelines(world.store, known)
         result["new_since"]["merged"] = _new_since(world.store, traffic)

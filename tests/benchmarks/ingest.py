@@ -6,7 +6,8 @@
 
 `tracker serve` runs as it always does: embedded engine, merges, reconciler, events durable before they are answered.
 A load generator in a process of its own sends bodies that it made before the clock started. `events_per_s` counts until
-all are in the store, also those that were acknowledged when they were in the spool (`acked_per_s`).
+all are in the store, also those that were acknowledged when they were in the spool (`acked_per_s`); `judged_s` later
+every message has its verdict; then what all that takes on disk is weighed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -29,9 +31,16 @@ from tests.benchmarks.watch import load
 from tests.benchmarks.wire import bodies, by_hop
 from tests.benchmarks.workload import SPEC
 from tests.e2e.service import PATIENCE, Service
+from tracker.reconcile.reconciler import LONGEST_REST
 
 GENERATORS = ("format", "seconds", "rate", "connections", "per_body", "pool_mb", "every", "compression", "seed")
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
+PASSES = (
+    "SELECT min(finished_at) FILTER (WHERE started_at > :began), coalesce(max(coalesce(finished_at, 9e18)), 0) "
+    "FROM passes"
+)
+QUIET_S = LONGEST_REST + 2
+"""When no pass was begun for so long, there was nothing left to judge."""
 STOPPING_S = 180.0
 """Seconds that the service may take to stop; it writes what waits first."""
 
@@ -42,7 +51,7 @@ class Running(Service):
     def __init__(self, folder: Path, form: str, settings: dict[str, str]) -> None:
         super().__init__(folder, "--insecure", **settings)
         self.process.command[:1] = [sys.executable, "-m", "tests.benchmarks.named"]
-        self.ledger = folder / "ledger"
+        self.ledger, self.control = folder / "ledger", folder / "ledger.control.db"
         self.spec = spans.SPEC if form == "otlp" else SPEC
 
     def start(self) -> Running:
@@ -59,6 +68,19 @@ class Running(Service):
         while (self.get("/healthz").get("spool") or {}).get("bytes", 0):
             time.sleep(0.05)
         return time.perf_counter() - began
+
+    def judged(self) -> float:
+        """Seconds until a pass was finished that was begun after this call, and hence saw all that is stored; 0 where
+        none had to."""
+        began = time.time()
+        with closing(sqlite3.connect(f"file:{self.control}?mode=ro", uri=True)) as control:
+            while True:
+                done, last = control.execute(PASSES, {"began": began * 1e6}).fetchone()
+                if done:
+                    return max(done / 1e6 - began, 0.0)
+                if time.time() > max(last / 1e6, began) + QUIET_S:
+                    return 0.0
+                time.sleep(0.1)
 
     def close(self) -> None:
         """Let it finish what it holds."""
@@ -93,6 +115,7 @@ def run(options: argparse.Namespace, folder: Path, merge: bool = True) -> dict[s
         sent = _followed(sender, options, sampler, service)
         drained = service.drained()
         sampler.close()
+        judged = service.judged()
         peak = proc.rss_mb(service.process.pid, "VmHWM")
     if not sent["events"]:
         raise SystemExit(f"nothing was acknowledged: {sent['failures']}")
@@ -105,6 +128,7 @@ def run(options: argparse.Namespace, folder: Path, merge: bool = True) -> dict[s
         "events_per_s": round(events / (sent["seconds"] + drained)),
         "acked_per_s": round(events / sent["seconds"]),
         "drain_s": round(drained, 2),
+        "judged_s": round(judged, 2),
         **{name: sent[name] for name in ("ack_p50_ms", "ack_p99_ms", "ack_max_ms")},
         "peak_rss_mb": peak,
         "active_parts": max(sampler.parts.values()),
@@ -212,11 +236,12 @@ def main() -> None:
     parser.add_argument("--curve", type=Path, help="file for the curve, JSON lines")
     parser.add_argument("--set", action="append", default=[], metavar="TRACKER_X=Y", help="a setting of the service")
     parser.add_argument("--folder", type=Path, help="where the data goes; default a temporary folder")
+    parser.add_argument("--alone", action="store_true", help="the service only, to compare two versions of it")
     parser.add_argument("--profile", action="store_true", help="where the service's processor time goes, by thread")
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="ingest-") as folder:
-        result = measure(options, Path(folder))
+        result = (run if options.alone else measure)(options, Path(folder))
     print(json.dumps(result) if options.json else json.dumps(result, indent=2))
 
 

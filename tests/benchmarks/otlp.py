@@ -170,6 +170,7 @@ def warm(spans: int, rounds: int) -> dict[str, Any]:
     """Every design on the same body."""
     import numpy as np
 
+    from tracker.ingest.asked import KnownFlow
     from tracker.ingest.otlp import walk
     from tracker.ingest.otlp.jsoned import protobuf
     from tracker.ingest.otlp.read import Reader
@@ -179,7 +180,7 @@ def warm(spans: int, rounds: int) -> dict[str, Any]:
     raw, few = bytes(sent.SerializeToString()), min(spans, 4000)
     said = as_json(request(few))  # a body in JSON may not be as large
     reader = Reader([load_spec(SPEC)])
-    context = Context({"orders": False}, salt=7, source="benchmark", now=AT // 1000)
+    context = Context({"orders": KnownFlow()}, salt=7, source="benchmark", now=AT // 1000)
     decoded, account = reader.read(raw)
     assert (decoded.frame.height, account.spans, len(python_walk(raw))) == (spans, spans, spans)
     table, buf = reader.table, np.frombuffer(raw, np.uint8)

@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--steady", type=float, metavar="SECONDS", help="instead: beside a steady stream, in real time")
     parser.add_argument("--rate", type=int, default=100_000, help="with --steady: events per second")
     parser.add_argument("--within", default="5m", help="with --steady: the deadline of most messages")
+    parser.add_argument("--flows", type=int, default=1, help="with --steady: how many flows share most messages")
     parser.add_argument("--lookup", type=int, metavar="MESSAGES", help="instead: one message of so many, shown")
     parser.add_argument("--lookups", type=int, default=2_000, help="with --lookup: how many are asked for")
     parser.add_argument("--json", action="store_true", help="one line for machines")
@@ -152,7 +153,7 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with tempfile.TemporaryDirectory() as folder:
         if asked.steady:
-            found = steady.measure(asked.steady, asked.rate, asked.within, Path(folder))
+            found = steady.measure(asked.steady, asked.rate, asked.within, asked.flows, Path(folder))
         elif asked.lookup:
             found = lookup.measure(asked.lookup, asked.lookups, Path(folder))
         else:

@@ -24,7 +24,7 @@ from tests.benchmarks.watch import Watch, cpu_s, load, peak_rss_mb, spread
 from tests.benchmarks.workload import FLOW, HOPS, SPEC, Ids, Traffic
 from tests.world.installation import T0, Installation
 from tracker.model.coverage import SourceRef
-from tracker.reconcile import reconciler
+from tracker.reconcile import hearing
 
 BLOCK = 50_000
 """Messages per insert: 200,000 events."""
@@ -49,13 +49,13 @@ class Passes:
     def __init__(self, world: Installation) -> None:
         self._world, self._watch = world, Watch()
         store, watch = world.store, self._watch
-        for question in ("stored_since", "heard", "ranged", "new_reports", "due_flows", "range_targets"):
+        for question in ("stored_since", "heard", "ranged", "new_reports", "due_flows", "ever_ranged"):
             watch.on(store, question, "what_is_new")
         watch.on(store, "_run", lambda name, *_, **__: name)
         watch.on(store.engine, "table", "other_questions")
         watch.on(store, "events_of", "events_of_exceptional")
-        watch.on(reconciler, "judge_plain", "judge_plain")
-        watch.on(reconciler, "judge_batch", "judge_exceptional")
+        watch.on(hearing, "judge_plain", "judge_plain")
+        watch.on(hearing, "judge_batch", "judge_exceptional")
         watch.on(store, "keep", "keep")
 
     def look(self) -> dict[str, float]:

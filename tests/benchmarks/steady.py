@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ checkpoints:
   - {{hop: billing, stage: ack, after: kafka-eu, within: {within}, at_most: 1}}
 """
 FLOWS = {"orders": 0.99, "archive": 0.01}
-"""Which part of the messages each has."""
+"""Which part of the messages each has; the last one's have seven days."""
 MISSING = 0.001
 TICK = 0.5
 """How often every collector sends, s."""
@@ -46,8 +47,8 @@ class Stream:
     """So many events per second, in batches of half a second: produce and persist at once, replicate and ack a batch
     later. `reported`: when coverage reports were received, µs."""
 
-    def __init__(self, world: Installation, rate: int) -> None:
-        self._world, self._random = world, np.random.default_rng(7)
+    def __init__(self, world: Installation, rate: int, flows: Mapping[str, float] = FLOWS) -> None:
+        self._world, self._random, self._flows = world, np.random.default_rng(7), flows
         self._count = int(rate * TICK / 4)
         self._last: list[Block] = []
         self.events, self.late_s = 0, 0.0
@@ -65,7 +66,7 @@ class Stream:
 
     def _tick(self) -> None:
         now = now_us()
-        new = [self._block(flow, int(self._count * share), now) for flow, share in FLOWS.items()]
+        new = [self._block(flow, int(self._count * share), now) for flow, share in self._flows.items()]
         parts = [self._events(block, hop, now) for block in new for hop in (0, 1)]
         for block in self._last:
             parts.append(self._events(block, 2, now))
@@ -77,7 +78,7 @@ class Stream:
         self._world.store.insert_events(columns)
         self.events += columns.num_rows
         self._world.now = now_us()
-        self._world.vouch([SourceRef(flow, hop, stage, "all") for flow in FLOWS for hop, stage in HOPS])
+        self._world.vouch([SourceRef(flow, hop, stage, "all") for flow in self._flows for hop, stage in HOPS])
         self.reported.append(self._world.now)
 
     def _block(self, flow: str, count: int, now: int) -> Block:
@@ -124,12 +125,13 @@ class Watched(Reconciler):
         return result
 
 
-def measure(seconds: float, rate: int, within: str, folder: Path) -> dict[str, Any]:
-    """`seconds` of the stream with the reconciler beside it, after a tenth of that without."""
-    before = load()
-    alone = _alone(seconds / 10, rate, within, folder / "alone")
-    with closing(_installed(folder / "steady", within)) as world:
-        stream, stop = Stream(world, rate), threading.Event()
+def measure(seconds: float, rate: int, within: str, many: int, folder: Path) -> dict[str, Any]:
+    """`seconds` of the stream with the reconciler beside it, after a tenth of that without. All messages but one in a
+    hundred are of `many` flows, as many of each."""
+    before, flows = load(), {f"orders-{n}": 0.99 / many for n in range(many)} | {"archive": 0.01}
+    alone = _alone(seconds / 10, rate, within, flows, folder / "alone")
+    with closing(_installed(folder / "steady", within, flows)) as world:
+        stream, stop = Stream(world, rate, flows), threading.Event()
         reconciler = Watched(world.store, world, stream)
         judging = threading.Thread(target=reconciler.run, args=(stop,), daemon=True)
         cpu, began = cpu_s(), time.monotonic()
@@ -143,6 +145,7 @@ def measure(seconds: float, rate: int, within: str, folder: Path) -> dict[str, A
         "steady_events_per_s": round(stream.events / took),
         "seconds": round(took, 1),
         "within": within,
+        "flows": len(flows),
         "reconciler_cores": round(spent / took - alone, 2),
         "ingest_cores": round(alone, 2),
         "fell_behind_s": round(stream.late_s, 2),
@@ -156,18 +159,18 @@ def measure(seconds: float, rate: int, within: str, folder: Path) -> dict[str, A
     }
 
 
-def _alone(seconds: float, rate: int, within: str, folder: Path) -> float:
+def _alone(seconds: float, rate: int, within: str, flows: Mapping[str, float], folder: Path) -> float:
     """Cores that the stream takes when nobody judges it."""
-    with closing(_installed(folder, within)) as world:
-        stream = Stream(world, rate)
+    with closing(_installed(folder, within, flows)) as world:
+        stream = Stream(world, rate, flows)
         cpu, began = cpu_s(), time.monotonic()
         stream.run(threading.Event(), seconds)
         return (cpu_s() - cpu) / (time.monotonic() - began)
 
 
-def _installed(folder: Path, within: str) -> Installation:
+def _installed(folder: Path, within: str, flows: Mapping[str, float] = FLOWS) -> Installation:
     folder.mkdir()
     world = Installation(folder)
-    for flow, limit in zip(FLOWS, (within, "7d"), strict=True):
-        world.put(SPEC.format(flow=flow, within=limit))
+    for n, flow in enumerate(flows, 1):
+        world.put(SPEC.format(flow=flow, within=within if n < len(flows) else "7d"))
     return world

@@ -1,6 +1,7 @@
 """Applications as their owners would write them, with the public OpenTelemetry instrumentations: run as processes.
 
-python -m tests.brokers.otlp_apps kafka-send|kafka-take|rabbitmq-send|rabbitmq-take ENDPOINT SERVERS PLACE ID...
+python -m tests.brokers.otlp_apps kafka-send|kafka-take|kafka-python-send|kafka-python-take|rabbitmq-send|rabbitmq-take
+    ENDPOINT SERVERS PLACE ID...
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import pika
 from opentelemetry import baggage, context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
+from opentelemetry.instrumentation.kafka import KafkaInstrumentor
 from opentelemetry.instrumentation.pika import PikaInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-ID = "tracker.message_id"
+ID, HEADER = "tracker.message_id", "x-message-id"
 
 
 class Named(SpanProcessor):
@@ -46,7 +48,7 @@ def kafka_send(servers: str, topic: str, ids: list[str]) -> None:
     producer = Producer({"bootstrap.servers": servers})
     for one in ids:
         token = context.attach(baggage.set_baggage(ID, one))
-        producer.produce(topic, b"...", headers=[("x-message-id", one.encode())])
+        producer.produce(topic, b"...", headers=[(HEADER, one.encode())])
         context.detach(token)
     producer.flush(20)
 
@@ -64,11 +66,42 @@ def kafka_take(servers: str, topic: str, ids: list[str]) -> None:
             continue
         taken += 1
         span = trace.get_current_span()
-        span.set_attribute(ID, dict(message.headers())["x-message-id"].decode())
+        span.set_attribute(ID, dict(message.headers())[HEADER].decode())
         if taken == 1:
             span.set_status(trace.Status(trace.StatusCode.ERROR))
     consumer.poll(0.1)  # ends the span of the last one
     consumer.close()
+
+
+def kafka_python_send(servers: str, topic: str, ids: list[str]) -> None:
+    """By kafka-python; the instrumentation's hook takes the id from the header."""
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=servers)
+    for one in ids:
+        producer.send(topic, b"...", headers=[(HEADER, one.encode())])
+    producer.flush()
+    producer.close()
+
+
+def kafka_python_take(servers: str, topic: str, ids: list[str]) -> None:
+    """By iteration, which is what the instrumentation sees; it does not see `poll`."""
+    from kafka import KafkaConsumer
+
+    consumer = KafkaConsumer(topic, bootstrap_servers=servers, group_id=f"g-{topic}", auto_offset_reset="earliest")
+    for _ in ids:
+        next(consumer)
+    consumer.close()
+
+
+def sent(span: trace.Span, arguments: Any, named: dict[str, Any]) -> None:
+    """docs/otlp.md: a hook that gives the span the id that the header has."""
+    span.set_attribute(ID, dict(named["headers"])[HEADER].decode())
+
+
+def taken(span: trace.Span, record: Any, *_: Any) -> None:
+    """The same on the other side."""
+    span.set_attribute(ID, dict(record.headers)[HEADER].decode())
 
 
 def rabbitmq_send(servers: str, exchange: str, ids: list[str]) -> None:
@@ -102,10 +135,13 @@ def main() -> None:
     sends = role.endswith("send")
     provider = observed(endpoint, "checkout" if sends else "billing")
     ConfluentKafkaInstrumentor().instrument()
+    KafkaInstrumentor().instrument(produce_hook=sent, consume_hook=taken)
     PikaInstrumentor().instrument()
     {
         "kafka-send": kafka_send,
         "kafka-take": kafka_take,
+        "kafka-python-send": kafka_python_send,
+        "kafka-python-take": kafka_python_take,
         "rabbitmq-send": rabbitmq_send,
         "rabbitmq-take": rabbitmq_take,
     }[role](servers, place, ids)

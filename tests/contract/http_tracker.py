@@ -46,6 +46,8 @@ class HttpTracker:
     tells: bool = True
     """Whether it tells its clock."""
     probes: int = 0
+    quarantines: int = 0
+    """So many lines of every batch are put in quarantine."""
 
     def __post_init__(self) -> None:
         self.changed = threading.Condition()
@@ -123,7 +125,8 @@ class HttpTracker:
             return 413, {}, {"title": "too large"}
         if self.script:
             return self.script.popleft()
-        return OK, {}, {"accepted": len(lines), "quarantined": 0, "errors": []}
+        put = min(self.quarantines, len(lines))
+        return 207 if put else OK, {}, {"accepted": len(lines) - put, "quarantined": put, "errors": []}
 
     @property
     def stored(self) -> list[Request]:

@@ -134,6 +134,30 @@ def test_more_than_a_token_may_send(tmp_path: Path) -> None:
         service.close()
 
 
+def test_a_token_with_a_limit_of_its_own(tmp_path: Path) -> None:
+    """It holds while the service runs: from the next batch on, for that token alone, until it is lifted."""
+    service = Service(tmp_path).start()
+    try:
+        admin, *_ = tokens(service)
+        service.http.put("/v1/flows", content=SPEC, headers=admin).raise_for_status()
+        made = json.loads(service.cli("token", "create", "slow", "--scope", "ingest", "--rate-events", "5",
+                                      "--json").stdout)  # fmt: skip
+        slow = {"Authorization": f"Bearer {made['token']}"}
+        body = "\n".join(json.dumps(event(f"s-{n}")) for n in range(2000))
+        assert service.http.post("/v1/events", content=body, headers=slow).status_code == 200
+        refused = service.http.post("/v1/events", content=body, headers=slow)
+        assert (refused.status_code, "more than 5 events a second" in refused.json()["detail"]) == (429, True)
+        assert service.http.post("/v1/events", content=body, headers=admin).status_code == 200
+        lifted = service.cli("token", "limit", made["id"], "--rate-events", "0", "--rate-mb", "2")
+        assert "(slow): any events, 2 MB/s" in lifted.stdout
+        assert service.http.post("/v1/events", content=body, headers=slow).status_code == 200
+        [row] = [one for one in json.loads(service.cli("token", "list", "--json").stdout) if one["id"] == made["id"]]
+        assert (row["rate_events"], row["rate_bytes"]) == (0, 2 << 20)
+        assert "any events, 2 MB/s" in service.cli("token", "list").stdout
+    finally:
+        service.close()
+
+
 @pytest.mark.slow
 def test_a_greedy_client_does_not_starve_a_modest_one(tmp_path: Path) -> None:
     """While one token sends as much as it can over many connections, another's small batches are all taken at once."""

@@ -88,6 +88,46 @@ def test_lines_are_chosen_by_flow_sender_and_time(service: Service) -> None:
     assert listed(service) == []
 
 
+ASKING = (
+    SPEC
+    + """schema:
+  - {attributes: tenant, at: checkout}
+  - {digest: true, max_size: 1 KiB, at: [checkout, billing]}
+"""
+)
+
+
+def test_what_a_flow_asks_and_what_becomes_of_it_when_it_asks_less(service: Service) -> None:
+    """Events without what the schema wants are refused by name, and are events like any other once the spec is put
+    without it; nothing is called missing for them before, for their batch vouches for nothing."""
+    service.http.put("/v1/flows", content=ASKING).raise_for_status()
+    produced, persisted, acked = whole("m-1")
+    header = {"collector": "c", "epoch": 1, "sequence": 1, "events": 3, "sources": [
+        {"flow": "orders", "hop": hop, "stage": stage, "source": "s"}
+        for hop, stage in (("checkout", "produce"), ("kafka-eu", "persist"), ("billing", "ack"))]}  # fmt: skip
+    lines = [produced | {"digest": "00000000000000ff"}, persisted, acked | {"digest": "00000000000000ff", "size": 1025}]
+    answer = service.http.post("/v1/events", content="\n".join(map(json.dumps, [*lines, acked])),
+                               headers={"Tracker-Coverage": json.dumps(header)})  # fmt: skip
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["quarantined"]) == (207, 1, 3)
+    assert [(row["line"], row["field"]) for row in listed(service)] == [(1, "attributes"), (3, "size"), (4, "digest")]
+    [row] = listed(service, "--field", "size")
+    assert row["reason"].startswith("1025 bytes are too many, at most 1024 are allowed: the schema of flow orders")
+    assert json.loads(service.cli("events", "resubmit", "--field", "digest", "--json").stdout)["accepted"] == 0
+
+    service.http.put("/v1/flows", content=ASKING.replace("tenant, at: checkout", "tenant, at: 'kafka-eu:drop'"))
+    done = service.cli("events", "resubmit", "--flow", "orders", "--field", "attributes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["accepted"]) == (0, 1)
+    service.http.put("/v1/flows", content=SPEC).raise_for_status()
+    assert json.loads(service.cli("events", "resubmit", "--json").stdout)["accepted"] == 2
+    message = service.until(
+        lambda: service.http.get("/v1/flows/orders/messages/m-1").json(),
+        lambda found: found.get("verdict") == "delivered",
+    )
+    assert {one["hop"] for one in message["timeline"]} == {"checkout", "kafka-eu", "billing"}
+    assert service.http.get("/v1/findings?flow=orders").json()["items"] == []
+    assert listed(service) == []
+
+
 def test_only_an_admin_sends_lines_again(tmp_path: Path) -> None:
     """They are events in somebody else's name."""
     service = Service(tmp_path).start()

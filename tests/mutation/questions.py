@@ -18,12 +18,13 @@ from tests.mutation.tokens import mutants
 from tests.mutation.tree import copied
 
 Told = Callable[[str], None]
-QUERIES = ("fold_new", "range_spans", "fold_ranges", "merge", "folded", "delivered", "due", "known", "any_known",
-           "waiting", "blind", "rest")  # fmt: skip
+QUERIES = ("fold_new", "range_spans", "fold_ranges", "keep_positions", "merging", "folded", "delivered", "due",
+           "known", "any_known", "waiting", "blind", "unclear", "strays", "rest")  # fmt: skip
 FILES = [
     *(f"tracker/store/queries/{name}.sql" for name in QUERIES),
     "tracker/store/delivered.py",
     "tracker/store/shape.py",
+    "tracker/store/handful.py",
 ]
 TIMEOUT_S = 300
 """A mutant that takes longer is killed by that."""

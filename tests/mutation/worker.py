@@ -21,7 +21,7 @@ from tests.mutation.tokens import Mutant, mutants
 from tests.mutation.tree import ROOT
 from tests.world import stories
 from tests.world.installation import Installation
-from tracker.store import delivered, folding, shape, sql
+from tracker.store import delivered, folding, handful, reach, shape, sql
 
 Check = Callable[[Installation], None]
 
@@ -29,7 +29,7 @@ Check = Callable[[Installation], None]
 def main() -> None:
     """Nothing is kept between mutants but the engine."""
     quick.profile()
-    folding.FEW = 0  # the engine judges what it can
+    reach.FEW = 0  # the engine judges what it can
     names = json.load(sys.stdin)
     every = {m.name: m for file in {name.partition(":")[0] for name in names} for m in mutants(ROOT, file)}
     with tempfile.TemporaryDirectory() as folder:
@@ -72,6 +72,7 @@ def checks(file: str) -> list[Check]:
     def test_what_is_kept_of_some(world: Installation) -> None:
         test_folding.test_what_is_kept_of_a_message(world, stories.SAFE, stories.safe())
 
+    few: list[Check] = [_at_once(test) for test in (test_what_is_kept, test_folding.test_who_waits)]
     waits, away, ranges, cut = (_in_portions(test) for test in (
         test_folding.test_who_waits, test_folding.test_who_was_away, test_folding.test_ranges,
         test_what_is_kept_of_some))  # fmt: skip
@@ -84,16 +85,28 @@ def checks(file: str) -> list[Check]:
     ]
     whole: list[Check] = [test_what_is_kept, test_folding.test_on_so_many_nodes]
     first: dict[str, list[Check]] = {
-        "delivered.py": [test_equal_to_the_columns, test_folding.test_very_many_deliveries, test_folding.test_versions],
+        "delivered.py": [
+            test_equal_to_the_columns,
+            test_folding.test_very_many_deliveries,
+            test_folding.test_versions,
+            test_folding.test_folded_before_a_version_asked_for_more,
+            test_folding.test_nobody_made_it,
+            test_folding.test_found_and_then_delivered,
+            test_folding.test_moved_past_in_the_middle,
+        ],
+        "handful.py": few,
         "fold_new.sql": [test_what_is_kept, waits, cut],
         "range_spans.sql": [test_folding.test_what_ranges_span, *over_ranges],
         "fold_ranges.sql": over_ranges,
+        "keep_positions.sql": [test_folding.test_positions_are_kept_of_flows_with_ranges],
         "due.sql": [waits],
-        "blind.sql": [waits],
+        "blind.sql": [waits, *few],
+        "unclear.sql": [test_folding.test_who_is_unclear],
+        "strays.sql": [test_folding.test_hops_that_a_version_adds],
         "waiting.sql": [away],
-        "merge.sql": [*whole, test_folding.test_what_is_kept_of_ranges, ranges],
+        "merging.sql": [*whole, test_folding.test_what_is_kept_of_ranges, ranges],
         "known.sql": [test_what_is_kept, waits],
-        "any_known.sql": [test_what_is_kept, waits],
+        "any_known.sql": [test_folding.test_known_to_one_flow_alone, test_what_is_kept, waits],
         "folded.sql": [*whole, test_folding.test_versions, ranges],
         "rest.sql": whole,
         "delivered.sql": [*whole, test_folding.test_versions],
@@ -102,13 +115,21 @@ def checks(file: str) -> list[Check]:
 
 
 def _in_portions(test: Check) -> Check:
+    return _with(folding, "PORTION", 5, test)
+
+
+def _at_once(test: Check) -> Check:
+    return _with(reach, "FEW", 1_000_000, test)
+
+
+def _with(module: ModuleType, name: str, value: int, test: Check) -> Check:
     @functools.wraps(test)
-    def portioned(world: Installation) -> None:
+    def changed(world: Installation) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(folding, "PORTION", 5)
+            patch.setattr(module, name, value)
             test(world)
 
-    return portioned
+    return changed
 
 
 @contextmanager
@@ -122,7 +143,7 @@ def applied(mutant: Mutant) -> Iterator[None]:
         finally:
             sql.question = original
         return
-    module: ModuleType = {"delivered": delivered, "shape": shape}[Path(mutant.file).stem]
+    module: ModuleType = {"delivered": delivered, "handful": handful, "shape": shape}[Path(mutant.file).stem]
     other: dict[str, Any] = {"__name__": module.__name__}
     sys.modules["mutated"] = module  # where dataclasses look themselves up
     exec(compile(mutant.text, mutant.file, "exec"), other)

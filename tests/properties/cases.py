@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -101,11 +102,18 @@ def sources(draw: st.DrawFn) -> SourceCover:
     )
 
 
+refusals = st.sampled_from([None, None, None, 1, 12, 40])
+"""When a line of a place was refused, seconds."""
+
+
 @st.composite
 def coverages(draw: st.DrawFn, spec: FlowSpec) -> Coverage:
-    """Sources announced at every checkpoint, so that nothing is only assumed."""
-    places = {(hop, c.stage.value) for c in spec.checkpoints for hop in c.hop}
-    return Coverage({place: draw(st.lists(sources(), min_size=1, max_size=3)) for place in sorted(places)})
+    """Sources announced at every checkpoint, so that nothing is only assumed but what was before."""
+    places = sorted({(hop, c.stage.value) for c in spec.checkpoints for hop in c.hop})
+    before = {place: draw(st.sampled_from([0, 0, 1, 20])) * SECOND for place in places}
+    covers = {place: draw(st.lists(sources(), min_size=1, max_size=3)) for place in places}
+    lost = {place: [(at * SECOND, (at + 2) * SECOND)] for place in places if (at := draw(refusals)) is not None}
+    return Coverage(covers, assume_for=15 * SECOND, unannounced=before, refused=lost)
 
 
 @st.composite
@@ -121,7 +129,7 @@ def grown(draw: st.DrawFn, coverage: Coverage) -> Coverage:
             if draw(st.booleans()) and cover.closed is None:
                 spans.append((spans[-1][1], spans[-1][1] + 30 * SECOND))
             more[place].append(SourceCover(cover.source, join(spans), cover.closed, cover.evidence))
-    return Coverage(more)
+    return replace(coverage, sources=more)
 
 
 instants = st.integers(-5, 120).map(lambda seconds: seconds * SECOND)

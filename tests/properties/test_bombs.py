@@ -18,7 +18,7 @@ PACKED = {"gzip": gzip.compress(TEXT), "zstd": zstandard.compress(TEXT)}
 EMPTY = [("gzip", gzip.compress(b"")), ("zstd", zstandard.compress(b"")), ("zstd", b"\x50\x2a\x4d\x18" + bytes(4))]
 
 
-@pytest.mark.parametrize(("encoding", "frame"), EMPTY)
+@pytest.mark.parametrize(("encoding", "frame"), EMPTY, ids=["gzip", "zstd", "zstd, to be skipped"])
 def test_millions_of_empty_frames(encoding: str, frame: bytes) -> None:
     """Members and frames that hold nothing, skippable ones too, cost what their bytes cost: the rest of the body is not
     copied for each of them, which would take hours."""

@@ -19,7 +19,7 @@ from tests.world.installation import Installation
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range, Stage
 from tracker.model.units import SECOND
-from tracker.store import folding
+from tracker.store import reach
 
 MIRRORED = """
 flow: {flow}
@@ -90,7 +90,7 @@ class Ledger(RuleBasedStateMachine):
     )
     def begin(self, text: str, vouched: str, few: bool) -> None:
         """A first version of a flow, how its coverage will be, and whether its messages count as few."""
-        folding.FEW = 20_000 if few else 0
+        reach.FEW = 20_000 if few else 0
         self.flow = f"m{next(numbers)}"
         self.promises = Promises(self.world, self.flow)
         self.vouched, self.epochs, self.sent = vouched, {"c1": 1, "c2": 1}, list[Event]()
@@ -255,7 +255,7 @@ class Ledger(RuleBasedStateMachine):
 def test_whatever_happens(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """After every pass states, findings, incidents and books are what the reference makes of all that came so far; a
     pass judges those alone who are new or due; and one done again after a crash changes nothing."""
-    monkeypatch.setattr(folding, "FEW", folding.FEW)  # what it is now comes back
+    monkeypatch.setattr(reach, "FEW", reach.FEW)  # what it is now comes back
     Ledger.world = installation
     examples = int(os.environ.get("TRACKER_TEST_EXAMPLES", "8"))
     run_state_machine_as_test(

@@ -18,6 +18,9 @@ checkpoints:
   - {hop: shop, stage: produce, outbox: true}
   - {hop: [east, west], stage: persist, after: shop, within: 5s, quorum: 2}
   - {hop: billing, stage: ack, after: "east:persist", within: 2m, at_most: 1, match: {queue: q}}
+schema:
+  - {attributes: [tenant, order_id], at: shop}
+  - {digest: true, max_size: 1 MiB, at: [ east:persist , billing ]}
 objectives: {delivery: {target: 99.9%, window: 30d}, latency: {p99: 2s, window: 1d}}
 replay: {sources: [log: east], mode: approve, rate: 500/s}
 """

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from tracker.cli import logs
 from tracker.cli import main as cli
 
 Command = Callable[..., tuple[int, Any, str]]
@@ -36,6 +40,23 @@ def written(folder: Path, name: str = "small") -> Path:
     return path
 
 
+@contextmanager
+def logging_as_before() -> Iterator[None]:
+    """The command sends log lines to stderr, which is this test's own: whoever logs after it would write into a file
+    that is closed. Nor may a logger remember what it was told meanwhile."""
+    root, before, configure = logging.getLogger(), structlog.get_config(), structlog.configure
+    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in ("", *logs.CHATTY)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", lambda **more: configure(**more | {"cache_logger_on_first_use": False}))
+        try:
+            yield
+        finally:
+            configure(**before)
+            root.handlers[:] = handlers
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
 @pytest.fixture
 def simulate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the command for machines; gives its exit code, what it answered, and what it said beside."""
@@ -44,7 +65,8 @@ def simulate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         monkeypatch.setattr(sys, "argv", ["tracker", "simulate", "--scenario", str(scenario), "--json", *more])
         code: Any = 0
         try:
-            cli.main()
+            with logging_as_before():
+                cli.main()
         except SystemExit as ended:
             code = ended.code
         said = capsys.readouterr()
@@ -88,6 +110,14 @@ def test_a_file_that_is_missing_or_wrong_is_a_mistake_of_usage(simulate: Command
     (tmp_path / "none").mkdir()
     code, _, said = simulate(tmp_path / "none")
     assert (code, "holds no scenario" in said) == (2, True)
+
+
+def test_it_leaves_logging_as_it_was(simulate: Command, tmp_path: Path) -> None:
+    """Or every test after these would have its log lines go nowhere, with a complaint about each."""
+    before = logging.getLogger().handlers[:], logging.getLogger().level, structlog.get_config()
+    simulate(tmp_path / "nothing.yaml")
+    simulate(written(tmp_path))
+    assert (logging.getLogger().handlers, logging.getLogger().level, structlog.get_config()) == before
 
 
 def test_a_kept_ledger_is_one_world(monkeypatch: pytest.MonkeyPatch, simulate: Command, tmp_path: Path) -> None:

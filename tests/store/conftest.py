@@ -16,6 +16,7 @@ import pytest
 from tests.servers import docker
 from tests.servers.ports import free_port
 from tests.servers.process import Process
+from tests.world.installation import Installation
 from tracker.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,16 @@ def clickhouse_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def embedded_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The one folder of this process's engine; tests use databases of their own in it."""
     return tmp_path_factory.mktemp("engine")
+
+
+@pytest.fixture
+def at_zero(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
+    """One installation with the `SPEC` of the test's module, its clock at 0: events say when they happen in seconds."""
+    installation = Installation(tmp_path)
+    installation.now = 0
+    installation.put(request.module.SPEC)
+    yield installation
+    installation.close()
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.reconcile.books import Reconciliation, reconcile
 from tracker.reconcile.reconciler import Reconciler
+from tracker.store import reach
+from tracker.store.reach import FEW
 
 SPEC = """
 flow: {flow}
@@ -186,12 +188,15 @@ def incidents(world: Installation, flow: str, base: int) -> list[tuple[Any, ...]
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("merged", [False, True])
-def test_killed_at_every_step(world: Installation, merged: bool) -> None:
+@pytest.mark.parametrize(("merged", "few"), [(True, FEW), (False, 0), pytest.param(False, FEW, marks=pytest.mark.long)])
+def test_killed_at_every_step(world: Installation, merged: bool, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before each use of the store and the control database, in four passes that open, recover, withdraw and repair;
-    also when the engine merged its parts in between. What is left is the same to the microsecond."""
-    undisturbed, _ = told(world, f"whole{merged}", kill=False)
-    killed, kills = told(world, f"killed{merged}", kill=True, merged=merged)
+    also when the engine merged its parts in between, and when it judges by itself what is plainly delivered. What is
+    left is the same to the microsecond."""
+    monkeypatch.setattr(reach, "FEW", few)
+    name = f"{merged}{few}"
+    undisturbed, _ = told(world, f"whole{name}", kill=False)
+    killed, kills = told(world, f"killed{name}", kill=True, merged=merged)
     assert kills > 4 * 15
     for part in undisturbed:
         assert killed[part] == undisturbed[part], part

@@ -17,14 +17,15 @@ from msgspec import structs
 from tests.properties.promises import Promises
 from tests.unit.reconcile.folding import states
 from tests.world.installation import Installation
-from tests.world.stories import PLAIN, RICH, SAFE, Stories, at, rich, safe
+from tests.world.stories import PLAIN, RICH, SAFE, Stories, at, rich, safe, whole
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range, Stage
-from tracker.model.spec import FlowSpec
+from tracker.model.spec import FlowSpec, load_spec
 from tracker.model.units import SECOND
-from tracker.store import folding
+from tracker.store import folding, handful, reach
 from tracker.store.bounds import from_json
 from tracker.store.engine import Engine
+from tracker.store.reach import Portion, Reach
 from tracker.store.shape import Shape
 from tracker.store.sql import ask
 
@@ -46,7 +47,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @pytest.fixture(autouse=True)
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with so many messages that the engine judges what is plainly delivered."""
-    monkeypatch.setattr(folding, "FEW", 0)
+    monkeypatch.setattr(reach, "FEW", 0)
 
 
 def tell(world: Installation, text: str, stories: Stories, vouched: bool) -> None:
@@ -103,11 +104,13 @@ def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stor
     to do the pass again."""
     flow = f"fold{next(numbers)}"
     spec = world.put(text.format(flow=flow))
-    beside = world.put(SAFE.format(flow=f"{flow}-beside")).flow
+    other = world.put((RICH if text == SAFE else SAFE).format(flow=f"{flow}-beside"))
     parts, kept, told = _told(stories, flow, world.now), dict[str, dict[str, Any]](), set[str]()
-    for part, other in (parts, reversed(parts)):
+    strangers = set[str]()
+    for part, strange in (parts, reversed(parts)):
         world.now += SECOND
-        world.observe([*part, *part[:9], *(structs.replace(e, flow=beside, reason="") for e in other[:60])])
+        beside = [structs.replace(e, flow=other.flow, reason="") for e in strange[:200]]
+        world.observe([*part, *part[:9], *beside])
         number, before = world.run_pass().number, kept
         kept = _kept(world, flow)
         assert _rows(world, flow, number) == sum(row["pass"] == number for row in kept.values()), "one row for each"
@@ -115,20 +118,29 @@ def test_what_is_kept_of_a_message(world: Installation, text: str, stories: Stor
             was = before.get(ident, {"verdict": "", "origin_at": 0})
             assert (kept[ident]["was"], kept[ident]["was_from"]) == (was["verdict"], was["origin_at"])
         told |= {e.message_id for e in part}
+        strangers |= {e.message_id for e in beside}
         _equal_to_python(world, spec, told)
+        _equal_to_python(world, other, strangers)
     found = {f.message_id for f in world.store.findings(flow=flow, limit=10_000)}
     assert {ident for ident, row in kept.items() if row["found"]} == found
     world.cut_short()
     world.run_pass()
     assert _kept(world, flow) == kept
-    for name in (flow, beside):
+    for name in (flow, other.flow):
         world.control.flows.delete(name, world.now)
 
 
-def test_what_is_kept_of_few(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, when all of them are read out."""
-    monkeypatch.setattr(folding, "FEW", 1_000_000)
-    test_what_is_kept_of_a_message(world, RICH, rich())
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with so few messages that flows are asked about together, and all is read out."""
+    monkeypatch.setattr(reach, "FEW", 1_000_000)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("text", "stories"), [(RICH, rich()), (SAFE, safe())], ids=["rich", "safe"])
+def test_what_is_kept_of_few(world: Installation, text: str, stories: Stories) -> None:
+    """The same, when two flows are asked about at once."""
+    test_what_is_kept_of_a_message(world, text, stories)
 
 
 SAME = ("seen", "ranged", "hops", "kept", "gone", "marks", "observed", "received", "origin_at", "first_observed",
@@ -225,6 +237,76 @@ def test_versions(world: Installation) -> None:
     world.control.flows.delete(promises.flow, world.now)
 
 
+def test_folded_before_a_version_asked_for_more(world: Installation) -> None:
+    """By an origin from a clock that is ahead the new version judges who was folded without what it counts."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    text = PLAIN.format(flow=promises.flow, within=10)
+    promises.put(text)
+    base, made = world.now, [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 2, delivery="first")]
+    ahead = base + 60 * SECOND
+    early = [structs.replace(_dated(e, promises.flow, "early", base), origin_at=ahead) for e in made]
+    _vouch(world, promises)
+    promises.observe(early)
+    promises.pass_()
+    world.now += 30 * SECOND
+    promises.put(text.replace("within: 10s", "within: 10s, at_most: 1"))
+    world.now += 60 * SECOND
+    _vouch(world, promises)
+    promises.observe([structs.replace(early[2], delivery="second")])
+    promises.pass_()
+    assert [state["flags"] for state in world.store.message_states(promises.flow)] == [["duplicated"]]
+    world.control.flows.delete(promises.flow, world.now)
+
+
+def test_nobody_made_it(world: Installation) -> None:
+    """Where its production need not be seen, a message without it is delivered, and an orphan."""
+    text = PLAIN.replace("stage: produce", "stage: produce, required: false").replace("{within}", "10")
+    made = [at("shop:produce", 0), at("log:persist", 1), at("billing:ack", 2)]
+    tell(world, text, {"orphan": made[1:], "whole": made}, True)
+
+
+def test_found_and_then_delivered(world: Installation) -> None:
+    """It was in time by its own clock and came late to us: nothing is wrong with it but that it was found."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    made = [_dated(at(place, n), promises.flow, "found", world.now)
+            for n, place in enumerate(("shop:produce", "log:persist", "billing:ack"))]  # fmt: skip
+    _vouch(world, promises)
+    promises.observe(made[:2])
+    promises.pass_()
+    world.now += 60 * SECOND
+    _vouch(world, promises)
+    promises.pass_()
+    assert [f.status for f in world.store.findings(flow=promises.flow)] == ["open"]
+    world.now += SECOND
+    promises.observe(made[2:])
+    promises.pass_()
+    assert [f.status for f in world.store.findings(flow=promises.flow)] != ["open"]
+    world.control.flows.delete(promises.flow, world.now)
+
+
+def test_moved_past_in_the_middle(world: Installation) -> None:
+    """When that was, a range tells only roughly, and an event better: the reference says whether it was in time."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    text = PLAIN.replace(
+        "{{hop: billing,", "{{hop: mover, stage: deliver, after: log, within: 5s}}\n  - {{hop: billing,"
+    )
+    promises.put(text.replace("after: log, within: {within}s", "after: mover, within: 60s").format(flow=promises.flow))
+    base = world.now
+    for name, offset, took, seen in (("quick", 1, 1, []), ("slow", 2, 30, []), ("both", 3, 30, [20])):
+        told = [at("billing:ack", 40), *(at("mover:deliver", when) for when in seen)]
+        events = [*persisted(name, "p", offset), *told]
+        promises.observe([_dated(e, promises.flow, name, base) for e in events])
+        moved = Range(flow="", hop="mover", stage=Stage.deliver, log="log", partition="p", offset=offset,
+                      offset_to=offset + 1, observed_from=SECOND, observed_at=(1 + took) * SECOND,
+                      evidence="range")  # fmt: skip
+        promises.move(_moved(base, promises.flow, moved))
+    for wait in (50, 60, 600):
+        world.now += wait * SECOND
+        promises.pass_()
+    world.control.flows.delete(promises.flow, world.now)
+
+
 def persisted(name: str, partition: str, offset: int, place: str = "log:persist") -> list[Event]:
     """A message that lies in a log."""
     made = [at("shop:produce", 0), at(place, 1, partition=partition, offset=offset)]
@@ -280,6 +362,48 @@ def test_ranges(world: Installation) -> None:
         ([], [commit(4, 6, 30), commit(6, 6), *elsewhere]),
         (persisted("p0", "p", 0), [commit(1, 2, 2, "q"), commit(0, 1)]),
     ])  # fmt: skip
+
+
+def test_positions_are_kept_of_flows_with_ranges(world: Installation) -> None:
+    """Of all that lies in a log, from the first range on, also where that one comes late; of no other flow, stage or
+    time, and where a pass is done again, of nothing that it did not know."""
+    flow, other = (world.put(PLAIN.format(flow=f"fold{next(numbers)}", within=10)).flow for _ in range(2))
+
+    def come(*ids: int) -> None:
+        made = [e for n in ids for e in persisted(f"{n}", "p", n)]
+        made += [structs.replace(at("log:persist", 3, partition="p", node="b"), message_id=f"{n}") for n in ids]
+        for place, offset in (("log:replicate", 100), ("billing:ack", 0)):
+            made += [structs.replace(at(place, 2, partition="p", offset=n + offset), message_id=f"{n}") for n in ids]
+        world.observe([_dated(e, name, e.message_id, world.now) for name in (flow, other) for e in made])
+
+    def passed() -> set[int]:
+        world.now += SECOND
+        world.run_pass()
+        return kept()
+
+    def kept() -> set[int]:
+        asked = f"SELECT flow, hop, partition, offset, message_id FROM {world.store.engine.database}.positions"
+        rows = [row for row in world.store.engine.rows(asked) if row["flow"] in (flow, other)]
+        assert all((row["flow"], row["hop"]) == (flow, "log") for row in rows)
+        assert all(int(row["message_id"]) == row["offset"] % 100 for row in rows)
+        return {row["offset"] for row in rows}
+
+    come(0, 1)
+    assert passed() == set()
+    come(2)
+    assert passed() == set()
+    world.move([_moved(world.now, flow, commit(0, 1))])
+    come(3)
+    assert passed() == {0, 1, 2, 3, 100, 101, 102, 103}
+    come(4)
+    assert passed() == {0, 1, 2, 3, 4, 100, 101, 102, 103, 104}
+    world.cut_short()
+    come(5)
+    world.run_pass()
+    assert kept() == {0, 1, 2, 3, 4, 100, 101, 102, 103, 104}
+    assert passed() == {0, 1, 2, 3, 4, 5, 100, 101, 102, 103, 104, 105}
+    for name in (flow, other):
+        world.control.flows.delete(name, world.now)
 
 
 def test_what_is_kept_of_ranges(world: Installation) -> None:
@@ -388,7 +512,7 @@ def test_what_ranges_span(world: Installation) -> None:
     move(0, 1000, "p", mine)
     move(0, 1000, "late", mine)
     persist("m2", 0, "q")
-    reach = folding.Reach(Shape(flow, {("billing", "ack"): 2}, {}), bounds, 9, world.now, 9, True)
+    reach = Reach(Shape(flow, {("billing", "ack"): 2}, {}), bounds, 9, world.now, 9, True)
     asked = ask("range_spans", world.store.engine.database, new_since=reach.new, until=bounds.known(),
                 slice="message_id < 'm8'")  # fmt: skip
     found = world.store.engine.rows(asked, reach.parameters | {"hop": "billing", "stage": "ack"})
@@ -416,7 +540,7 @@ def test_a_range_over_many_is_folded_in_portions(world: Installation) -> None:
     cut = list[int]()
     portions = folding.Folding.portions
 
-    def counted(self: folding.Folding, reach: folding.Reach) -> list[folding.Portion]:
+    def counted(self: folding.Folding, reach: Reach) -> list[Portion]:
         made = portions(self, reach)
         cut.append(len(made))
         return made
@@ -464,6 +588,23 @@ def test_merges_go_on_after_a_pass_that_failed(world: Installation, monkeypatch:
     world.control.flows.delete(flow, world.now)
 
 
+def _verdicts(world: Installation, flow: str) -> set[str]:
+    return {state["verdict"] for state in world.store.message_states(flow, limit=1000)}
+
+
+def test_known_to_one_flow_alone(world: Installation) -> None:
+    """What was seen of a message before counts, whatever other flows know."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    base = world.now
+    for event in whole():
+        promises.observe([_dated(event, promises.flow, f"alone in {promises.flow}", base)])
+        promises.pass_()
+        world.now += SECOND
+    assert _verdicts(world, promises.flow) == {"delivered"}
+    world.control.flows.delete(promises.flow, world.now)
+
+
 @pytest.mark.usefixtures("in_portions")
 def test_who_waits(world: Installation) -> None:
     """Timers fire at their microsecond and once; the blind are judged again when coverage leaps, and nobody else is;
@@ -497,12 +638,15 @@ def test_who_waits(world: Installation) -> None:
             promises.nothing_more()
     world.now += SECOND
     promises.observe([_dated(made[2], promises.flow, "stuck60000000", base)])
+    world.observe([_dated(e, beside, f"{name}{60 * SECOND}", base) for name in ends for e in made])
     promises.pass_()
+    assert "blind" in _verdicts(world, promises.flow)
     _vouch(world, promises)
     world.observe(
         [_dated(e, beside, f"{name}{begin}", base) for name in ends for begin in (0, 60 * SECOND) for e in made]
     )
     promises.pass_()
+    assert "blind" not in _verdicts(world, promises.flow)
     for wait in (60, 6000):
         world.now += wait * SECOND
         promises.pass_()
@@ -528,6 +672,92 @@ def test_a_silent_place_is_heard_again(world: Installation) -> None:
     promises.pass_()
     assert promises.said["waits"].judgement.verdict == "unacknowledged"
     world.control.flows.delete(promises.flow, world.now)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_few_that_wait(world: Installation) -> None:
+    """The same, of two flows that are asked about at once."""
+    test_who_waits(world)
+    test_a_silent_place_is_heard_again(world)
+
+
+def test_flows_are_asked_about_in_groups(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many that a question stays short, and its answer, too; each has its own verdicts."""
+    flows = [f"group{next(numbers)}-{n}" for n in range(9)]
+    for within, flow in enumerate(flows, 2):
+        world.put(PLAIN.format(flow=flow, within=within))
+    made = [at("shop:produce", 0), at("log:persist", 1)]
+    groups, ask = list[int](), folding.Folding._fold_together
+
+    def noted(self: folding.Folding, reaches: Sequence[Reach]) -> pa.Table:
+        groups.append(len(reaches))
+        return ask(self, reaches)
+
+    monkeypatch.setattr(folding.Folding, "_fold_together", noted)
+    for rows, names in ((50, handful.MOST), (1_000_000, 300)):
+        monkeypatch.setattr(reach, "FEW", rows)
+        monkeypatch.setattr(reach, "MOST", names)
+        groups.clear()
+        world.observe([_dated(e, flow, f"{n}-{rows}", world.now) for flow in flows for n in range(10) for e in made])
+        world.run_pass()
+        assert sum(groups) == len(flows)
+        assert 1 < max(groups) < len(flows)
+    for flow in flows:
+        assert len(world.store.message_states(flow, limit=1000)) == 20
+        world.control.flows.delete(flow, world.now)
+
+
+def test_who_is_unclear(world: Installation) -> None:
+    """The blind and those that wait for something they lack, of the flows asked for, if they were due late enough."""
+    flows = [f"fold{next(numbers)}" for _ in range(3)]
+    for flow, within in zip(flows, (10, 20, 10), strict=True):
+        world.put(PLAIN.format(flow=flow, within=within))
+    base, made = world.now, [at("shop:produce", 0), at("log:persist", 1)]
+    told = {"lost": made[:1], "stuck": made}  # billing is never heard of
+    world.observe([_dated(e, flow, name, base) for flow in flows for name, some in told.items() for e in some])
+    world.run_pass()
+    longest = {flow: load_spec(PLAIN.format(flow=flow, within=within)).paths.longest
+               for flow, within in zip(flows[:2], (10, 20), strict=True)}  # fmt: skip
+    unclear = world.store.unclear
+    assert unclear(dict.fromkeys(longest, 0), longest) == {}, "in flight"
+    world.now += 1000 * SECOND
+    world.run_pass()
+    assert _verdicts(world, flows[0]) == {"blind", "lost"}
+    latest = {flow: base + longest[flow] for flow in longest}  # they were received at `base`
+    assert unclear(dict.fromkeys(longest, 0), longest) == dict.fromkeys(longest, 2)
+    assert unclear(latest, longest) == dict.fromkeys(longest, 2)
+    assert unclear(latest | {flows[0]: latest[flows[0]] + 1}, longest) == {flows[1]: 2}
+    assert unclear({}, {}) == {}
+    for flow in flows:
+        world.control.flows.delete(flow, world.now)
+
+
+def test_hops_that_a_version_adds(world: Installation) -> None:
+    """Who was seen only there is folded with the pass after; whoever has a state keeps it."""
+    promises, other = (Promises(world, f"fold{next(numbers)}") for _ in range(2))
+    text = PLAIN.format(flow=promises.flow, within=10)
+    promises.put(text)
+    other.put(PLAIN.format(flow=other.flow, within=10))
+    base = world.now
+    world.observe(
+        [_dated(at(place, 0), flow, f"{ident} in {promises.flow}", base)
+         for flow, ident, place in (
+             (promises.flow, "known", "shop:produce"), (promises.flow, "known", "store:produce"),
+             (promises.flow, "strange", "store:produce"), (promises.flow, "foreign", "elsewhere:produce"),
+             (other.flow, "strange", "shop:produce"), (other.flow, "beside", "store:produce"))]
+    )  # fmt: skip
+    world.run_pass()
+    known = _kept(world, promises.flow)
+    assert set(known) == {f"known in {promises.flow}"}
+    world.now += SECOND
+    world.put(text.replace("hop: shop", "hop: [shop, store]"))
+    world.run_pass()
+    kept = _kept(world, promises.flow)
+    assert set(kept) == {f"known in {promises.flow}", f"strange in {promises.flow}"}
+    assert {ident: kept[ident] for ident in known} == known
+    assert set(_kept(world, other.flow)) == {f"strange in {promises.flow}"}
+    for flow in (promises.flow, other.flow):
+        world.control.flows.delete(flow, world.now)
 
 
 @pytest.mark.usefixtures("in_portions")

@@ -106,6 +106,30 @@ def test_a_finding_that_comes_again_opens_its_incident_again(world: Installation
     ]  # fmt: skip
 
 
+def test_a_finding_that_comes_again_much_later_returns_to_its_own_incident(world: Installation, spec: FlowSpec) -> None:
+    """Though another one is the latest by then: neither loses what it counted, nor how it went."""
+    same, other = "00000000000000aa", "00000000000000bb"
+
+    def copied(ident: str, digest: str, delivery: str) -> Event:
+        return seen(world, spec, ident, "mirror", digest=digest, delivery=delivery)
+
+    later(world, spec, 10, seen(world, spec, "a", "log", digest=same), copied("a", other, "first"))
+    later(world, spec, 20, copied("a", same, "repair"))
+    later(world, spec, 2 * GAP // SECOND, seen(world, spec, "b", "log", digest=same), copied("b", other, "first"))
+    old, new = incidents(world, spec)
+    assert (old.status, old.total, new.status, new.total) == ("resolved", 1, "open", 1)
+    later(world, spec, 20, copied("b", same, "repair"))
+    later(world, spec, 20, copied("a", other, "again"))
+    old, new = incidents(world, spec)
+    assert (old.status, old.open, old.total, new.status, new.recovered, new.total) == ("open", 1, 1, "resolved", 1, 1)
+    assert [line.partition(";")[0] for line in lines(world, old)][-1] == "opened again"
+    assert lines(world, new)[-1] == "resolved: no finding is open; 1 finding: 1 recovered (1 by itself)"
+    world.store.engine.command(f"OPTIMIZE TABLE {world.store.engine.database}.findings FINAL")
+    world.cut_short()
+    world.run_pass()
+    assert incidents(world, spec) == [old, new]  # done again, though the row that was replaced is merged away
+
+
 def test_a_finding_that_was_wrong_is_withdrawn_and_counted(world: Installation, spec: FlowSpec) -> None:
     """What had been observed in time and came late to us was never missing."""
     later(world, spec, 10, seen(world, spec, "a", "log"))

@@ -12,7 +12,7 @@ from tests.mutation.__main__ import main
 @pytest.mark.slow
 def test_faults_in_a_query_are_killed(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of one small query: each is tried, and what is said of them is one line of JSON."""
-    assert main(["--target", "sql", "--only", "queries/folded.sql:6", "--json"]) == 0
+    assert main(["--target", "sql", "--only", "queries/unclear.sql", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["target"] == "sql"
     assert said["mutants"] >= 2

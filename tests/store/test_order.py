@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.unit.model.test_order import message
 from tests.world.installation import Installation
@@ -25,13 +24,9 @@ checkpoints:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Installation]:
-    """One installation, its clock at 0: events say when they happen in seconds."""
-    installation = Installation(tmp_path)
-    installation.now = 0
-    installation.put(SPEC)
-    yield installation
-    installation.close()
+def world(at_zero: Installation) -> Installation:
+    """Of this module's spec, its clock at 0."""
+    return at_zero
 
 
 def told(world: Installation, **messages: list[Event]) -> dict[str, str]:
@@ -78,6 +73,26 @@ def test_news_of_the_one_that_overtook_corrects_the_other(world: Installation) -
     """An earlier copy of its produce turns up: it was produced first."""
     assert told(world, a=message(1, 9), b=message(2, 8)) == {"a": "b"}
     assert told(world, b=message(0.5, 8)[:1]) == {}
+
+
+def test_what_came_before_the_flow_was_put(world: Installation) -> None:
+    """Who was overtaken before anybody asked for order is found when the flow is put, and again when it comes back."""
+    world.control.flows.delete("orders", world.now)
+    assert told(world, a=message(1, 9), b=message(2, 8)) == {}
+    world.put(SPEC)
+    assert told(world) == {"a": "b"}
+    assert told(world, c=message(3, 9.5), d=message(4, 9.3)) == {"a": "b", "c": "d"}
+
+
+def test_what_came_before_a_new_flow_was_put(world: Installation) -> None:
+    """Collectors are often started first."""
+    events = [structs.replace(e, flow="parcels", message_id=i) for i, es in
+              {"a": message(1, 9), "b": message(2, 8)}.items() for e in es]  # fmt: skip
+    world.observe(events)
+    told(world)
+    world.put(SPEC.replace("orders", "parcels"))
+    told(world)
+    assert [one.passed_by for one in world.store.overtaken("parcels", "a")] == ["b"]
 
 
 CLOCKS = {

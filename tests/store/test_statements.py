@@ -17,6 +17,7 @@ from tracker.model.errors import Invalid, Unavailable
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
+from tracker.reconcile import Reconciler
 from tracker.reconcile import statement as made
 from tracker.store.exceptions import Asked, row_cursor
 
@@ -140,7 +141,7 @@ def test_a_pass_under_way_changes_nothing_that_is_stated(
     world.now += 60 * SECOND
     vouch(world, spec)
     world.observe(way(spec.flow, "a", begun + SECOND, "billing:ack"))
-    monkeypatch.setattr(world.control.passes, "finish", lambda *_: None)
+    monkeypatch.setattr(Reconciler, "_finish", lambda *_: None)
     world.run_pass()
     assert of(world, spec, begun, begun + SECOND) == before
     monkeypatch.undo()

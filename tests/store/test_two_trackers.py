@@ -69,9 +69,9 @@ def test_who_lost_the_lead_finishes_no_pass(world: Installation) -> None:
     clock.now += TTL + 1
     assert other.take()
     with pytest.raises(LeaseLost):
-        stalled.finish(begun.number)
+        stalled.finish(begun.number, {})
     assert world.control.passes.unfinished() == begun
-    other.finish(begun.number)
+    other.finish(begun.number, {})
     assert world.control.passes.unfinished() is None
     stalled.close()
     other.close()
@@ -85,7 +85,7 @@ def test_the_only_owner_of_a_folder_does_not_wait(world: Installation) -> None:
     assert restarted.take()
     assert [lease.name for lease in world.control.leases.all()] == [NAME]
     with pytest.raises(LeaseLost):
-        killed.finish(1)
+        killed.finish(1, {})
     killed.close()
     restarted.close()
 

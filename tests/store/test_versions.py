@@ -12,6 +12,9 @@ from tests.world.installation import Installation
 from tracker.model.coverage import SourceRef
 from tracker.model.units import SECOND
 from tracker.reconcile.books import reconcile
+from tracker.reconcile.books import verdicts as counted
+from tracker.store import reach
+from tracker.store.reach import FEW
 
 SPEC = """
 flow: orders
@@ -21,9 +24,11 @@ checkpoints:
 """
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Installation]:
-    """One installation, its clock at 0: events say when they happen in seconds."""
+@pytest.fixture(params=[FEW, 0])
+def world(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """One installation, its clock at 0: events say when they happen in seconds. With 0, the engine judges by itself
+    what is plainly delivered, however few there are."""
+    monkeypatch.setattr(reach, "FEW", request.param)
     installation = Installation(tmp_path)
     installation.now = 0
     yield installation
@@ -79,6 +84,28 @@ def test_seen_only_at_a_hop_of_another_version(world: Installation) -> None:
     assert (books.produced, books.orphans, books.conserved) == (0, 1, True)
 
 
+def test_seen_only_at_a_hop_before_a_version_names_it(world: Installation) -> None:
+    """It is no message of the flow until then, and is in every book from the pass on that takes it in; what is known
+    otherwise is judged as before."""
+    world.put(SPEC.format(shop="shop", billing="billing"))
+    at(world, 1)
+    world.observe([event("shop:produce", 2, message_id="paid"), event("billing:ack", 3, message_id="paid"),
+                   event("store:produce", 3, message_id="paid"), event("store:produce", 3, message_id="strange"),
+                   event("elsewhere:produce", 3, message_id="foreign")])  # fmt: skip
+    at(world, 4)
+    world.now = 10 * SECOND
+    spec = world.put(SPEC.format(shop="store", billing="invoicing"))
+    before = reconcile(world.store, world.control, spec, 0, 1 << 61)
+    assert (before.produced, before.orphans, before.verdicts, before.conserved) == (1, 0, {"delivered": 1}, True)
+    at(world, 12)
+    at(world, 30)
+    assert verdicts(world) == {"paid": "delivered", "strange": "unacknowledged"}
+    after = reconcile(world.store, world.control, spec, 0, 1 << 61)
+    assert (after.produced, after.orphans, after.conserved) == (2, 0, True)
+    assert counted(world.store, world.control, spec, 0, 1 << 61) == (after.verdicts, after.as_of)
+    assert world.control.flows.to_fold_again() == {}
+
+
 def test_events_before_their_flow_was_declared(world: Installation) -> None:
     """Collectors are often started first."""
     at(world, 1)
@@ -87,11 +114,34 @@ def test_events_before_their_flow_was_declared(world: Installation) -> None:
     world.observe([event("billing:ack", 3, message_id="paid")])
     at(world, 4)
     spec = world.put(SPEC.format(shop="shop", billing="billing"))
+    books = reconcile(world.store, world.control, spec, 0, 1 << 61)
+    assert (books.produced, books.orphans, books.conserved) == (0, 0, True)
     at(world, 5)
     at(world, 30)
     assert verdicts(world) == {"waits": "unacknowledged", "paid": "delivered"}
     assert reconcile(world.store, world.control, spec, 0, 1 << 61).conserved
     assert world.control.flows.to_fold_again() == {}
+
+
+def test_folded_before_a_version_asked_for_more(world: Installation) -> None:
+    """Its state lacks the deliveries that the new version counts, though by its origin, from a clock that is ahead,
+    that version judges it: its events tell."""
+    text = SPEC.format(shop="shop", billing="billing")
+    world.put(text)
+    at(world, 1)
+    for ident in ("twice", "once"):
+        world.observe([event("shop:produce", 2, message_id=ident, origin_at=15),
+                       event("billing:ack", 3, message_id=ident, delivery="first")])  # fmt: skip
+    at(world, 4)
+    world.now = 10 * SECOND
+    world.put(text.replace("within: 5s", "within: 5s, at_most: 1"))
+    world.observe([event("billing:ack", 13, message_id="twice", delivery="second"),
+                   event("shop:produce", 13, message_id="once", origin_at=15)])  # fmt: skip
+    at(world, 14)
+    at(world, 20)
+    flags = {state["message_id"]: state["flags"] for state in world.store.message_states("orders")}
+    assert flags == {"twice": ["duplicated"], "once": []}
+    assert verdicts(world) == {"twice": "delivered", "once": "delivered"}
 
 
 def test_a_flow_that_is_deleted_before_its_first_pass(world: Installation) -> None:

@@ -123,6 +123,10 @@ def _payloads() -> dict[str, list[Event]]:
         "odd payload": whole(mirror=at("mirror:replicate", 2, digest="bb")),
         "odd at the log": [*whole(), at("log:persist", 1, digest="bb", node="m")],
         "no payload": whole(mirror=at("mirror:replicate", 2, digest="")),
+        "odd and none": [
+            *whole(mirror=at("mirror:replicate", 2, digest="bb")),
+            at("log:persist", 1, digest="", node="m"),
+        ],
         "odd elsewhere": whole(billing=at("billing:ack", 2, digest="bb")),
     }
 
@@ -165,5 +169,6 @@ def safe() -> Stories:
         "three": [made, *(on("west", n) for n in "abc"), ack], "unacked": [made, on("east", "a"), on("east", "b")],
         "late west": [made, on("west", "a", 6), on("west", "b", 6), ack], "only an ack": [ack],
         "west in time": [made, on("east", "a", 7), on("west", "b", 1), ack],
+        "handed out by the till": [made, at("till:deliver", 1), on("east", "a"), on("east", "b"), ack],
         "replayed copy": [made, on("east", "a"), structs.replace(on("east", "b"), replay_id="r"), ack],
     }  # fmt: skip

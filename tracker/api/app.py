@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 import tracker
 from tracker.api import problem
+from tracker.api.exports import Exports
 from tracker.api.gate import Gate
 from tracker.api.guard import Guard
 from tracker.api.routes import (
@@ -28,7 +29,6 @@ from tracker.api.routes import (
 from tracker.api.service import Service
 from tracker.api.snapshot import Snapshot
 from tracker.console import pages
-from tracker.ingest.otlp.traces import Traces
 from tracker.slo.metrics import BUILD
 
 TITLE = "message tracker"
@@ -40,13 +40,13 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title=TITLE, version=tracker.__version__, description=ABOUT, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.snapshot = Snapshot(service)
-    app.state.traces = Traces(service.specs.known)
-    app.state.traces.expect()
     service.metrics.set(BUILD, 1, tracker.__version__)
     problem.install(app)
-    gate = Gate(service.limits, service.insecure)
+    gate = Gate(service.limits, service.insecure, service.intake.turn_away)
+    app.state.exports = Exports(service, gate)
+    app.state.exports.traces.expect()
     app.include_router(events.router(gate))
-    app.include_router(traces.router(gate, app.state.traces))
+    app.include_router(traces.router(app.state.exports))
     for part in (
         coverage,
         discovered,  # before flows, for its path would be that of a flow of this name

@@ -27,19 +27,20 @@ def allowed(scope: str) -> Callable[[Request], Principal]:
     """A dependency: the caller, who has `scope`. Raises Unauthenticated or Forbidden. Blocks: runs in a thread."""
 
     def caller(request: Request) -> Principal:
-        service = service_of(request)
-        if service.insecure:
-            return LOCAL
-        return service.control.tokens.verify(_token(request), scope, service.clock())
+        header = request.headers.get("authorization", "")
+        # A cookie serves to look only, so no other site can make a browser write.
+        if not header and request.method in ("GET", "HEAD") and request.cookies.get(COOKIE):
+            header = f"Bearer {request.cookies[COOKIE]}"
+        return known(service_of(request), header, scope)
 
     return caller
 
 
-def _token(request: Request) -> str:
-    """From `Authorization: Bearer ...`; a cookie serves to look only, so no other site can make a browser write."""
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and token.strip():
-        return token.strip()
-    if not kind and request.method in ("GET", "HEAD") and request.cookies.get(COOKIE):
-        return request.cookies[COOKIE]
-    raise Unauthenticated("an access token is needed: send `Authorization: Bearer TOKEN` (tracker token create)")
+def known(service: Service, authorization: str, scope: str) -> Principal:
+    """The caller who sent `Authorization: Bearer TOKEN`. Raises Unauthenticated or Forbidden. Blocks."""
+    if service.insecure:
+        return LOCAL
+    kind, _, token = authorization.partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("an access token is needed: send `Authorization: Bearer TOKEN` (tracker token create)")
+    return service.control.tokens.verify(token.strip(), scope, service.clock())

@@ -13,6 +13,7 @@ from tracker.model.spec import MAX_CHECKPOINTS
 
 WITHIN = "5m"
 _STAGES = {"send": "produce", "receive": "deliver", "process": "ack", "settle": "ack"}
+OWN_ID = "tracker.message_id"
 _ORDER = ("produce", "deliver", "ack")
 
 
@@ -30,9 +31,22 @@ def _draft(system: str, destination: str, found: Sequence[Sighting]) -> str:
     ordered = sorted(points, key=lambda point: (_ORDER.index(point[1]), point[0]))[: MAX_CHECKPOINTS - 1]
     produced = [hop for hop, stage in ordered if stage == "produce"]
     checkpoints = [_point(hop, stage, points[hop, stage], system, destination, produced) for hop, stage in ordered]
-    spec = {"flow": _name(destination), "owner": "", "checkpoints": checkpoints}
     head = f"# Drafted from {sum(one.count for one in found)} spans. Right are at most the names: check who must have "
-    return head + "it, and how soon.\n" + yaml.safe_dump(spec, sort_keys=False, width=110)
+    head += "it, and how soon.\n"
+    identity = {}
+    if _places(destination, found):
+        head += (
+            f"# Consumers name places in the log, which producers do not know: have both set {OWN_ID} on their spans.\n"
+        )
+        identity = {"identity": {"attribute": OWN_ID}}
+    spec = {"flow": _name(destination), "owner": "", **identity, "checkpoints": checkpoints}
+    return head + yaml.safe_dump(spec, sort_keys=False, width=110)
+
+
+def _places(destination: str, found: Sequence[Sighting]) -> bool:
+    """Whether an id that was seen is topic, partition and offset, as instrumentations of Kafka put there."""
+    place = re.compile(re.escape(destination) + r"\.\d+\.\d+")
+    return any(place.fullmatch(sample) for one in found for sample in one.samples)
 
 
 def _point(hop: str, stage: str, service: str, system: str, destination: str, produced: list[str]) -> dict[str, object]:

@@ -38,7 +38,7 @@ class Evidence:
         with self._lock:
             known = self._known.get(spec.flow)
         if known is None or known[0] != number or known[1] is not spec:
-            found = Vouched(self._store.coverage(spec), bool(self._store.range_targets(spec.flow)))
+            found = Vouched(self._store.coverage(spec), self._store.has_ranges(spec.flow))
             known = (number, spec, found)
             with self._lock:
                 self._known[spec.flow] = known

@@ -18,6 +18,7 @@ import anyio.to_thread
 from tracker.api.problem import Problem
 from tracker.api.rates import Rate
 from tracker.api.service import Limits
+from tracker.control.tokens import USUAL, Rates
 
 DECODERS = 4
 """So many bodies are decoded at once: the parser has threads of its own, and each body holds memory."""
@@ -31,9 +32,17 @@ Args = TypeVarTuple("Args")
 
 
 class Gate:
-    """Use it on the event loop only. `single`: all callers are one, for nobody is asked for a token."""
+    """Use it on the event loop only. `single`: all callers are one, for nobody is asked for a token. `full` is told of
+    each batch that there is no slot for; not of what is beyond a sender's own share, for that is his own affair."""
 
-    def __init__(self, limits: Limits, single: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        single: bool,
+        full: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._full = full
         self._slots, self._single, self._clock = limits.ingest_slots, single, clock
         self._events, self._bytes = Rate(limits.rate_events, clock), Rate(limits.rate_bytes, clock)
         self._held: Counter[str] = Counter()
@@ -42,8 +51,11 @@ class Gate:
         self._shares: dict[str, anyio.CapacityLimiter] = {}
 
     @asynccontextmanager
-    async def slot(self, who: str) -> AsyncIterator[None]:
-        """Hold a slot for `who`, a token's id. Raises Problem: 429 when it sends too fast, 503 when there is none."""
+    async def slot(self, who: str, rates: Rates = USUAL) -> AsyncIterator[None]:
+        """Hold a slot for `who`, a token's id, with the token's own `rates`. Raises Problem: 429 when it sends too
+        fast, 503 when there is none."""
+        self._events.allow(who, rates.events)
+        self._bytes.allow(who, rates.bytes)
         self._admit(who)
         self._held[who] += 1
         try:
@@ -56,9 +68,10 @@ class Gate:
     def _admit(self, who: str) -> None:
         wait = max(self._events.wait(who), self._bytes.wait(who))
         if wait:
-            raise Problem(429, f"this token sent more than {self._allowed()}; come back in {wait} s", _after(wait))
+            raise Problem(429, f"this token sent more than {self._allowed(who)}; come back in {wait} s", _after(wait))
         self._seen[who] = self._clock()
         if self._held.total() >= self._slots:
+            self._full()
             raise Problem(503, "as many batches as this tracker takes at once are in work; send this again in a moment")
         if self._held[who] >= self._share():
             detail = (
@@ -87,9 +100,9 @@ class Gate:
         async with share:
             return await anyio.to_thread.run_sync(work, *arguments, limiter=self._decoders)
 
-    def _allowed(self) -> str:
-        limits = [f"{self._events.limit:g} events"] if self._events.limit else []
-        limits += [f"{self._bytes.limit:g} bytes"] if self._bytes.limit else []
+    def _allowed(self, who: str) -> str:
+        limits = [f"{limit:g} events"] if (limit := self._events.of(who)) else []
+        limits += [f"{limit:g} bytes"] if (limit := self._bytes.of(who)) else []
         return " or ".join(limits) + " a second"
 
 

@@ -193,6 +193,7 @@ class Reconciliation(Shape):
     as_of: Instant | None
     blind_spots: list[BlindSpot]
     windows: list[Window]
+    spots_left: int = 0
 
 
 class Entry(Shape):

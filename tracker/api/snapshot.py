@@ -1,10 +1,16 @@
-"""Gauges that are read from the books when somebody looks, at most every few seconds whoever looks how often."""
+"""Gauges that are read from the books when somebody looks, at most every few seconds whoever looks how often.
+
+Findings are counted each time, for somebody is woken by them. Counting all messages takes longer the more there are: it
+is done no more often than that it takes a small share of the time, by one request at once; the others show what was
+counted before.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -22,6 +28,9 @@ log = structlog.get_logger()
 
 FRESH = 5 * SECOND
 """A snapshot serves for so long."""
+SHARE = 10
+"""Between two counts lies at least so many times what they took, by the quicker of the last two: one that was slow for
+another's sake says nothing of the next."""
 RECENT = 3600 * SECOND
 """The span of origins over which the books are compared."""
 CLOCKS = 20
@@ -35,10 +44,12 @@ Labels = dict[tuple[str, ...], float]
 class Snapshot:
     """What is in the books, as gauges."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._lock = threading.Lock()
+    def __init__(self, service: Service, stopwatch: Callable[[], float] = time.monotonic) -> None:
+        self._service, self._stopwatch = service, stopwatch
+        self._lock, self._counting = threading.Lock(), threading.Lock()
         self._at = 0
+        self._rests_until, self._took = 0.0, float("inf")
+        self._counted = True
 
     def refresh(self, now: int) -> None:
         """Read the books unless that was done just now. What cannot be read keeps its last value, but is said."""
@@ -46,14 +57,35 @@ class Snapshot:
             if now - self._at < FRESH:
                 return
             self._at = now
-            up = 1.0
-            for part in (self._threads, self._messages, self._store, self._control, self._flows, self._clocks):
-                try:
-                    part(now)
-                except (TrackerError, ControlError) as error:
-                    up = 0.0
-                    log.warning("metrics_incomplete", part=part.__name__, reason=str(error))
-            self._service.metrics.set(metrics.STORE_UP, up)
+            read = self._read(now, self._threads, self._findings, self._store, self._control, self._clocks)
+        if self._counting.acquire(blocking=False):
+            try:
+                self._count(now)
+            finally:
+                self._counting.release()
+        self._service.metrics.set(metrics.STORE_UP, float(read and self._counted))
+
+    def _count(self, now: int) -> None:
+        began = self._stopwatch()
+        if began < self._rests_until:
+            return
+        self._counted = self._read(now, self._messages, self._flows)
+        ended = self._stopwatch()
+        before, self._took = self._took, ended - began
+        self._rests_until = ended + SHARE * min(before, self._took) if self._counted else ended
+        if self._counted:
+            self._service.metrics.set(metrics.COUNTED, now / SECOND)
+
+    def _read(self, now: int, *parts: Callable[[int], None]) -> bool:
+        """Whether all of it could be read."""
+        read = True
+        for part in parts:
+            try:
+                part(now)
+            except (TrackerError, ControlError) as error:
+                read = False
+                log.warning("metrics_incomplete", part=part.__name__, reason=str(error))
+        return read
 
     def _threads(self, now: int) -> None:
         threads: Labels = {(name,): float(alive()) for name, alive in self._service.threads.items()}
@@ -70,6 +102,9 @@ class Snapshot:
         known = self._service.specs.known()
         counts = {flow: verdicts for flow, verdicts in store.counts().items() if flow in known}
         shown.replace(metrics.MESSAGES, {(f, v): n for f, verdicts in counts.items() for v, n in verdicts.items()})
+
+    def _findings(self, now: int) -> None:
+        store, shown, known = self._service.store, self._service.metrics, self._service.specs.known()
         rows = store.finding_counts()
         found: Labels = {(r["flow"], r["hop"], r["kind"], r["status"]): r["n"] for r in rows if r["flow"] in known}
         shown.replace(metrics.FINDINGS, found)

@@ -6,12 +6,13 @@ import json
 import threading
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tracker.control import Books, Control
 from tracker.control.errors import NotFound
 from tracker.control.flows import FlowVersion, in_force
+from tracker.ingest.asked import KnownFlow
 from tracker.model.spec import FlowSpec, load_spec
 
 
@@ -30,6 +31,13 @@ class Known:
     def spec(self) -> FlowSpec:
         """The newest spec."""
         return self._specs[self.newest.version]
+
+    @cached_property
+    def at_ingest(self) -> KnownFlow:
+        """What the way in knows of it: the newest spec's rules hold for all that comes now, whatever its origin. Its
+        hops are those of all versions, for old messages are judged by theirs."""
+        hops = frozenset(hop for spec in self._specs.values() for hop in spec.hops)
+        return replace(KnownFlow.of(self.spec), hops=hops)
 
     @cached_property
     def ordered(self) -> bool:
@@ -77,9 +85,9 @@ class Specs:
             raise NotFound(f"no flow {flow!r}; list them with: tracker flows list")
         return found
 
-    def plain(self) -> Mapping[str, bool]:
-        """What ingest asks: every known flow, true where its keys may be kept readable."""
-        return {name: known.spec.key == "plain" for name, known in self.known().items()}
+    def at_ingest(self) -> Mapping[str, KnownFlow]:
+        """What the way in knows of every flow, by its newest spec."""
+        return {name: known.at_ingest for name, known in self.known().items()}
 
     def _read(self) -> dict[str, Known]:
         by_flow: dict[str, list[FlowVersion]] = {}

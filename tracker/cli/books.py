@@ -69,6 +69,8 @@ def _books(got: dict[str, Any]) -> None:
     columns = {"hop": "BLIND AT", "stage": "STAGE", "source": "SOURCE", "start": "FROM", "end": "TO", "cause": "CAUSE"}
     if spots:
         emit(False, None, table(columns, spots, ""))
+    if left := got.get("spots_left"):
+        out.print(f"and {left} more blind spots: ask for a shorter span")
 
 
 # --- statements ---------------------------------------------------------------------------------------------------

@@ -15,13 +15,18 @@ from tracker.cli.settings import ServiceSettings
 from tracker.cli.together import together
 from tracker.control import Control
 from tracker.control.signing import Signer
+from tracker.ingest import reports
+from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.intake import Intake
+from tracker.ingest.lines.decode import QUICK
 from tracker.ingest.spool import FILES, Spool
 from tracker.model.carry import Publisher, Source
+from tracker.model.coverage import Report
 from tracker.model.errors import Invalid
 from tracker.reconcile import Reconciler, now_us
 from tracker.reconcile.arrears import Arrears
+from tracker.reconcile.listening import Listening
 from tracker.replay.service import Replays
 from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, SPOOL_DRAINED, Metrics
 from tracker.store import Store
@@ -105,7 +110,10 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             lambda rows: metrics.count(SPOOL_DRAINED, rows),
         )
         arrears = Arrears(control, str(settings.spool_path), committer.behind, now_us, shared=not store.engine.embedded)
-        reconciler = Reconciler(store, control, now_us, arrears.hold)
+        listening = Listening(control, now_us, committer.refused, lambda report: _told(committer, report))
+        judged = store.yielding()
+        stack.callback(judged.close)
+        reconciler = Reconciler(judged, control, now_us, lambda: listening.hold() or arrears.hold(), committer.pressed)
         replays = Replays(store, control, ports.sources, ports.publishers, now_us, insecure=insecure)
         passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s))
         stack.callback(passes.close)
@@ -113,12 +121,15 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
         stack.callback(sending.close)
         telling = Worker("arrears", arrears.run)
         stack.callback(telling.close)
+        hearing = Worker("listening", listening.run)
+        stack.callback(hearing.close)
         stack.callback(committer.close)
         salt = int.from_bytes(control.settings.salt()[:8], "big")
+        QUICK.begin()
         yield Service(
             store=store,
             control=control,
-            intake=Intake(committer, specs.plain, salt, int(settings.inflated_mb * MB)),
+            intake=Intake(committer, specs.at_ingest, salt, int(settings.inflated_mb * MB)),
             specs=specs,
             metrics=metrics,
             clock=now_us,
@@ -131,6 +142,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
                 "replay": sending.alive,
                 "commit": committer.alive,
                 "arrears": telling.alive,
+                "listening": hearing.alive,
             },
         )
 
@@ -149,6 +161,12 @@ def _spool(settings: ServiceSettings, control: Control) -> Spool | None:
         return None
     ledger, fsync = control.settings.installation(), settings.durability == "fsync"
     return Spool.open(settings.spool_path, settings.spool_mb * MB, fsync, ledger, now_us)
+
+
+def _told(committer: Committer, report: Report) -> None:
+    """Stored as those of collectors are."""
+    batch = Batch(Accepted(0, 0), reports=reports.rows([report], now_us()))
+    committer.submit(batch).result()
 
 
 def _limits(settings: ServiceSettings) -> Limits:

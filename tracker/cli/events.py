@@ -27,6 +27,7 @@ QUARANTINED = {
 }
 Flow = Annotated[str, typer.Option(help="only lines that name this flow")]
 Source = Annotated[str, typer.Option(help="only lines that this token sent, by its name")]
+Field = Annotated[str, typer.Option(help="only lines that are wrong in this field, as `digest`")]
 Since = Annotated[str, typer.Option(help="received from then on: RFC 3339, epoch, or -1h")]
 Until = Annotated[str, typer.Option(help="received before: RFC 3339, epoch, or now")]
 
@@ -55,13 +56,15 @@ def send(
 def quarantine(
     flow: Flow = "",
     source: Source = "",
+    field: Field = "",
     since: Since = "0",
     until: Until = "now",
     limit: Annotated[int, typer.Option(min=1)] = 100,
     as_json: Json = False,
 ) -> None:
     """Lines that could not be used and were not taken since, oldest first."""
-    rows = list(api().pages("/v1/quarantine", limit, flow=flow, source=source, since=since, until=until))
+    wanted = {"flow": flow, "source": source, "field": field, "since": since, "until": until}
+    rows = list(api().pages("/v1/quarantine", limit, **wanted))
     emit(as_json, rows, table(QUARANTINED, rows, "nothing is in quarantine"))
 
 
@@ -69,6 +72,7 @@ def quarantine(
 def resubmit(
     flow: Flow = "",
     source: Source = "",
+    field: Field = "",
     since: Since = "0",
     until: Until = "now",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would become of them")] = False,
@@ -77,7 +81,8 @@ def resubmit(
     """Send lines of the quarantine through the way in again, after their cause was mended: the flow was put, its spec
     corrected. What is taken leaves the quarantine. Ends with 1 when some are refused still."""
     service = api()
-    wanted: dict[str, Any] = {"flow": flow, "source": source, "since": since, "until": until, "dry_run": dry_run}
+    wanted: dict[str, Any] = {"flow": flow, "source": source, "field": field, "since": since, "until": until}
+    wanted |= {"dry_run": dry_run}
     got = service.send("POST", "/v1/quarantine/resubmit", wanted)
     total = {"accepted": got["accepted"], "refused": got["refused"], "dry_run": dry_run}
     while got["next"]:

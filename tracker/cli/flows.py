@@ -50,17 +50,21 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def validate(file: File, as_json: Json = False) -> None:
-    """Read a spec and say what is wrong with it; needs no service."""
+    """Read a spec and say what is wrong with it, or what it asks; needs no service."""
     _, spec = _read(file)
     points = [
         {"checkpoint": c.name, "after": list(c.after), "within": "" if c.within is None else say(c.within)}
         for c in spec.checkpoints
     ]
+    asked = [{"events": f"{hop}:{stage}", "bring": need.told()} for (hop, stage), need in spec.needs.items()]
     if as_json:
-        emit(True, {"flow": spec.flow, "valid": True, "checkpoints": points}, "")
+        emit(True, {"flow": spec.flow, "valid": True, "checkpoints": points, "schema": asked}, "")
         return
     console().print(f"{spec.flow}: valid", markup=False)
     emit(False, points, table({"checkpoint": "CHECKPOINT", "after": "AFTER", "within": "WITHIN"}, points, ""))
+    if asked:
+        console().print()
+        emit(False, asked, table({"events": "EVENTS AT", "bring": "HAVE TO BRING"}, asked, ""))
 
 
 @app.command()

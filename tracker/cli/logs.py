@@ -11,6 +11,9 @@ import structlog
 SECRET = ("token", "password", "authorization", "secret", "cookie")
 """Values under names that contain one of these are never written."""
 
+CHATTY = ("httpx", "uvicorn.access", "clickhouse_connect", "alembic")
+"""Libraries of which only warnings are written."""
+
 
 def configure(kind: str, level: str) -> None:
     """`kind` auto, console or json; `level` debug, info, warning or error."""
@@ -39,7 +42,7 @@ def configure(kind: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    for chatty in ("httpx", "uvicorn.access", "clickhouse_connect", "alembic"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 
 import tracker
@@ -19,6 +24,9 @@ from tracker.cli.compose import Ports, composed
 from tracker.cli.connections import connection
 from tracker.cli.errors import UNAVAILABLE, CommandError
 from tracker.cli.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from tracker.api.rpc import Receiver
 
 GRACE_S = 10
 """Seconds that open requests get to finish after SIGTERM."""
@@ -42,6 +50,7 @@ def run(
     if insecure and not loopback(host):
         raise CommandError(f"--insecure with --host {host} would let everybody in: use 127.0.0.1, or tokens")
     logs.configure(settings.log_format, settings.log_level)
+    spans = _for_calls(host, settings.otlp_grpc_port) if settings.otlp_grpc_port else ""
     listeners = [_listener(host, port, "--port")]
     if settings.otlp_port:
         listeners.append(_listener(host, settings.otlp_port, "TRACKER_OTLP_PORT"))
@@ -54,7 +63,9 @@ def run(
     try:
         with composed(settings, insecure, Ports(ends.sources, ends.publishers)) as service:
             told = ready or (lambda service, url: greet(service, settings, url))
-            _Server(_config(service), lambda: told(service, url)).run(sockets=listeners)
+            app = create_app(service)
+            receiver = _receiver(app, spans) if spans else None
+            _Server(_config(service, app), lambda: told(service, url), receiver).run(sockets=listeners)
             service.discovered.flush()
     finally:
         ends.close()
@@ -65,21 +76,47 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Says when it answers; what takes calls over gRPC begins and ends with it, on its event loop."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], receiver: Receiver | None) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._receiver = ready, receiver
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._receiver:
+            await self._receiver.start()
         await super().startup(sockets)
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = [super().shutdown(sockets)]
+        if self._receiver:
+            ending.append(self._receiver.stop(GRACE_S))
+        await asyncio.gather(*ending)
 
-def _config(service: Service) -> uvicorn.Config:
+
+def _for_calls(host: str, port: int) -> str:
+    """The address for gRPC, which binds it by itself, later; so that a taken one costs nothing."""
+    if find_spec("grpc") is None:
+        raise CommandError(
+            f"TRACKER_OTLP_GRPC_PORT={port} needs grpcio, which is not installed: pip install 'message-tracker[grpc]', "
+            "or unset it and let exporters send OTLP over HTTP"
+        )
+    with _listener(host, port, "TRACKER_OTLP_GRPC_PORT") as free:
+        return _url(free).removeprefix("http://")
+
+
+def _receiver(app: FastAPI, address: str) -> Receiver:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or senders could fill stderr, past the log and its format
+    from tracker.api.rpc import Receiver
+
+    return Receiver(app.state.exports, address)
+
+
+def _config(service: Service, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(service),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -125,4 +162,6 @@ def greet(service: Service, settings: ServiceSettings, url: str) -> None:
             out.print(f"  [bold]first token, scope admin, shown this once:[/] {token}")
     if not service.specs.known():
         out.print("  next     describe a flow and put it: tracker flows put FLOW.yaml; then POST events to /v1/events")
+    if settings.otlp_grpc_port:
+        out.print(f"  spans    OTLP over gRPC on port {settings.otlp_grpc_port}, over HTTP at {url}/v1/traces")
     out.print(f"  look     {url}/ (overview), {url}/docs (API), {url}/metrics")

@@ -52,7 +52,7 @@ class ServiceSettings(Strict):
     statement_key: Path | None = Field(
         None, description="file of the key that signs statements; by default beside the control database's file"
     )
-    commit_rows: int = Field(100_000, ge=1, le=4_000_000, description="rows that a shared insert has at most")
+    commit_rows: int = Field(250_000, ge=1, le=4_000_000, description="rows that a shared insert has at most")
     commit_wait_ms: float = Field(20.0, ge=0, le=5000, description="how long a request waits for others to share with")
     commit_memory_mb: int = Field(512, ge=1, description="memory of batches that wait to be durable; then 503")
     spool: Path | None = Field(
@@ -67,6 +67,7 @@ class ServiceSettings(Strict):
     rate_events: float = Field(0, ge=0, description="events that one token may send a second; then 429. 0: no limit")
     rate_mb: float = Field(0, ge=0, description="megabytes that one token may send a second; then 429. 0: no limit")
     otlp_port: int = Field(0, ge=0, le=65535, description="second port, where OTLP exporters look: 4318. 0: none")
+    otlp_grpc_port: int = Field(0, ge=0, le=65535, description="port for OTLP over gRPC, usually 4317. 0: none")
     pass_interval_s: float = Field(0.5, gt=0, description="seconds between passes of the reconciler")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

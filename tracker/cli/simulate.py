@@ -61,7 +61,7 @@ class Here:
             stack.callback(committer.close)
             specs = Specs(control)
             service = Service(
-                store, control, Intake(committer, specs.plain, salt=7, inflated=BODY), specs, Metrics(),
+                store, control, Intake(committer, specs.at_ingest, salt=7, inflated=BODY), specs, Metrics(),
                 lambda: self._now, insecure=True, limits=Limits(body=BODY),
             )  # fmt: skip
             self._reconciler = Reconciler(store, control, lambda: self._now)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -17,12 +17,20 @@ from tracker.model.units import duration, rfc3339
 
 if TYPE_CHECKING:
     from tracker.control import Control
+    from tracker.control.tokens import Rates
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Access tokens. Works on the control database itself (TRACKER_CONTROL), whether the service runs or not.",
 )
 SCOPES = "ingest, read, replay, admin"
+MB = 1 << 20
+Events = Annotated[
+    float | None, typer.Option(min=0, help="events it may send a second; 0: no limit. Else TRACKER_RATE_EVENTS")
+]
+Megabytes = Annotated[
+    float | None, typer.Option(min=0, help="megabytes it may send a second; 0: no limit. Else TRACKER_RATE_MB")
+]
 
 
 @app.command()
@@ -30,15 +38,39 @@ def create(
     name: Annotated[str, typer.Argument(help="who or what it is for; the audit log names it")],
     scope: Annotated[list[str], typer.Option(help=f"one of {SCOPES}; may be repeated")],
     expires: Annotated[str | None, typer.Option(help="valid for so long, as 90d; without it, until revoked")] = None,
+    rate_events: Events = None,
+    rate_mb: Megabytes = None,
     as_json: Json = False,
 ) -> None:
     """Make a token and show it, this once."""
     with _control() as (control, now):
+        from tracker.control.tokens import Rates
+
         until = None if expires is None else now + duration(expires)
-        info, text = control.tokens.create(name, scope, now, _me(), until)
-        control.audit.append(now, _me(), "create", f"token/{info.id}", "", {"name": name, "scopes": scope})
+        rates = Rates(rate_events, None if rate_mb is None else rate_mb * MB)
+        info, text = control.tokens.create(name, scope, now, _me(), until, rates)
+        told = {"name": name, "scopes": scope} | _rates(rates)
+        control.audit.append(now, _me(), "create", f"token/{info.id}", "", told)
     shown = {"id": info.id, "name": info.name, "scopes": info.scopes, "token": text}
     emit(as_json, shown, text)
+
+
+@app.command()
+def limit(
+    token: Annotated[str, typer.Argument(help="its id, as `list` shows it")],
+    rate_events: Events = None,
+    rate_mb: Megabytes = None,
+    as_json: Json = False,
+) -> None:
+    """Say how much a token may send from its next batch on; what is left out is as for all tokens again."""
+    with _control() as (control, now):
+        from tracker.control.tokens import Rates
+
+        rates = Rates(rate_events, None if rate_mb is None else rate_mb * MB)
+        info = control.tokens.limit(token, rates)
+        control.audit.append(now, _me(), "limit", f"token/{token}", "", _rates(rates))
+    shown = {"id": info.id, "name": info.name, "rate_events": info.rate_events, "rate_bytes": info.rate_bytes}
+    emit(as_json, shown, f"token {info.id} ({info.name}): {_told(shown) or 'as all tokens'}")
 
 
 @app.command("list")
@@ -49,9 +81,10 @@ def list_(as_json: Json = False) -> None:
     for row in rows:
         for field in ("created_at", "expires_at", "revoked_at", "last_used_at"):
             row[field] = None if row[field] is None else rfc3339(row[field])
-    columns = {"id": "TOKEN", "name": "NAME", "scopes": "SCOPES", "created_at": "CREATED", "last_used_at": "LAST USED",
-               "expires_at": "EXPIRES", "revoked_at": "REVOKED"}  # fmt: skip
-    emit(as_json, rows, table(columns, rows, "no token yet: tracker token create NAME --scope read"))
+    columns = {"id": "TOKEN", "name": "NAME", "scopes": "SCOPES", "rate": "RATE", "created_at": "CREATED",
+               "last_used_at": "LAST USED", "expires_at": "EXPIRES", "revoked_at": "REVOKED"}  # fmt: skip
+    shown = [row | {"rate": _told(row)} for row in rows]
+    emit(as_json, rows, table(columns, shown, "no token yet: tracker token create NAME --scope read"))
 
 
 @app.command()
@@ -71,6 +104,19 @@ def _control() -> Iterator[tuple[Control, int]]:
 
         with Control.open(service_settings().control_url) as control:
             yield control, now_us()
+
+
+def _rates(rates: Rates) -> dict[str, float]:
+    """What the audit log tells of them."""
+    said = {"rate_events": rates.events, "rate_bytes": rates.bytes}
+    return {name: rate for name, rate in said.items() if rate is not None}
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """The rates of a token's own; empty where it has none."""
+    events, size = row["rate_events"], row["rate_bytes"]
+    said = [] if events is None else [f"{events:g} events/s" if events else "any events"]
+    return ", ".join(said + ([] if size is None else [f"{size / MB:g} MB/s" if size else "any size"]))
 
 
 def _me() -> str:

@@ -43,12 +43,14 @@ class Bits(msgspec.Struct, frozen=True):
     checkpoints: dict[tuple[str, str], int]
 
 
-class LeftOut(msgspec.Struct, frozen=True):
+class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
     """Passes may have left out what there is of a flow until this version: it is the first one, and somebody sent
-    events before it was put; or the flow had been deleted, and `came_back`."""
+    events before it was put; or the flow had been deleted, and `came_back`. With `hops`: only what was seen nowhere but
+    at these, which it adds."""
 
     version: int
     came_back: bool
+    hops: tuple[str, ...] = ()
 
 
 class Flows:
@@ -88,11 +90,12 @@ class Flows:
                 deleted_at=None,
             )
             session.add(row)
-            _allocate(session, flow, hops, checkpoints)
+            added = _allocate(session, flow, hops, checkpoints)
             _count_change(session)
-            came_back = last is not None and last.deleted_at is not None
-            if came_back or last is None:
-                session.merge(tables.Setting(name=_AGAIN + flow, value=_written(LeftOut(row.version, came_back))))
+            if last is None or last.deleted_at is not None:
+                _leave_out(session, flow, LeftOut(row.version, came_back=last is not None))
+            elif added:
+                _leave_out(session, flow, _more(_left_out(session, flow), row.version, added))
             return row.version
 
     def get(self, flow: str) -> FlowVersion:
@@ -187,6 +190,22 @@ def _bits(session: Session, flow: str) -> Bits:
     return Bits({row.hop: row.bit for row in hops}, {(row.hop, row.stage): row.bit for row in points})
 
 
+def _left_out(session: Session, flow: str) -> LeftOut | None:
+    row = session.get(tables.Setting, _AGAIN + flow)
+    return None if row is None else _read(row.value)
+
+
+def _leave_out(session: Session, flow: str, left: LeftOut) -> None:
+    session.merge(tables.Setting(name=_AGAIN + flow, value=_written(left)))
+
+
+def _more(before: LeftOut | None, version: int, added: Sequence[str]) -> LeftOut:
+    """These hops, too. It names the new version in any case: a pass that is under way does not know it yet."""
+    if before is None:
+        return LeftOut(version, False, tuple(added))
+    return LeftOut(version, before.came_back, (*before.hops, *added) if before.hops else ())
+
+
 def _written(left: LeftOut) -> str:
     return msgspec.json.encode(left).decode()
 
@@ -196,7 +215,8 @@ def _read(value: str) -> LeftOut:
     return LeftOut(int(value), True) if value.isdigit() else msgspec.json.decode(value, type=LeftOut)
 
 
-def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Sequence[tuple[str, str]]) -> None:
+def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Sequence[tuple[str, str]]) -> list[str]:
+    """Bits for those that have none; the hops among them."""
     given = _bits(session, flow)
     new_hops = [hop for hop in dict.fromkeys(hops) if hop not in given.hops]
     new_points = [point for point in dict.fromkeys(checkpoints) if point not in given.checkpoints]
@@ -206,6 +226,7 @@ def _allocate(session: Session, flow: str, hops: Sequence[str], checkpoints: Seq
         session.add(HopBit(flow=flow, hop=hop, bit=bit))
     for bit, (hop, stage) in enumerate(new_points, len(given.checkpoints)):
         session.add(CheckpointBit(flow=flow, hop=hop, stage=stage, bit=bit))
+    return new_hops
 
 
 def _refuse_beyond(flow: str, what: str, used: int, new: int) -> None:

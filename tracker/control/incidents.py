@@ -145,6 +145,7 @@ class Incidents:
                 return None
             for name in msgspec.structs.asdict(Counts(open=0, total=0)):
                 setattr(row, name, 0)
+            row.detect_p50 = row.detect_p90 = row.recover_p50 = row.recover_p90 = None
             _settle(session, row, now)
             return _value(row)
 

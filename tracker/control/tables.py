@@ -227,6 +227,8 @@ class Token(Base):
     expires_at: Mapped[int | None]
     revoked_at: Mapped[int | None]
     last_used_at: Mapped[int | None]
+    rate_events: Mapped[float | None]
+    rate_bytes: Mapped[float | None]
 
 
 class AuditEntry(Base):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -24,11 +25,24 @@ SCOPES = ("ingest", "read", "replay", "admin")
 """`admin` includes the other three."""
 ADMIN = "admin"
 SECRET_BYTES = 32
+SLOWEST = 0.001
+"""The lowest rate of a token, per second: less would be a slip."""
 LAST_USED_STEP = 300_000_000
 """`last_used_at` is exact to five minutes, so that checking a token is a read."""
 
 _NOBODY = bytes(32)
 _REFUSED = "the access token is unknown, expired or revoked; make one with: tracker token create"
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What a token may send per second. 0: no limit; None: what the installation allows every token."""
+
+    events: float | None = None
+    bytes: float | None = None
+
+
+USUAL = Rates()
+"""What all tokens may send."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -37,6 +51,7 @@ class Principal(msgspec.Struct, frozen=True):
     id: str
     name: str
     scopes: frozenset[str]
+    rates: Rates = USUAL
 
     def may(self, scope: str) -> bool:
         """Whether it has the scope, or `admin`."""
@@ -54,6 +69,8 @@ class TokenInfo(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None
     revoked_at: int | None
     last_used_at: int | None
+    rate_events: float | None = None
+    rate_bytes: float | None = None
 
 
 class Tokens:
@@ -63,14 +80,21 @@ class Tokens:
         self._transactions = transactions
 
     def create(
-        self, name: str, scopes: Iterable[str], now: int, by: str, expires_at: int | None = None
+        self,
+        name: str,
+        scopes: Iterable[str],
+        now: int,
+        by: str,
+        expires_at: int | None = None,
+        rates: Rates = USUAL,
     ) -> tuple[TokenInfo, str]:
-        """A new token and its text, which nobody can read again. Raises `Invalid` for a scope that is none."""
+        """A new token and its text, which nobody can read again. Raises `Invalid` for a scope that is none, or a rate
+        below 0."""
         chosen = _chosen(scopes)
         if expires_at is not None and expires_at <= now:
             raise Invalid(f"token {name!r} would expire before it is made")
         with self._transactions.write() as session:
-            return _create(session, name, chosen, now, by, expires_at)
+            return _create(session, name, chosen, now, by, expires_at, _sane(rates))
 
     def bootstrap(self, now: int) -> str | None:
         """The text of a first admin token, or None while a usable one exists: to be shown to who started the tracker.
@@ -94,7 +118,7 @@ class Tokens:
             good = hmac.compare_digest(_hash(salt, secret), expected)
             if row is None or not good or not _usable(row, now):
                 raise Unauthenticated(_REFUSED)
-            principal = Principal(row.id, row.name, frozenset(row.scopes))
+            principal = Principal(row.id, row.name, frozenset(row.scopes), Rates(row.rate_events, row.rate_bytes))
             stale = row.last_used_at is None or now - row.last_used_at >= LAST_USED_STEP
         if not principal.may(scope):
             raise Forbidden(f"token {principal.id} ({principal.name}) has no scope {scope!r}, only {_list(row.scopes)}")
@@ -110,6 +134,15 @@ class Tokens:
                 raise NotFound(f"no token {token_id!r}; list them with: tracker token list")
             if row.revoked_at is None:
                 row.revoked_at = now
+
+    def limit(self, token_id: str, rates: Rates) -> TokenInfo:
+        """From now on it may send so much. Raises `NotFound`, and `Invalid` for a rate below 0."""
+        with self._transactions.write() as session:
+            row = session.get(tables.Token, token_id)
+            if row is None:
+                raise NotFound(f"no token {token_id!r}; list them with: tracker token list")
+            row.rate_events, row.rate_bytes = _sane(rates).events, rates.bytes
+            return _value(row)
 
     def list(self) -> list[TokenInfo]:
         """Every token, revoked and expired ones too, oldest first."""
@@ -133,8 +166,23 @@ def _chosen(scopes: Iterable[str]) -> list[str]:
     return chosen
 
 
+def _sane(rates: Rates) -> Rates:
+    for said in (rates.events, rates.bytes):
+        if said is not None and said != 0 and not SLOWEST <= said < math.inf:
+            raise Invalid(
+                f"{said:g} is no rate; a token sends {SLOWEST:g} per second or more, 0 says that there is no limit"
+            )
+    return rates
+
+
 def _create(
-    session: Session, name: str, scopes: list[str], now: int, by: str, expires_at: int | None
+    session: Session,
+    name: str,
+    scopes: list[str],
+    now: int,
+    by: str,
+    expires_at: int | None,
+    rates: Rates = USUAL,
 ) -> tuple[TokenInfo, str]:
     token_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(SECRET_BYTES), secrets.token_bytes(16)
     row = tables.Token(
@@ -146,6 +194,8 @@ def _create(
         created_at=now,
         created_by=by,
         expires_at=expires_at,
+        rate_events=rates.events,
+        rate_bytes=rates.bytes,
     )
     session.add(row)
     session.flush()

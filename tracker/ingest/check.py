@@ -6,11 +6,13 @@ alone. A line is judged by the first rule it breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import polars as pl
 
+from tracker.ingest.asked import DIGEST, PROBLEM, SIZE, asked_by
 from tracker.ingest.decoded import Words, text
 from tracker.ingest.fields import ATTRIBUTES, INTEGERS, NAMES, TEXTS, TIMES
 from tracker.ingest.times import EARLIEST, LATEST, micros
@@ -20,10 +22,8 @@ from tracker.model.spec import NAME
 STAGES = [str(stage) for stage in Stage]
 _NAME = f"^(?:{NAME.pattern})$"
 _SHOWN = 60
-
-PROBLEM = {"line": pl.UInt32, "field": pl.String, "reason": pl.String, "flow": pl.String}
-"""What is told of a bad line."""
-
+_NO_DIGEST = "0" * 16
+"""As the store keeps it when there is none."""
 
 Reason = Callable[[], pl.Expr]
 """Made only when something is wrong: most batches are clean, and making expressions costs more than a few rows."""
@@ -36,6 +36,20 @@ class Rule:
     field: str
     bad: pl.Expr
     reason: Reason
+    roots: frozenset[str] = frozenset()
+    """The columns that `bad` looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A rule about a time, which depends on the tracker's clock."""
+
+    field: str
+    said: pl.Expr
+
+    def at(self, now: int) -> Rule:
+        """The rule at this time, µs."""
+        return _time(self.field, self.said, now)
 
 
 def present(frame: pl.DataFrame) -> frozenset[str]:
@@ -63,9 +77,8 @@ def _moment(frame: pl.DataFrame, name: str, correction: int) -> pl.Expr:
 class Given:
     """The fields that a frame has, and as what; makes the rules about them."""
 
-    def __init__(self, frame: pl.DataFrame, words: Words, now: int) -> None:
-        self.kinds = {name: pl.String if name in words else frame.schema[name] for name in present(frame)}
-        self.now = now
+    def __init__(self, kinds: Mapping[str, pl.DataType]) -> None:
+        self.kinds = kinds
 
     def __contains__(self, field: str) -> bool:
         return field in self.kinds
@@ -79,10 +92,21 @@ class Given:
 
 
 def rules(frame: pl.DataFrame, words: Words, known_flows: Collection[str], now: int) -> list[Rule]:
-    """The rules that `frame` (`typed`) may break, in the order in which they are told. `now` is the tracker's clock,
-    µs."""
-    given = Given(frame, words, now)
-    required = [
+    """The rules that `frame` (`typed`, and marked with what is asked) may break, in the order in which they are told.
+    `now` is the tracker's clock, µs."""
+    schema = frame.schema
+    kinds = frozenset((name, pl.String() if name in words else schema[name]) for name in present(frame))
+    made = _rules(kinds, frozenset(known_flows), DIGEST in schema, SIZE in schema)
+    return [rule if isinstance(rule, Rule) else rule.at(now) for rule in made]
+
+
+@lru_cache(maxsize=64)
+def _rules(
+    kinds: frozenset[tuple[str, pl.DataType]], known_flows: frozenset[str], digest: bool, size: bool
+) -> Sequence[Rule | Moment]:
+    """Kept, because bodies of one sender have the same columns, and making them costs as much as a thousand rows."""
+    given = Given(dict(kinds))
+    required: list[Rule | Moment] = [
         *(_name(given, field) for field in NAMES),
         _one_of(given, "stage", STAGES, required=True),
         _missing(given, "message_id", ~pl.col("is_range")),
@@ -93,7 +117,10 @@ def rules(frame: pl.DataFrame, words: Words, known_flows: Collection[str], now: 
     whole = ("log", "partition", "offset", "offset_to", "observed_from")
     ranged = [_missing(given, f, pl.col("is_range")) for f in whole] if "evidence" in given else []
     unknown = Rule("flow", ~pl.col("flow").is_in(sorted(known_flows)), _unknown_flow)
-    return [*required, *ranged, *optional, *([unknown] if "flow" in given else [])]
+    schema = [*(_with_digest(given) if digest else ()), *(_not_larger(given) if size else ())]
+    every = [*required, *ranged, *optional, *([unknown] if "flow" in given else []), *schema]
+    return [replace(rule, roots=frozenset(rule.bad.meta.root_names())) if isinstance(rule, Rule) else rule
+            for rule in every]  # fmt: skip
 
 
 def problems(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> pl.DataFrame:
@@ -117,7 +144,7 @@ def _broken(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> list[Rule]
     """Those of the rules that some line breaks."""
     if not frame.height:
         return []
-    roots = [set(check.bad.meta.root_names()) for check in checks]
+    roots = [check.roots or frozenset(check.bad.meta.root_names()) for check in checks]
     few = [i for i, names in enumerate(roots) if len(names) == 1 and names <= words.keys()]
     many = [i for i in range(len(checks)) if i not in few]
     values = _values(frame, words, {name for i in few for name in roots[i]})
@@ -131,9 +158,11 @@ def _broken(frame: pl.DataFrame, words: Words, checks: list[Rule]) -> list[Rule]
 
 def _values(frame: pl.DataFrame, words: Words, names: Iterable[str]) -> pl.DataFrame:
     """The words of each column, and null where some row has none; the shorter columns repeat a word."""
-    made = {n: words[n].extend_constant(None, 1) if frame[n].null_count() else words[n] for n in names}
+    nothing = pl.Series([None], dtype=pl.String)
+    made = {n: words[n].clone().append(nothing) if frame[n].null_count() else words[n] for n in names}
     longest = max(map(len, made.values()), default=0)
-    return pl.DataFrame([each.extend_constant(each[0], longest - len(each)).alias(n) for n, each in made.items()])
+    padded = {n: each.clone().append(each.new_from_index(0, longest - len(each))) for n, each in made.items()}
+    return pl.DataFrame(padded)
 
 
 def _is(stage: str) -> pl.Expr:
@@ -189,7 +218,11 @@ def _evidence(given: Given, field: str) -> Iterator[Rule]:
     yield _one_of(given, field, ["message", "range"], required=False)
 
 
-def _time(given: Given, field: str) -> Iterator[Rule]:
+def _moments(given: Given, field: str) -> Iterator[Moment]:
+    yield Moment(field, given.said(field))
+
+
+def _time(field: str, said: pl.Expr, now: int) -> Rule:
     value = pl.col(f"{field}_")
 
     def reason() -> pl.Expr:
@@ -200,8 +233,8 @@ def _time(given: Given, field: str) -> Iterator[Rule]:
         late = pl.format("'{}' reads as {}, more than a day ahead of the tracker's clock", shown, moment)
         return pl.when(value.is_null()).then(unread).when(value < EARLIEST).then(early).otherwise(late)
 
-    bad = value.is_null() | (value < EARLIEST) | (value > given.now + LATEST)
-    yield Rule(field, given.said(field) & bad, reason)
+    bad = value.is_null() | (value < EARLIEST) | (value > now + LATEST)
+    return Rule(field, said & bad, reason, frozenset({field, f"{field}_"}))
 
 
 def _from(given: Given, field: str) -> Iterator[Rule]:
@@ -258,9 +291,9 @@ def _backfill(given: Given, field: str) -> Iterator[Rule]:
         yield _one_of(given, field, ["true", "false"], required=False)
 
 
-_OPTIONAL: list[tuple[str, Callable[[Given, str], Iterator[Rule]]]] = [
+_OPTIONAL: list[tuple[str, Callable[[Given, str], Iterator[Rule | Moment]]]] = [
     ("evidence", _evidence),
-    *((field, _time) for field in TIMES),
+    *((field, _moments) for field in TIMES),
     ("observed_from", _from),
     *((field, _whole) for field in INTEGERS),
     ("offset_to", _end),
@@ -278,6 +311,21 @@ def _reasoned(given: Given) -> Rule:
         return Rule("reason", pl.lit(False), _absent)
     needs = (_is("drop") | _is("dead_letter")) & ~given.said("reason")
     return Rule("reason", needs, lambda: pl.format("is required with stage {}", pl.col("stage")))
+
+
+def _with_digest(given: Given) -> Iterator[Rule]:
+    none = pl.lit(True)
+    if "digest" in given:
+        nothing = _NO_DIGEST if given.kinds["digest"] == pl.String else 0
+        none = ~given.said("digest") | (pl.col("digest") == nothing)
+    told = pl.lit("xxh3-64 of the payload must be there")
+    yield Rule("digest", pl.col(DIGEST) & none, lambda: asked_by(told))
+
+
+def _not_larger(given: Given) -> Iterator[Rule]:
+    if "size" in given:
+        told = pl.format("{} bytes are too many, at most {} are allowed", pl.col("size_"), pl.col(SIZE))
+        yield Rule("size", pl.col("size_") > pl.col(SIZE), lambda: asked_by(told))
 
 
 def _unknown_flow() -> pl.Expr:

@@ -33,6 +33,9 @@ CROWDED = 0.75
 """From this part of its memory on, what waits goes to the spool."""
 REFILL = 0.5
 """So much of what the store took out of the spool may come into it while the store goes on taking."""
+PRESSED = 0.5
+"""Where an answer takes so many seconds, more comes than is written; that holds for a while (`LATELY`)."""
+LATELY = 2.0
 LEAVE = 30.0
 """Seconds that a store which does not answer may hold up the end, where what waits is in the spool."""
 
@@ -42,7 +45,7 @@ class Bounds:
     """When a group is written: at `rows`, or `wait` seconds after its first batch. `memory` bounds the bytes of all
     batches that wait. What the store has not taken `patience` seconds after it came goes to the spool."""
 
-    rows: int = 100_000
+    rows: int = 250_000
     wait: float = 0.02
     memory: int = 512 << 20
     patience: float = 2.0
@@ -81,7 +84,10 @@ class Committer:
         self._closing = self._moving = False
         self._began = math.inf
         """When the insert, or the step of the drain, that is under way was begun."""
+        self._late = -math.inf
+        """When somebody was answered late last."""
         self._flowing, self._credit = True, 0.0
+        self._refused = 0
         self._threads = [threading.Thread(target=self._run, name="commit", daemon=True)]
         if spool:
             self._threads.append(threading.Thread(target=self._spill, name="spool", daemon=True))
@@ -98,6 +104,16 @@ class Committer:
         """Rows that went from the spool into the store since the start."""
         return self._drain.rows if self._drain else 0
 
+    def refused(self) -> int:
+        """How many batches there was no place for so far; not those that the engine itself refuses."""
+        return self._refused
+
+    def turn_away(self) -> None:
+        """A batch was not even let in. That counts as no place where nobody gets on: those within wait for a store that
+        does not take them."""
+        with self._changed:
+            self._refused += self._stands
+
     def alive(self) -> bool:
         """False once a writing thread has ended."""
         return all(thread.is_alive() for thread in self._threads)
@@ -106,9 +122,11 @@ class Committer:
         """True while the store lacks events that were taken, or should have been, some time ago: it must not be asked
         who is missing."""
         with self._changed:
-            waiting = [one.since for one in (*self._inserting, *self._pending) if not one.answer.done()]
-            late = time.monotonic() - min(waiting, default=math.inf) > self._bounds.patience
-            return late or self._spooled
+            return self._stands or self._spooled
+
+    def pressed(self) -> bool:
+        """True while more comes than is written: what else costs processors should wait."""
+        return time.monotonic() - self._late < LATELY
 
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, given when the rows are durable; it raises what the store raised. Raises Busy when memory for
@@ -117,8 +135,10 @@ class Committer:
         waiting.answer.set_running_or_notify_cancel()  # who stops waiting does not stop the writing
         with self._changed:
             if self._closing:
+                self._refused += 1
                 raise Busy("the tracker is shutting down; send this again in a moment")
             if self._held and self._held + batch.size > self._bounds.memory:
+                self._refused += 1
                 raise Busy(f"{self._held >> 20} MiB wait to be stored already; the store is slower than the senders")
             self._pending.append(waiting)
             self._held += batch.size
@@ -146,7 +166,10 @@ class Committer:
             if group:
                 began = self._began
                 self._write(group)
-                self._written(sum(one.batch.rows for one in group), time.monotonic() - began)
+                now = time.monotonic()
+                self._written(sum(one.batch.rows for one in group), now - began)
+                if now - group[0].since > PRESSED:
+                    self._late = now
                 with self._changed:
                     self._inserting, self._began = [], math.inf
                     self._changed.notify_all()
@@ -178,6 +201,12 @@ class Committer:
                 if not self._moving and not self._spooled:
                     self._inserting, self._began = self._take(), time.monotonic()
                     return self._inserting
+
+    @property
+    def _stands(self) -> bool:
+        """Somebody has waited for too long."""
+        waiting = [one.since for one in (*self._inserting, *self._pending) if not one.answer.done()]
+        return time.monotonic() - min(waiting, default=math.inf) > self._bounds.patience
 
     @property
     def _spooled(self) -> bool:
@@ -224,7 +253,7 @@ class Committer:
     def _keep_instead(self, group: Sequence[_Waiting], error: Unavailable) -> None:
         """The store is down: what of the group is not in the spool yet goes there."""
         if self.spool is None:
-            self._settle(group, error)
+            self._settle(group, error, full=True)
             return
         with self._changed:
             self._changed.wait_for(lambda: not self._moving)
@@ -277,7 +306,7 @@ class Committer:
             for one in group:
                 one.tried = True
             hopeless = [one for one in group if because or one not in self._inserting]
-            self._settle(hopeless, Busy(f"{because}{error}"))
+            self._settle(hopeless, Busy(f"{because}{error}"), full=True)
             size = 0
         else:
             self._settle(group)
@@ -287,11 +316,12 @@ class Committer:
             self._changed.notify_all()
             self._overflowed.notify()
 
-    def _settle(self, group: Sequence[_Waiting], error: Exception | None = None) -> None:
-        """Answer those of the group that are not answered yet."""
+    def _settle(self, group: Sequence[_Waiting], error: Exception | None = None, full: bool = False) -> None:
+        """Answer those of the group that are not answered yet; `full`: there was no place for them."""
         with self._changed:
             for one in group:
                 if not one.answer.done():
                     self._held -= one.batch.size
+                    self._refused += full
                     one.answer.set_exception(error) if error else one.answer.set_result(one.batch.answer)
             self._changed.notify_all()

@@ -20,10 +20,14 @@ Words = Mapping[str, pl.Series]
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A line that is no JSON object. `line` counts from 1."""
+    """A line that cannot be read, such as one that is no JSON object. `line` counts from 1; flow, hop and stage as far
+    as they are known all the same."""
 
     line: int
     reason: str
+    flow: str = ""
+    hop: str = ""
+    stage: str = ""
 
 
 class Raws(Protocol):

@@ -12,6 +12,7 @@ import structlog
 
 from tracker.ingest import body as bodies
 from tracker.ingest import reports
+from tracker.ingest.asked import KnownFlow
 from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.commit import Committer
 from tracker.ingest.decoded import Decoded
@@ -27,10 +28,10 @@ INFLATED = 64 << 20
 
 @dataclass(frozen=True)
 class Intake:
-    """`flows()` gives every known flow, and whether its keys may be kept readable; it is asked for each request."""
+    """`flows()` gives every known flow; it is asked for each request."""
 
     committer: Committer
-    flows: Callable[[], Mapping[str, bool]]
+    flows: Callable[[], Mapping[str, KnownFlow]]
     salt: int
     inflated: int = INFLATED
 
@@ -42,16 +43,28 @@ class Intake:
             decoded = decode(bodies.inflate(body, content_encoding, self.inflated), content_type, self.inflated)
         return self.prepared(decoded, coverage, principal, now)
 
-    def prepared(self, parts: Sequence[Decoded], coverage: str, principal: str, now: int) -> Batch:
-        """The batch of what a decoder gave; a coverage report in the request's header comes before its own. Raises
-        Unreadable."""
+    def prepared(
+        self,
+        parts: Sequence[Decoded],
+        coverage: str,
+        principal: str,
+        now: int,
+        flows: Mapping[str, KnownFlow] | None = None,
+    ) -> Batch:
+        """The batch of what a decoder gave; a coverage report in the request's header comes before its own. `flows`
+        where somebody asked for them already. Raises Unreadable."""
         header = coverage or next((part.coverage for part in parts if part.coverage), "")
         with _unpanicked(principal):
-            return prepare(parts, header, Context(self.flows(), self.salt, principal, now))
+            known = self.flows() if flows is None else flows
+            return prepare(parts, header, Context(known, self.salt, principal, now))
 
     def submit(self, batch: Batch) -> Future[Accepted]:
         """The answer, once all rows are durable. Raises Busy."""
         return self.committer.submit(batch)
+
+    def turn_away(self) -> None:
+        """There was no slot for a batch."""
+        self.committer.turn_away()
 
     def accept(
         self, body: bytes, content_type: str, content_encoding: str, coverage: str, principal: str, now: int

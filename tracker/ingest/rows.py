@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from tracker.ingest.check import present
@@ -61,9 +62,10 @@ def events(frame: pl.DataFrame, words: Words, attributes: pa.Array | None, stamp
 
 def _texts(column: pl.Series, words: pl.Series | None, kind: pa.DataType) -> pa.Array:
     if words is not None:
-        coded = pa.DictionaryArray.from_arrays(
-            column.cast(pl.Int32).to_arrow(), words.fill_null("").to_arrow().cast(pa.string())
-        )
+        known = words.to_arrow().cast(pa.string())
+        if known.null_count:
+            known = pc.fill_null(known, "")
+        coded = pa.DictionaryArray.from_arrays(column.cast(pl.Int32).to_arrow(), known)
         return coded if pa.types.is_dictionary(kind) else coded.dictionary_decode()
     found = column.to_arrow().cast(pa.string())
     return found.dictionary_encode() if pa.types.is_dictionary(kind) else found

@@ -6,9 +6,9 @@ contiguous sequence of reports counts; a gap in `sequence`, a new `epoch` or `dr
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Literal
@@ -25,6 +25,8 @@ SOURCE_TTL = 3600 * SECOND
 """A source that vanished ends after this long and leaves a permanent blind spot."""
 FOREVER = (1 << 63) - 1
 """A time that never comes."""
+ALWAYS = -(1 << 62)
+"""A time before any other."""
 
 
 class SourceRef(msgspec.Struct, frozen=True, order=True):
@@ -68,7 +70,8 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SourceCover:
-    """What is vouched for on one source: disjoint intervals in order; `closed`: it signed off, or its ttl ended."""
+    """What is vouched for on one source: disjoint intervals in order; `closed`: it signed off, or its ttl ended, or
+    another kind of evidence, which is better, was announced. `evidence`: `message`, `range`, or `assumed`."""
 
     source: str
     intervals: tuple[Interval, ...]
@@ -84,6 +87,11 @@ class SourceCover:
     def vanished(self) -> bool:
         """It ended without a word: closed by its time to live, later than anything that it vouched for."""
         return self.closed is not None and self.closed > self.intervals[-1][1]
+
+    def until(self, moment: int) -> SourceCover:
+        """As it counts when something better is there from `moment` on; it was opened before."""
+        intervals = tuple((low, min(high, moment)) for low, high in self.intervals if low < moment)
+        return replace(self, intervals=intervals, closed=moment if self.closed is None else min(self.closed, moment))
 
     def hole(self, start: int, end: int) -> Interval | None:
         """The first part of [start, end] for which this source was open and is not vouched for; a single moment, too,
@@ -142,7 +150,7 @@ class Hole:
     stage: str
     start: int
     end: int
-    cause: Literal["never_seen", "silent", "not_announced", "behind", "hole"]
+    cause: Literal["never_seen", "silent", "not_announced", "behind", "hole", "refused", "deaf"]
     source: str = ""
 
 
@@ -150,6 +158,12 @@ class Hole:
 class Coverage:
     """All that is vouched for in one flow. `sources` by (hop, stage); `last_heard` is the newest receipt of anything
     from that (hop, stage), for coverage that is only assumed; `assumed` lists where the spec declares it so.
+    `unannounced` is what `last_heard` was when the first source announced itself there: it says nothing of what was
+    before, so that stays assumed.
+    `refused`, by (hop, stage), either of them empty where it is not known: what happened in these spans, ends excluded,
+    was told in lines that could not be used, whoever vouches for it. `unreadable` is the same of lines that do not even
+    tell their flow; whoever reports answers for those himself. `deaf`: spans in which nobody could tell us anything;
+    who reports answers for these, too.
     """
 
     sources: Mapping[tuple[str, str], Sequence[SourceCover]] = field(default_factory=dict)
@@ -157,14 +171,37 @@ class Coverage:
     assumed: frozenset[tuple[str, str]] = frozenset()
     assume_for: int = ASSUME_FOR
     grace: int = GRACE
+    unannounced: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], Sequence[Interval]] = field(default_factory=dict)
+    unreadable: Mapping[tuple[str, str], Sequence[Interval]] = field(default_factory=dict)
+    deaf: Sequence[Interval] = ()
+    _counting: dict[tuple[str, str], Sequence[SourceCover]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _watched: dict[tuple[str, str], Watched] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _lost: dict[tuple[str, str], tuple[Interval, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def of(self, hop: str, stage: str) -> Sequence[SourceCover]:
-        """The sources that count at (hop, stage): those that see messages, else those that see ranges."""
-        if (hop, stage) in self.assumed:
-            return ()
+        """The sources that count at (hop, stage): those that see messages; until the first of them announced itself
+        those that see ranges; until any did, what was assumed. Found once."""
+        known = self._counting.get((hop, stage))
+        if known is None:
+            known = self._counting[hop, stage] = () if (hop, stage) in self.assumed else self._by_kind(hop, stage)
+        return known
+
+    def _by_kind(self, hop: str, stage: str) -> list[SourceCover]:
         every = self.sources.get((hop, stage), ())
-        return [s for s in every if s.evidence == "message"] or every
+        counting = [s for s in every if s.evidence == "message"]
+        for worse in ([s for s in every if s.evidence != "message"], self._assumed_before(hop, stage, every)):
+            first = min((s.opened for s in counting), default=FOREVER)
+            counting += [s if first == FOREVER else s.until(first) for s in worse if s.opened < first]
+        return counting
+
+    def _assumed_before(self, hop: str, stage: str, announced: Sequence[SourceCover]) -> list[SourceCover]:
+        heard = self.unannounced.get((hop, stage))
+        return [SourceCover("", ((ALWAYS, heard + self.assume_for),), None, "assumed")] if heard and announced else []
 
     def watched(self, hop: str, stage: str) -> Watched:
         """What `of` gives, by source; found once."""
@@ -191,8 +228,34 @@ class Coverage:
             ends += [] if assumed is None else [assumed]
         return min(ends)
 
+    def lost(self, hop: str, stage: str) -> tuple[Interval, ...]:
+        """The spans, ends excluded, of which something of (hop, stage) was refused, or could not be told; disjoint, in
+        order; found once."""
+        known = self._lost.get((hop, stage))
+        if known is None:
+            places = ((hop, stage), (hop, ""), ("", stage), ("", ""))
+            mine, anybodys = ([i for place in places for i in by.get(place, ())]
+                              for by in (self.refused, self.unreadable))  # fmt: skip
+            until = min((s.opened for s in self.of(hop, stage) if s.evidence != "assumed"), default=FOREVER)
+            anybodys = [(low, min(high, until)) for low, high in (*anybodys, *self.deaf) if low < until]
+            known = self._lost[hop, stage] = join(mine + anybodys)
+        return known
+
     def hole(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
         """The first part of [start, end] at (hop, stage) that nobody vouches for; None when it is covered."""
+        holes = (self._refused_hole(hop, stage, start, end), self._unvouched(hop, stage, start, end, now))
+        return min((hole for hole in holes if hole), key=lambda hole: hole.start, default=None)
+
+    def _refused_hole(self, hop: str, stage: str, start: int, end: int) -> Hole | None:
+        lost = self.lost(hop, stage)
+        n = bisect_right(lost, start, key=itemgetter(1))
+        if n == len(lost) or lost[n][0] >= end:
+            return None
+        low, high = max(start, lost[n][0]), min(end, lost[n][1])
+        deaf = any(since < high and low < until for since, until in self.deaf)
+        return Hole(hop, stage, low, high, "deaf" if deaf else "refused")
+
+    def _unvouched(self, hop: str, stage: str, start: int, end: int, now: int) -> Hole | None:
         watched = self.watched(hop, stage)
         if not watched.covers:
             return self._assumed_hole(hop, stage, start, end, now)
@@ -205,6 +268,8 @@ class Coverage:
             return Hole(hop, stage, deserted[0], deserted[1], "silent", deserted[2])
         if source is None:
             return None
+        if source.evidence == "assumed":
+            return Hole(hop, stage, low, high, "silent")
         behind = low >= source.intervals[-1][1] and source.closed is None  # a source that has ended never catches up
         return Hole(hop, stage, low, high, "behind" if behind else "hole", source.source)
 
@@ -224,10 +289,10 @@ class Coverage:
 
 
 def merged(sources: Sequence[SourceCover]) -> list[SourceCover]:
-    """One cover per source name: of several collectors of one source, one suffices."""
-    by_name: dict[str, list[SourceCover]] = {}
+    """One cover per source, by name and evidence: of several collectors of one source, one suffices."""
+    by_name: dict[tuple[str, str], list[SourceCover]] = {}
     for cover in sources:
-        by_name.setdefault(cover.source, []).append(cover)
+        by_name.setdefault((cover.source, cover.evidence), []).append(cover)
     return [group[0] if len(group) == 1 else _union(group) for group in by_name.values()]
 
 

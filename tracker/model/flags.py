@@ -76,5 +76,6 @@ def _gaps(
         if start is None:
             start = min(min(e.observed_at, received(e)) for e in facts.events)
         for hop in paths.hops[i]:
-            if coverage.vouches(hop, paths.stages[i]):
+            announced = coverage.announced(hop, paths.stages[i])
+            if announced is not None and announced <= start:
                 yield coverage.hole(hop, paths.stages[i], start, max(start, end), now)

@@ -19,8 +19,10 @@ from tracker.model.units import SECOND
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
 from tracker.model.why import explain
 
-RECHECK, RECHECK_MAX = SECOND, 300 * SECOND
-"""What is not known is looked at again after a second at the soonest, after five minutes at the latest."""
+RECHECK, RECHECK_MAX = SECOND, 24 * 3600 * SECOND
+"""What is not known is looked at again after a second at the soonest, after a day at the latest. Coverage that grows
+brings it back at once (`tracker.reconcile.cover`): this is for what that overlooks, and costs little for what stays
+unknown for good."""
 
 
 def judge(
@@ -194,7 +196,9 @@ class _Case:
         if deadline is None or self.now < deadline:
             return True
         hole = self._hole(i, deadline)
-        return hole is None or hole.cause == "behind"
+        if hole is not None:
+            return hole.cause == "behind"
+        return max(opened) <= self.passed_before(i)  # else it is covered, but by less than they tell
 
 
 def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:

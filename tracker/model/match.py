@@ -13,12 +13,13 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """One in the place of several."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 Text = Annotated[str, Field(min_length=1, max_length=512)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(max_length=100, exclude_if=lambda texts: not texts)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(listed), Field(max_length=100, exclude_if=lambda texts: not texts)]
 
 
 class Match(BaseModel):

@@ -9,12 +9,11 @@ from tracker.model.event import Stage
 
 
 class GraphError(ValueError):
-    """The checkpoints make no graph; `checkpoint` is the index of the one at fault, `key` which of its keys."""
+    """The checkpoints make no graph; `place` is where in the spec: which checkpoint, and which of its keys."""
 
     def __init__(self, reason: str, checkpoint: int, key: str = "after") -> None:
         super().__init__(reason)
-        self.checkpoint = checkpoint
-        self.key = key
+        self.place = ("checkpoints", checkpoint, key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -14,8 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tracker.model.errors import SpecError
 from tracker.model.event import CHECKPOINT_STAGES, Stage
-from tracker.model.match import Match
+from tracker.model.match import Match, listed
 from tracker.model.paths import GraphError, Paths
+from tracker.model.schema import Needs, Place, SchemaError, SchemaRule, needs
 from tracker.model.units import duration
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -156,13 +158,19 @@ class Identity(Part):
 
 
 class FlowSpec(Part):
-    """One flow. `paths` is its checkpoints as a graph."""
+    """One flow. `paths` is its checkpoints as a graph; `rules`, `schema` in the text, say what its events have to
+    bring."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     flow: Name
     owner: str = ""
     identity: Identity = Identity()
     key: Literal["hashed", "plain"] = "hashed"
     checkpoints: tuple[Checkpoint, ...] = Field(min_length=1, max_length=MAX_CHECKPOINTS)
+    rules: Annotated[tuple[SchemaRule, ...], BeforeValidator(listed)] = Field(
+        (), alias="schema", max_length=16, exclude_if=lambda rules: not rules
+    )
     objectives: Objectives = Objectives()
     replay: Replay = Replay()
     runbook: str = ""
@@ -172,9 +180,14 @@ class FlowSpec(Part):
         """The checkpoints as a graph; made once."""
         return Paths.of([(c.hop, c.stage, c.after, c.required, c.within) for c in self.checkpoints])
 
+    @cached_property
+    def needs(self) -> Mapping[Place, Needs]:
+        """What events have to bring, by hop and stage."""
+        return needs(self.rules, self.checkpoints)
+
     @model_validator(mode="after")
     def _graph(self) -> FlowSpec:
-        _ = self.paths
+        _ = self.paths, self.needs
         hops = set(self.hops)
         for source in self.replay.sources:
             for kind, hop in source.items():
@@ -198,7 +211,7 @@ def load_spec(text: str) -> FlowSpec:
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
-        place = ("checkpoints", cause.checkpoint, cause.key) if isinstance(cause, GraphError) else first["loc"]
+        place = cause.place if isinstance(cause, GraphError | SchemaError) else first["loc"]
         raise SpecError(_reason(first), _line(node, place)) from None
 
 
@@ -207,10 +220,12 @@ def _read(text: str) -> tuple[yaml.Node | None, object]:
     if len(text) > MAX_TEXT:
         raise SpecError(f"{len(text)} characters are too many for a flow spec; at most {MAX_TEXT}")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None:
-            _measure(node, {})
-        return node, yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)  # the one written in C is quicker, and dies of deep nesting
+        node = loader.get_single_node()
+        if node is None:
+            return None, None
+        _measure(node, {})
+        return node, loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise SpecError(f"not readable as YAML: {getattr(error, 'problem', error)}", mark and mark.line + 1) from None
@@ -263,6 +278,8 @@ def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
         if isinstance(node, yaml.MappingNode):
             match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if match is None:
+                if isinstance(part, int):
+                    continue  # one in the place of a list
                 break
             key, value = match
             node = key if part == location[-1] else value

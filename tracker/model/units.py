@@ -1,4 +1,4 @@
-"""Times and durations: integers of microseconds inside, RFC 3339 and `5s` outside."""
+"""Times, durations and sizes: integers of microseconds and bytes inside, RFC 3339, `5s` and `1 MiB` outside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ _UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECON
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)", re.ASCII)
 _LONGEST = 36_500 * _UNITS["d"]
 """A hundred years: what is longer is a slip, and sums of durations must fit 64 bits."""
+_SIZES = {"b": 1, "kb": 1000, "kib": 1 << 10, "mb": 1000**2, "mib": 1 << 20, "gb": 1000**3, "gib": 1 << 30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(b|kb|kib|mb|mib|gb|gib)", re.ASCII | re.IGNORECASE)
+_LARGEST = 1 << 50
+"""A pebibyte: what is larger is a slip."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = -62_135_596_800 * SECOND, 253_402_300_800 * SECOND - 1
 """The first and the last moment that have a date: years 1 to 9999."""
@@ -42,6 +46,38 @@ def say(span: int) -> str:
         count, rest = divmod(rest, _UNITS[unit])
         out += f"{count}{unit}" if count else ""
     return out + (f"{rest / SECOND:g}s" if rest or not out else "")
+
+
+def size(text: str | int | float) -> int:
+    """Bytes of `512 kB`, `1 MiB`, `1.5GB`; a bare number is bytes. From 1 byte to a pebibyte.
+
+    ValueError for anything else, whatever its type.
+    """
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        count = text
+    else:
+        found = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+        if not found:
+            raise ValueError(f"{text!r} is no size; write 65536, 512 kB or 1 MiB")
+        count = float(found[1]) * _SIZES[found[2].lower()]
+    if not 1 <= count <= _LARGEST:
+        raise ValueError(f"{text!r} is no size between 1 byte and 1024 TiB")
+    return round(count)
+
+
+def say_size(count: int) -> str:
+    """Bytes as people say them, exactly: `1 MiB`, `512 kB`, `1 byte`."""
+    for unit, factor in (
+        ("GiB", 1 << 30),
+        ("GB", 1000**3),
+        ("MiB", 1 << 20),
+        ("MB", 1000**2),
+        ("KiB", 1 << 10),
+        ("kB", 1000),
+    ):
+        if count and count % factor == 0:
+            return f"{count // factor} {unit}"
+    return f"{count} byte{'' if count == 1 else 's'}"
 
 
 def instant(value: str | int | float) -> int:

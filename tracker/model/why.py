@@ -17,6 +17,8 @@ CAUSES = {
     "not_announced": "nobody vouched for it yet at that time",
     "behind": "its collector has not reported that far",
     "hole": "its collector missed a span",
+    "refused": "a line from there could not be used",
+    "deaf": "the tracker itself took nothing at that time",
 }
 
 

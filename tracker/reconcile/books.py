@@ -59,16 +59,12 @@ def reconcile(
     if step is not None and (step <= 0 or -(-(end - start) // step) > MAX_WINDOWS):
         raise Invalid(f"at most {MAX_WINDOWS} windows: use a longer `step` or a shorter span")
     number, as_of, rows = _as_one_pass_left_them(store, control, spec, start, end, step or max(end, 1))
-    verdicts: dict[str, int] = {}
-    for row in rows:
-        for verdict, count in row.verdicts.items():
-            verdicts[verdict] = verdicts.get(verdict, 0) + count
     produced, orphans = sum(r.produced for r in rows), sum(r.orphans for r in rows)
     return Reconciliation(
         flow=spec.flow,
         produced=produced,
         orphans=orphans,
-        verdicts=verdicts,
+        verdicts=_together(rows),
         conserved=all(r.produced + r.orphans == sum(r.verdicts.values()) for r in rows),
         as_of=as_of,
         blind_spots=blind_spots(spec, store.coverage(spec), start, min(end, as_of), as_of),
@@ -77,22 +73,50 @@ def reconcile(
     )
 
 
+def verdicts(store: Store, control: Control, spec: FlowSpec, start: int, end: int) -> tuple[dict[str, int], int]:
+    """(messages whose origin lies in [start, end) by verdict, `now` of the pass that left them so); reads no event."""
+    _, as_of, rows = _as_one_pass_left_them(store, control, spec, start, end, max(end, 1), events=False)
+    return _together(rows), as_of
+
+
+def _together(rows: Iterable[Window]) -> dict[str, int]:
+    """Messages by verdict, of all windows."""
+    verdicts: dict[str, int] = {}
+    for row in rows:
+        for verdict, count in row.verdicts.items():
+            verdicts[verdict] = verdicts.get(verdict, 0) + count
+    return verdicts
+
+
 def _as_one_pass_left_them(
-    store: Store, control: Control, spec: FlowSpec, start: int, end: int, step: int
+    store: Store, control: Control, spec: FlowSpec, start: int, end: int, step: int, events: bool = True
 ) -> tuple[int, int, list[Window]]:
-    """(number and `now` of the pass, windows). A state remembers one pass back: asked again when two went by between
-    looking up the pass and asking. Raises Unavailable when that goes on."""
-    hops = list(control.flows.bits(spec.flow).hops)
+    """(number and `now` of the pass, windows; without `events`, of verdicts alone). A state remembers one pass back:
+    asked again when two went by between looking up the pass and asking. Raises Unavailable when that goes on."""
     versions = [v for v in control.flows.versions(spec.flow) if v.deleted_at is None]
-    roots = {root for version in versions for root in _roots(version.text)}
+    roots = frozenset(root for version in versions for root in _roots(version.text))
     number = 0
     for _ in range(TRIES):
         last = control.passes.last_finished()
         bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
-        rows = store.reconciliation(spec.flow, hops, roots, bounds, number, start, end, step)
+        hops = _hops(control, spec.flow)
+        if control.passes.last_finished() != last:
+            continue
+        if not hops:
+            return number, as_of, []
+        begun = [root for root in roots if root[0] in hops] if events else []
+        rows = store.reconciliation(spec.flow, hops if events else [], begun, bounds, number, start, end, step)
         if rows is not None:
             return number, as_of, rows
     raise overtaken(spec.flow, number)
+
+
+def _hops(control: Control, flow: str) -> list[str]:
+    """The hops of all versions of a flow at which passes so far have taken note of messages: none of a flow that was
+    put, or put again, since the last one."""
+    hops = list(control.flows.bits(flow).hops)  # first: what is put from now on, no pass so far has seen
+    left = control.flows.to_fold_again().get(flow)
+    return hops if left is None else [hop for hop in hops if left.hops and hop not in left.hops]
 
 
 @lru_cache(maxsize=1000)

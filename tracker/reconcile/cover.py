@@ -12,33 +12,47 @@ from typing import Any
 import pyarrow as pa
 from msgspec import structs
 
-from tracker.model.coverage import Coverage
+from tracker.model.coverage import FOREVER, Coverage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
-from tracker.store.answers import Run, coverage_of
+from tracker.reconcile.refusals import Refusals
+from tracker.store.answers import Heard, Place, Run, coverage_of
 
 Key = tuple[str, str, str, str, str, str, int]
 """flow, hop, stage, source, evidence, collector, epoch."""
 
 LEAP = 2 * SECOND
-"""A source that comes to vouch for this much at once was away, or caught up."""
+"""A source that has become less behind by so much was away, or catches up, in however many steps."""
 
 
 class Cover:
-    """All runs that are known. `fold` takes reports in any order and number; `changed` is what has to be stored."""
+    """All runs and refusals that are known. `fold` takes reports in any order and number; `take_changed` is what has to
+    be stored."""
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], refusals: Iterable[Run] = ()) -> None:
+        self._refusals = Refusals(refusals)
+        self._ends: dict[str, dict[tuple[str, str], dict[tuple[str, str], tuple[int, bool]]]] = {}
+        """By flow, then by (hop, stage): how far each (source, evidence) is vouched for, and whether it signed off."""
         self._runs: dict[Key, list[Run]] = {}
         self.changed: dict[tuple[Key, int], Run] = {}
-        self._leapt: set[str] = set()
+        self._leapt: dict[str, int] = {}
+        self._behind: dict[Key, tuple[int, int]] = {}
+        """Since its last leap, how far each source was behind at its worst, and from when on it vouches for more."""
+        self.announced: dict[Place, int] = {}
+        """Since when somebody watches each place."""
         for run in runs:
             self._runs.setdefault(_key(run), []).append(run)
+            self._announce(run)
+            self._end(run)
         for key in self._runs:
             self._runs[key] = _joined(self._runs[key])
 
     def fold(self, reports: Iterable[Mapping[str, Any]]) -> None:
         """Take in reports as `Passing.new_reports` gives them."""
         for report in reports:
+            if not report["collector"]:  # ours
+                self._refusals.take(report, self._ends)
+                continue
             at = report["received"] - report["lag_ms"] * 1000
             for source in report["signed_off"]:  # first: it counts where a report names a source twice
                 self._take(source, report, at, signed_off=True)
@@ -47,6 +61,7 @@ class Cover:
 
     def _take(self, source: Mapping[str, str], report: Mapping[str, Any], at: int, signed_off: bool) -> None:
         run = _run(source, report, at, signed_off)
+        self._announce(run)
         key = _key(run)
         runs = self._runs.setdefault(key, [])
         if any(r.first_sequence <= run.first_sequence <= r.last_sequence for r in runs):
@@ -55,26 +70,45 @@ class Cover:
         if overtaken:  # it was on its way for long: what it vouches for ended before its followers' words did
             at = min(at, *overtaken)
             run = structs.replace(run, start=at, end=at)
+            self._announce(run)
         self._runs[key] = _joined([*runs, run])
         grown = next(r for r in self._runs[key] if r.first_sequence <= run.first_sequence <= r.last_sequence)
         self.changed[key, grown.first_sequence] = grown
-        vouched = max((r.end for r in runs), default=0)
-        if len(self._runs[key]) < len(runs) or grown.end - vouched > LEAP:
-            self._leapt.add(run.flow)
+        self._end(grown)
+        before, now = (max((r.end for r in some), default=0) for some in (runs, self._runs[key]))
+        worst, since = self._behind.get(key, (0, FOREVER))
+        worst = max(worst, report["received"] - before)
+        since = min(since, max((r.end for r in runs if r.first_sequence < run.first_sequence), default=grown.start))
+        left = 0 if grown.signed_off else report["received"] - now
+        if len(self._runs[key]) < len(runs) or worst - left > LEAP:
+            self._leapt[run.flow] = min(self._leapt.get(run.flow, FOREVER), since)
+            worst, since = left, FOREVER
+        self._behind[key] = worst, since
 
-    def take_leapt(self) -> set[str]:
-        """Flows for which a source vouches for much more than at the last call: what was blind may be known now."""
-        leapt, self._leapt = self._leapt, set()
+    def _announce(self, run: Run) -> None:
+        place = (run.flow, run.hop, run.stage)
+        self.announced[place] = min(self.announced.get(place, run.start), run.start)
+
+    def _end(self, run: Run) -> None:
+        there = self._ends.setdefault(run.flow, {}).setdefault((run.hop, run.stage), {})
+        named = run.source, run.evidence
+        there[named] = max(there.get(named, (run.end, run.signed_off)), (run.end, run.signed_off))
+
+    def take_leapt(self) -> dict[str, int]:
+        """Flows for which a source vouches for much more than at the last call, and from when on (µs): what was blind
+        and due later may be known now."""
+        leapt, self._leapt = self._leapt, {}
         return leapt
 
-    def coverage(self, spec: FlowSpec, heard: Mapping[tuple[str, str, str], int]) -> Coverage:
+    def coverage(self, spec: FlowSpec, heard: Iterable[Heard]) -> Coverage:
         """What is vouched for in one flow."""
         mine = [run for key, runs in self._runs.items() if key[0] == spec.flow for run in runs]
-        return coverage_of(spec, mine, {(h, s): at for (flow, h, s), at in heard.items() if flow == spec.flow})
+        return coverage_of(spec, mine, [h for h in heard if h.flow == spec.flow], self._refusals.of(spec.flow))
 
     def take_changed(self) -> list[Run]:
-        """The runs that changed since the last call."""
-        changed, self.changed = list(self.changed.values()), {}
+        """The runs that changed since the last call, and the refusals."""
+        changed = [*self.changed.values(), *self._refusals.changed.values()]
+        self.changed, self._refusals.changed = {}, {}
         return changed
 
 

@@ -118,7 +118,8 @@ def transitions(
     bench: Bench, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, before: Sequence[Finding]
 ) -> list[Finding]:
     """The findings of one message that this judgement opens or resolves. One that followed from another finding, and
-    now stands for itself, or the other way round, is opened anew: it belongs to another incident."""
+    now stands for itself, or the other way round, is opened anew: it belongs to another incident. One that comes again
+    returns to its own, whatever else is going on by then."""
     standing = {f.key: f for f in before}
     changed: list[Finding] = []
     found = {finding_key(spec, state): state for state in judgement.findings}
@@ -126,7 +127,7 @@ def transitions(
     for key, state in found.items():
         old = standing.get(key)
         if old is None or old.status in SETTLED or (old.status == OPEN and old.cause != _cause(spec, state)):
-            changed.append(_opened(bench, spec, events, judgement, state))
+            changed.append(_opened(bench, spec, events, judgement, state, standing))
     for key, finding in standing.items():
         if key in found or finding.status in SETTLED:
             continue
@@ -148,10 +149,16 @@ def _cause(spec: FlowSpec, state: CheckpointState) -> str:
 
 
 def _opened(
-    bench: Bench, spec: FlowSpec, events: Sequence[Event], judgement: Judgement, state: CheckpointState
+    bench: Bench,
+    spec: FlowSpec,
+    events: Sequence[Event],
+    judgement: Judgement,
+    state: CheckpointState,
+    standing: Mapping[Key, Finding],
 ) -> Finding:
     hop, stage, kind = finding_key(spec, state)
-    root = next((s for s in judgement.checkpoints if s.index == state.cause), state)
+    root = finding_key(spec, next((s for s in judgement.checkpoints if s.index == state.cause), state))
+    known = standing.get(root)
     message = events[0]
     return Finding(
         finding_id=finding_id(message.flow, message.message_id, hop, stage, kind),
@@ -161,7 +168,7 @@ def _opened(
         stage=stage,
         kind=kind,
         status=OPEN,
-        incident=bench.incident_for(*finding_key(spec, root)),
+        incident=bench.incident_for(*root) if known is None or known.cause else known.incident,
         opened_at=bench.now,
         known_at=min(_known_at(spec, events, state), bench.now),
         deadline=state.deadline or 0,

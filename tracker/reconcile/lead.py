@@ -10,12 +10,14 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from tracker.control import Control
+from tracker.control.control import Books
 from tracker.control.errors import ControlError, LeaseLost
+from tracker.control.flows import LeftOut
 from tracker.control.leases import Lease
 from tracker.model.units import SECOND
 
@@ -57,8 +59,9 @@ class Lead:
         self._thread.start()
         return True
 
-    def finish(self, number: int) -> None:
-        """Finish pass `number`, unless another tracker has taken over: raises LeaseLost then."""
+    def finish(self, number: int, taken_in: Mapping[str, LeftOut]) -> None:
+        """Finish pass `number`, which took in what had been left out of these flows, unless another tracker has taken
+        over: raises LeaseLost then."""
         lease = self._lease
         if lease is None:
             raise LeaseLost(
@@ -66,7 +69,7 @@ class Lead:
             )
         with self._control.transaction() as books:
             books.leases.check(lease, self._clock())
-            books.passes.finish(number, self._clock())
+            finish(books, number, taken_in, self._clock())
 
     def close(self) -> None:
         """Let another tracker take over at once."""
@@ -87,3 +90,10 @@ class Lead:
                 return
             except ControlError as error:  # it may be back before the lease has run out
                 log.warning("reconciler.lease_not_renewed", error=str(error))
+
+
+def finish(books: Books, number: int, taken_in: Mapping[str, LeftOut], now: int) -> None:
+    """Finish pass `number`; in a transaction, so that books as of a pass know what it had taken in."""
+    for flow, left in taken_in.items():
+        books.flows.folded_again(flow, left)
+    books.passes.finish(number, now)

@@ -9,33 +9,30 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
-import pyarrow as pa
 import structlog
+from msgspec import structs
 
 from tracker.control import Control
 from tracker.control.errors import ControlError
-from tracker.control.flows import FlowVersion, in_force
+from tracker.control.flows import LeftOut
 from tracker.control.passes import Pass
-from tracker.model.coverage import ASSUME_FOR, Coverage
+from tracker.model.coverage import ASSUME_FOR
 from tracker.model.errors import TrackerError
-from tracker.model.event import Event, Range
-from tracker.model.spec import FlowSpec, load_spec
-from tracker.reconcile import rows as filled
+from tracker.model.units import SECOND
 from tracker.reconcile.cover import Cover, columns
 from tracker.reconcile.drafts import Drafts
-from tracker.reconcile.exceptions import Bench, judge_batch
+from tracker.reconcile.hearing import Hearing, PassResult, Sitting
 from tracker.reconcile.incidents import Incidents
-from tracker.reconcile.lead import Lead
-from tracker.reconcile.openings import openings
+from tracker.reconcile.known import Known, known_flows
+from tracker.reconcile.lead import Lead, finish
 from tracker.reconcile.order import judge_order
-from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
+from tracker.store.answers import Heard, Place
 from tracker.store.bounds import Bounds, from_json
-from tracker.store.folding import Reach
-from tracker.store.shape import Shape
+from tracker.store.reach import Reach
 
 log = structlog.get_logger()
 
@@ -44,10 +41,14 @@ LIMIT = 50_000_000
 STANDBY_S = 1.0
 """How often a tracker that does not lead looks whether it has to."""
 REST = 0.6
-"""How long to rest after a pass, in passes, and at most the interval: what comes meanwhile costs the next one less than
-a pass of its own, and the engine merges. What is overdue is found after two passes and a rest at the latest."""
-BATCH = 5_000
-"""How many messages are handed to the reference judge at once."""
+"""How long to rest after a pass, in passes: what comes meanwhile costs the next one less than a pass of its own, most
+of which is the same for a thousand events and for a hundred thousand. What is overdue is found after two passes and a
+rest at the latest, so the rest is no longer than the interval where passes are `QUICK`."""
+QUICK = 2.0
+"""Seconds that a pass takes which keeps up with what comes."""
+LONGEST_REST = 10.0
+"""However long a pass took, seconds; and while more comes than is taken in, for that goes first."""
+DAY = 86_400 * SECOND
 
 
 def now_us() -> int:
@@ -55,76 +56,32 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-class PassResult(msgspec.Struct, frozen=True):
-    """What one pass did. `number` is 0 when there was nothing to do."""
-
-    number: int = 0
-    messages: int = 0
-    opened: int = 0
-    recovered: int = 0
-    withdrawn: int = 0
-    seconds: float = 0.0
-
-    def __add__(self, other: PassResult) -> PassResult:
-        """Both together; the number is this one's."""
-        sums = {name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__[1:]}
-        return PassResult(self.number, **sums)
-
-
-class Known(msgspec.Struct, frozen=True):
-    """One flow as the reconciler knows it: every version of its spec, and its bits."""
-
-    versions: list[FlowVersion]
-    specs: dict[int, FlowSpec]
-    checkpoint_bits: dict[tuple[str, str], int]
-    hop_bits: dict[str, int]
-
-    @property
-    def newest(self) -> FlowVersion:
-        """The version that new messages are judged by."""
-        return self.versions[-1]
-
-    @property
-    def others(self) -> list[FlowSpec]:
-        """All versions, the newest first."""
-        return [self.specs[version.version] for version in reversed(self.versions)]
-
-    def spec_at(self, origin: int) -> FlowSpec:
-        """The spec in force at this origin time; the first version reaches back without limit."""
-        version = in_force(self.versions, origin) or self.versions[0]
-        return self.specs[version.version]
-
-
-class _Hearing(msgspec.Struct, frozen=True):
-    """What one flow's messages are judged by in one pass."""
-
-    work: Pass
-    known: Known
-    spec: FlowSpec
-    coverage: Coverage
-    court: Court
-    bounds: Bounds
-    incidents: Incidents
-    drafts: Drafts
-
-    def incident_for(self, hop: str, stage: str, kind: str) -> str:
-        """The incident that a finding of this pass belongs to."""
-        return self.incidents.belongs_to(self.spec.flow, hop, stage, kind, self.work.number, self.court.now)
+def rest_after(took: float, interval: float) -> float:
+    """How many seconds to rest after a pass that took so many."""
+    quickly, slowly = min(took * REST, interval), (took - QUICK) * REST
+    return max(interval - took, quickly, min(slowly, LONGEST_REST))
 
 
 class _Why(msgspec.Struct, frozen=True):
-    """Why a flow is looked at in a pass: it has new events, new range evidence, its coverage grew, or it was away, and
-    all there is of it counts as new. None of these: messages are due."""
+    """Why a flow is looked at in a pass: it has new events, new range evidence, its coverage has grown from a moment on
+    (µs), it was away, and all there is of it counts as new, or only what was seen at hops that were `added`. None of
+    these: messages are due."""
 
     events: bool
     moved: bool
-    leapt: bool
+    grown: int | None
     again: bool
+    added: Sequence[str]
+
+
+Finish = Callable[[int, Mapping[str, LeftOut]], None]
+"""Records that a pass is stored, and what it took in that had been left out before."""
 
 
 class Reconciler:
     """Runs passes. One at a time per installation; `run` is for a thread of its own. No pass is begun while `behind`
-    says that the store lacks events that were received: they must not be called missing."""
+    says that the store lacks events that were received: they must not be called missing. While it is `pressed`, passes
+    are as far apart as they may be."""
 
     def __init__(
         self,
@@ -132,12 +89,15 @@ class Reconciler:
         control: Control,
         clock: Callable[[], int] = now_us,
         behind: Callable[[], bool] = lambda: False,
+        pressed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._store, self._control, self._clock, self._behind = store, control, clock, behind
+        self._store, self._control, self._clock = store, control, clock
+        self._behind, self._pressed = behind, pressed
         self._cover: Cover | None = None
-        self._heard: dict[tuple[str, str, str], int] = {}
+        self._heard: dict[Place, Heard] = {}
+        self._ranged: dict[str, set[tuple[str, str]]] = {}
         self._flows: dict[str, Known] = {}
-        self._revision = -1
+        self._revision = self._swept = -1
         self._incidents: Incidents | None = None
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -167,10 +127,33 @@ class Reconciler:
                 continue
             patience = interval
             if result.opened or result.recovered or result.withdrawn:
-                log.info("reconciler.pass", **msgspec.structs.asdict(result))
-            stop.wait(max(interval - result.seconds, min(result.seconds * REST, interval)))
+                log.info("reconciler.pass", **structs.asdict(result))
+            self._sweep()
+            if result.number:
+                self._rest(stop, rest_after(result.seconds, interval))
+            else:
+                stop.wait(interval)
 
-    def run_pass(self, finish: Callable[[int], None] | None = None) -> PassResult:
+    def _sweep(self) -> None:
+        """Once a day, timers of days that are over go. That they stay costs nothing but space."""
+        today = self._clock() // DAY
+        if today == self._swept:
+            return
+        self._swept = today
+        try:
+            last = self._control.passes.last_finished()
+            if last is not None:
+                self._store.drop_fired(from_json(last.bounds).due_after)
+        except (TrackerError, ControlError) as error:
+            log.warning("timers_kept", error=str(error), next="tried again tomorrow; they take space, nothing else")
+
+    def _rest(self, stop: threading.Event, seconds: float) -> None:
+        end = time.monotonic() + LONGEST_REST
+        stop.wait(seconds)
+        while self._pressed() and (left := end - time.monotonic()) > 0 and not stop.is_set():
+            stop.wait(min(seconds, left))
+
+    def run_pass(self, finish: Finish | None = None) -> PassResult:
         """One pass, or first the one that a crash left. Does nothing when nothing is new and nothing is due.
 
         `finish` records that a pass is stored; without it nobody else may be running passes.
@@ -181,9 +164,9 @@ class Reconciler:
         except BaseException:
             self._forget()  # half of the pass is in it
             raise
-        return msgspec.structs.replace(result, seconds=time.monotonic() - started)
+        return structs.replace(result, seconds=time.monotonic() - started)
 
-    def _pass(self, finish: Callable[[int], None]) -> PassResult:
+    def _pass(self, finish: Finish) -> PassResult:
         _, incidents = self._load()
         cut_short = self._control.passes.unfinished()
         work = cut_short or self._begin()
@@ -191,137 +174,140 @@ class Reconciler:
             return PassResult()
         if cut_short:
             incidents.touched.update(self._store.incidents_of_pass(work.number))
-        result = self._carry_out(work, from_json(work.bounds))
-        finish(work.number)
+        left_out = self._left_out()
+        result = self._carry_out(work, from_json(work.bounds), left_out)
+        finish(work.number, left_out)
         return result
 
-    def _finish(self, number: int) -> None:
-        self._control.passes.finish(number, self._clock())
+    def _finish(self, number: int, taken_in: Mapping[str, LeftOut]) -> None:
+        with self._control.transaction() as books:
+            finish(books, number, taken_in, self._clock())
+
+    def _left_out(self) -> dict[str, LeftOut]:
+        """What passes have left out so far of flows as they are known now."""
+        self._load()
+        found = self._control.flows.to_fold_again().items()
+        return {f: out for f, out in found if f in self._flows and out.version <= self._flows[f].newest.version}
 
     def _forget(self) -> None:
         """What is known is read from the stores again."""
         self._cover = self._incidents = None
 
     def _begin(self) -> Pass | None:
+        clock = self._clock()  # before all else: what is received while it is asked what there is, is of the next pass
         if self._behind():
             return None
         last = self._control.passes.last_finished()
         before = from_json(last.bounds) if last else Bounds()
         bounds = before.next(self._store.stored_since(before), last.started_at if last else 0, LIMIT)
-        now = max(self._clock(), last.started_at + 1 if last else 0)
+        now = max(clock, last.started_at + 1 if last else 0)
         if bounds.empty and not self._store.due_flows(bounds, now) and not self._control.flows.to_fold_again():
             return None
         return self._control.passes.begin(now, msgspec.to_builtins(bounds, str_keys=True))
 
     # --- one pass -------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, work: Pass, bounds: Bounds) -> PassResult:
+    def _carry_out(self, work: Pass, bounds: Bounds, left_out: Mapping[str, LeftOut]) -> PassResult:
         cover, incidents = self._load()
-        heard = self._store.heard(bounds)
-        rows, back = Counter[str](), set[str]()
+        heard, back = self._hear(cover, bounds)
+        rows = Counter[str]()
         for h in heard:
-            before = self._heard.get((h.flow, h.hop, h.stage), 0)
-            self._heard[h.flow, h.hop, h.stage] = max(before, h.received_at)
             rows[h.flow] += h.events
-            if h.received_at > before + ASSUME_FOR:  # what was assumed to be silent there was none
-                back.add(h.flow)
-        cover.fold(self._store.new_reports(bounds))
         with_events = set(rows)
         rows.update(self._store.due_flows(bounds, work.started_at))
-        ranged = {flow for flow, _, _ in self._store.ranged(bounds)}
-        leapt = cover.take_leapt() | back
-        left = {flow: out for flow, out in self._control.flows.to_fold_again().items()
-                if flow in self._flows and out.version <= self._flows[flow].newest.version}  # fmt: skip
-        again = {flow for flow, out in left.items() if out.came_back or self._store.left_out(flow, bounds)}
+        ranged = self._store.ranged(bounds)
+        self._know_ranged(ranged)
+        moved = {flow for flow, _, _ in ranged}
+        leapt = cover.take_leapt()
+        for flow, since in back.items():
+            leapt[flow] = min(leapt.get(flow, since), since)
+        again = {f for f, out in left_out.items()
+                 if not out.hops and (out.came_back or self._store.had("events", f, bounds))}  # fmt: skip
+        added = {f: out.hops for f, out in left_out.items() if self._store.had("events", f, bounds, out.hops)}
         total, drafts = PassResult(work.number), Drafts(self._store, work.started_at)
         self._store.begin_folding()
-        for flow in sorted((set(rows) | ranged | leapt | again) & set(self._flows)):
-            why = _Why(flow in with_events, flow in ranged, flow in leapt, flow in again)
-            total += self._flow(work, bounds, flow, rows[flow], why, drafts)
+        grown = {flow: since for flow, since in leapt.items() if flow in self._flows}
+        rows.update(self._store.unclear(grown, {flow: self._flows[flow].longest for flow in grown}))
+        sitting = Sitting(self._store, work, bounds, cover, incidents, drafts)
+        reaches = []
+        for flow in sorted((set(rows) | moved | set(leapt) | again | set(added)) & set(self._flows)):
+            why = _Why(flow in with_events, flow in moved, leapt.get(flow), flow in again, added.get(flow, ()))
+            reaches.append(self._reach(sitting, flow, rows[flow], why))
+        total += self._few(sitting, [reach for reach in reaches if reach.few])
+        for reach in reaches:
+            if not reach.few:
+                total += self._flow(sitting, reach)
         drafts.store()
-        for flow in sorted(with_events & set(self._flows)):
-            judge_order(self._store, self._flows[flow].specs[self._flows[flow].newest.version], bounds, work.number)
+        for flow in sorted((with_events | again | set(added)) & set(self._flows)):
+            judge_order(self._store, self._flows[flow].spec, bounds, work.number, flow in again or flow in added)
         self._settle(incidents, work.started_at)
         self._store.remember_heard(heard)
         runs = cover.take_changed()
         self._store.keep("coverage", columns(runs, work.number))
-        for flow, out in left.items():
-            self._control.flows.folded_again(flow, out)
         return total
 
-    def _flow(self, work: Pass, bounds: Bounds, flow: str, rows: int, why: _Why, drafts: Drafts) -> PassResult:
-        """Fold, judge and keep one flow's part of the pass, portion by portion. `rows`: how many new events and due
-        messages it has."""
-        cover, incidents = self._load()
-        known = self._flows.get(flow)
-        if known is None:
-            return PassResult()  # it was deleted meanwhile
-        spec = known.specs[known.newest.version]
-        coverage = cover.coverage(spec, self._heard)
-        shape = Shape(spec, known.checkpoint_bits, known.hop_bits)
-        ranged = self._store.range_targets(flow)
-        targets = [place for place in ranged if place in known.checkpoint_bits and not coverage.vouches(*place)]
-        reach = Reach(
-            shape, bounds, work.number, work.started_at, rows, why.events, targets, why.moved and bool(targets),
-            why.leapt, why.again, _in_force(known),
+    def _hear(self, cover: Cover, bounds: Bounds) -> tuple[list[Heard], dict[str, int]]:
+        """(what is new from each place, the flows that passes had assumed to be silent somewhere, and were not: from
+        when on). Takes in the new reports, too: what came before the first one from a place stays assumed."""
+        heard, watched = self._store.heard(bounds), set(cover.announced)
+        cover.fold(self._store.new_reports(bounds))
+        announced = {place: at for place, at in cover.announced.items() if place not in watched}
+        before = self._store.heard_before(bounds, announced)
+        back: dict[str, int] = {}
+        for n, new in enumerate(heard):
+            old = self._heard.get(new.place, Heard(*new.place, 0, 0))
+            unannounced = before.get(new.place, 0) if new.place in cover.announced else new.received_at
+            heard[n] = structs.replace(new, unannounced_at=unannounced)
+            self._heard[new.place] = structs.replace(
+                new,
+                received_at=max(old.received_at, new.received_at),
+                unannounced_at=max(old.unannounced_at, unannounced),
+            )
+            assumed = old.received_at + ASSUME_FOR if old.received_at else 0
+            if bounds.due_after > assumed:
+                back[new.flow] = min(back.get(new.flow, assumed), assumed)
+        return heard, back
+
+    def _reach(self, sitting: Sitting, flow: str, rows: int, why: _Why) -> Reach:
+        """What of a flow is taken in this pass. `rows`: how many new events, due and unclear messages it has."""
+        known, ranged, bounds = self._flows[flow], self._ranged.get(flow, set()), sitting.bounds
+        if ranged:
+            fresh = why.again or (why.moved and not self._store.had("ranges", flow, bounds))
+            self._store.keep_positions(flow, bounds, fresh)
+        targets = sorted(ranged & set(known.checkpoint_bits))
+        if targets:
+            coverage = sitting.cover.coverage(known.spec, self._heard.values())
+            targets = [place for place in targets if not coverage.vouches(*place)]
+        return Reach(
+            known.shape, bounds, sitting.work.number, sitting.work.started_at, rows, why.events, targets,
+            why.moved and bool(targets), why.grown, why.again, known.in_force_from, why.added, known.longest,
         )  # fmt: skip
-        court = Court.of(shape, work.started_at, coverage, reach.in_force_from, frozenset(ranged))
-        hearing = _Hearing(work, known, spec, coverage, court, bounds, incidents, drafts)
+
+    def _hearing(self, sitting: Sitting, flow: str) -> Hearing:
+        return Hearing.of(sitting, self._flows[flow], self._heard.values(), self._ranged.get(flow, frozenset()))
+
+    def _few(self, sitting: Sitting, reaches: Sequence[Reach]) -> PassResult:
+        """Fold, judge and keep the parts of flows with little to do."""
         total = PassResult()
+        for flow, states in self._store.fold_few(reaches):
+            total += PassResult(messages=states.num_rows) + self._hearing(sitting, flow).judge(states)
+        return total
+
+    def _flow(self, sitting: Sitting, reach: Reach) -> PassResult:
+        """Fold, judge and keep one flow's part of the pass, portion by portion."""
+        total, hearing = PassResult(), self._hearing(sitting, reach.shape.spec.flow)
         portions = self._store.portions(reach)
         with self._store.unmerged(portions):
             for portion in portions:
                 touched, states = self._store.fold(reach, portion)
                 total += PassResult(messages=touched)
                 if states.num_rows:
-                    total += self._judge(hearing, states)
+                    total += hearing.judge(states)
         return total
-
-    def _judge(self, hearing: _Hearing, states: pa.Table) -> PassResult:
-        """Judge merged states by their columns, and those with something odd about them by the reference.
-
-        Findings are kept first: a message whose state is kept may not be looked at again when this pass is done again.
-        """
-        plain = judge_plain(hearing.court, states)
-        opened = openings(hearing.court, plain, hearing.incident_for)
-        if opened is not None:
-            numbers = pa.repeat(hearing.work.number, opened.num_rows)
-            self._store.keep("findings", opened.append_column("pass", numbers))
-        hearing.drafts.add(filled.of_plain(states, plain, hearing.court.now))
-        total = PassResult(opened=opened.num_rows if opened is not None else 0)
-        odd = states.filter(pa.array(plain.codes == 0))
-        for start in range(0, odd.num_rows, BATCH):
-            total += self._refer(hearing, odd.slice(start, BATCH))
-        return total
-
-    def _refer(self, hearing: _Hearing, states: pa.Table) -> PassResult:
-        """Judge some messages by the reference, from their events."""
-        number, flow, now = hearing.work.number, hearing.spec.flow, hearing.court.now
-        ids = states["message_id"].to_pylist()
-        observed = self._store.events_of(flow, ids, hearing.bounds)
-        known = hearing.known
-        ranges = self._ranges(flow, observed)
-        bench = Bench(now, known.spec_at, hearing.spec, hearing.coverage, ranges, hearing.incident_for, known.others)
-        judged = judge_batch(bench, states.to_pylist(), observed, self._store.findings_of(flow, ids, number))
-        self._store.keep_findings(judged.findings, number)
-        hearing.drafts.add(filled.of_judged(states, judged.rows))
-        hearing.incidents.touched.update(judged.incidents, (f.incident for f in judged.findings))
-        return PassResult(opened=judged.opened, recovered=judged.recovered, withdrawn=judged.withdrawn)
-
-    def _ranges(self, flow: str, observed: dict[str, list[Event]]) -> list[Range]:
-        """Ranges that touch the places at which these messages lie."""
-        if not self._store.range_targets(flow):
-            return []
-        places: dict[tuple[str, str], tuple[int, int]] = {}
-        for event in (e for events in observed.values() for e in events):
-            if event.offset is not None:
-                low, high = places.get((event.hop, event.partition), (event.offset, event.offset))
-                places[event.hop, event.partition] = (min(low, event.offset), max(high, event.offset))
-        return self._store.ranges_over(flow, [(h, p, low, high) for (h, p), (low, high) in places.items()])
 
     def _settle(self, incidents: Incidents, now: int) -> None:
         if incidents.touched:
-            owners = {flow: known.specs[known.newest.version].owner for flow, known in self._flows.items()}
+            owners = {flow: known.spec.owner for flow, known in self._flows.items()}
             incidents.settle(self._store.incident_counts(sorted(incidents.touched)), owners, now)
 
     # --- what is known --------------------------------------------------------------------------------------------
@@ -329,29 +315,18 @@ class Reconciler:
     def _load(self) -> tuple[Cover, Incidents]:
         """Coverage, receipts and incidents as stored, once; specs whenever one changed."""
         if self._cover is None or self._incidents is None:
-            self._cover = Cover(self._store.runs())
-            self._heard = self._store.last_heard()
+            self._cover = Cover(self._store.runs(), self._store.refusals())
+            self._heard = {h.place: h for h in self._store.last_heard()}
+            self._ranged = {}
+            self._know_ranged(self._store.ever_ranged())
             self._incidents = Incidents(self._control)
         revision = self._control.flows.revision()
         if revision != self._revision:
-            self._flows = self._load_flows()
+            self._flows = known_flows(self._control, self._flows)
             self._revision = revision
         return self._cover, self._incidents
 
-    def _load_flows(self) -> dict[str, Known]:
-        by_flow: dict[str, list[FlowVersion]] = {}
-        for version in self._control.flows.versions():
-            if version.deleted_at is None:
-                by_flow.setdefault(version.flow, []).append(version)
-        known = {}
-        for flow, versions in by_flow.items():
-            bits = self._control.flows.bits(flow)
-            old = self._flows.get(flow)
-            specs = {v.version: (old.specs.get(v.version) if old else None) or load_spec(v.text) for v in versions}
-            known[flow] = Known(versions, specs, bits.checkpoints, bits.hops)
-        return known
-
-
-def _in_force(known: Known) -> int:
-    """From when on the newest version judges; the only version reaches back without limit."""
-    return known.newest.in_force_from if len(known.versions) > 1 else 0
+    def _know_ranged(self, places: Iterable[tuple[str, str, str]]) -> None:
+        """Range evidence was stored of these."""
+        for flow, hop, stage in places:
+            self._ranged.setdefault(flow, set()).add((hop, stage))

@@ -40,8 +40,12 @@ def zones(coverage: Coverage, hop: str, stage: str, now: int) -> Zones:
     watched = coverage.watched(hop, stage)
     if not watched.covers:
         reach = coverage.assumed_until(hop, stage, now)
-        return _zones([(LONG_AGO if reach is None else reach, NEVER)])
-    found = [(LONG_AGO, watched.opened), *((low - 1, high) for low, high, _ in watched.deserted)]
+        return _zones([*coverage.lost(hop, stage), (LONG_AGO if reach is None else reach, NEVER)])
+    found = [
+        *coverage.lost(hop, stage),
+        (LONG_AGO, watched.opened),
+        *((low - 1, high) for low, high, _ in watched.deserted),
+    ]
     for cover in watched.covers:
         found += _gaps(cover)
     return _zones(found, [s.closed for s in watched.covers if s.vanished and s.closed is not None])

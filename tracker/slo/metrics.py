@@ -86,8 +86,16 @@ REQUESTS = Metric(
 REQUEST_SECONDS = Metric(
     "tracker_http_request_seconds", Kind.histogram, "Time to answer, by route.", ("route",), SECONDS
 )
+RPCS = Metric("tracker_grpc_requests_total", Kind.counter, "Calls of OTLP over gRPC answered, by code.", ("status",))
+RPC_SECONDS = Metric("tracker_grpc_request_seconds", Kind.histogram, "Time to answer a call over gRPC.", (), SECONDS)
 
 # --- what became of messages
+COUNTED = Metric(
+    "tracker_counted_timestamp_seconds",
+    Kind.gauge,
+    "When messages, books and objectives were counted last. With many millions that takes long: it is given "
+    "about a tenth of the time.",
+)
 MESSAGES = Metric("tracker_messages", Kind.gauge, "Messages by flow and verdict, now.", ("flow", "verdict"))
 FINDINGS = Metric(
     "tracker_findings",

@@ -8,14 +8,18 @@ from typing import Any
 import msgspec
 
 from tracker.model.carry import Locator
-from tracker.model.coverage import SOURCE_TTL, Coverage, SourceCover, join
+from tracker.model.coverage import SOURCE_TTL, Coverage, Interval, SourceCover, join
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
+from tracker.model.units import SECOND
 from tracker.store.bounds import Bounds
 from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, distinct, event
 from tracker.store.engine import Engine
 from tracker.store.sql import ask
+
+MUCH, MOST = 1000, 20_000
+"""So many stored events of one message are read as they are; so many different ones are read at all."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -45,6 +49,37 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     broken: bool
 
 
+REFUSED = "refused"
+"""The evidence of a run that vouches for nothing: what happened from its start to its end, not included, was told in
+lines that could not be used. What its flow, hop or stage is nobody knows where they are empty. Its sequences are the
+receipts of its first and last line, µs."""
+DEAF = "deaf"
+"""The source of such a run that tells of a time in which no tracker took anything."""
+
+FINE, SLOT = 24 * 3600 * SECOND, 3600 * SECOND
+"""Of what was refused so long before the newest that was, a place has one span for so long a time."""
+
+Place = tuple[str, str, str]
+"""flow, hop, stage."""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """The newest receipt of anything from (hop, stage) of a flow, µs, and how many events of this pass it gave.
+    `unannounced_at`: the newest before a source announced itself there; 0 where there was none."""
+
+    flow: str
+    hop: str
+    stage: str
+    received_at: int
+    events: int
+    unannounced_at: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where."""
+        return (self.flow, self.hop, self.stage)
+
+
 class Answers:
     """Questions that faces ask."""
 
@@ -52,13 +87,18 @@ class Answers:
         self._engine = engine
         self._db = engine.database
 
-    def timeline(self, flow: str, message_id: str, limit: int = 1000) -> list[Event]:
-        """What was observed of one message, copies merged, by observed time; at most `limit` stored events are read."""
+    def timeline(self, flow: str, message_id: str) -> list[Event]:
+        """What was observed of one message, copies merged, by observed time. All of it, for it is judged by that: where
+        much is stored of it, the engine merges the copies. Of more than `MOST` events the earliest."""
+        asked = {"flow": flow, "id": message_id}
         rows = self._engine.rows(
             f"SELECT {EVENT_FIELDS} FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
-            "AND message_id = {id:String} ORDER BY observed_at LIMIT {limit:UInt32} SETTINGS max_threads = 1",
-            {"flow": flow, "id": message_id, "limit": limit},
+            "AND message_id = {id:String} LIMIT {limit:UInt32} SETTINGS max_threads = 1",
+            asked | {"limit": MUCH},
         )
+        if len(rows) == MUCH:
+            sql = ask("timeline", self._db, fields=EVENT_FIELDS, none="toDateTime64(0, 6, 'UTC')")
+            rows = self._engine.rows(sql, asked | {"limit": MOST})
         return distinct(event(row) for row in rows)
 
     def reconciliation(
@@ -74,13 +114,13 @@ class Answers:
     ) -> list[Window] | None:
         """The three books per window of origin time, all as pass `number` (with these bounds) left them; None when two
         passes have gone by since, so that nobody knows any more what it left. `hops` are those of all versions of the
-        spec, `roots` the (hop, stage) at which messages begin."""
+        spec, `roots` the (hop, stage) at which messages begin; without hops no event is read."""
         named = {f"h{n}": hop for n, hop in enumerate(hops)}
         began = " OR ".join(
             f"(hop = {{h{hops.index(hop)}:String}} AND stage = '{Stage(stage).value}')" for hop, stage in sorted(roots)
         )
-        sql = ask("reconciliation", self._db, roots=began, known=bounds.known(),
-                  known_hops=" OR ".join(f"hop = {{{name}:String}}" for name in named))  # fmt: skip
+        known = " OR ".join(f"hop = {{{name}:String}}" for name in named)
+        sql = ask("reconciliation", self._db, roots=began or "false", known=bounds.known(), known_hops=known or "false")
         values = {"flow": flow, "pass": number, "start": start, "end": end, "step": step}
         rows = self._engine.rows(sql, values | named | bounds.parameters)
         if any(row["window"] < 0 for row in rows):
@@ -146,25 +186,40 @@ class Answers:
     # --- coverage -------------------------------------------------------------------------------------------------
 
     def runs(self, flow: str | None = None) -> list[Run]:
-        """Every stretch that a collector vouches for, of one flow or of all."""
-        where = "AND flow = {flow:String}" if flow else ""
+        """Every stretch that a collector vouches for, of one flow or of all. What has no collector was made of a report
+        of our own by a tracker of a version that did not know these, and vouches for nothing."""
         rows = self._engine.rows(
             "SELECT flow, hop, stage, source, evidence, collector, epoch, first_sequence, last_sequence, "
             "toUnixTimestamp64Micro(start_at) AS start, toUnixTimestamp64Micro(end_at) AS end, signed_off, broken "
-            f"FROM {self._db}.coverage FINAL WHERE tenant = '' {where}",
-            {"flow": flow} if flow else {},
+            f"FROM {self._db}.coverage FINAL WHERE tenant = '' AND evidence != {{refused:String}} AND collector != ''"
+            + " AND flow = {flow:String}"
+            * bool(flow),
+            {"refused": REFUSED, "flow": flow or ""},
         )
         return [msgspec.convert(row, Run) for row in rows]
 
+    def refusals(self, flow: str | None = None) -> list[Run]:
+        """The spans of which lines were refused (`REFUSED`), of all flows or of those that may belong to this one: each
+        for itself for `FINE`, then one for each place and `SLOT`."""
+        sql = ask("refusals", self._db, mine="AND flow IN ({flow:String}, '')" if flow else "")
+        rows = self._engine.rows(sql, {"refused": REFUSED, "flow": flow or "", "fine": FINE, "slot": SLOT})
+        same = {"evidence": REFUSED, "collector": "", "epoch": 0, "signed_off": False, "broken": True}
+        return [msgspec.convert(row | same, Run) for row in rows]
+
     def coverage(self, spec: FlowSpec) -> Coverage:
         """What is vouched for in one flow, as of the last pass."""
+        return coverage_of(spec, self.runs(spec.flow), self.last_heard(spec.flow), self.refusals(spec.flow))
+
+    def last_heard(self, flow: str | None = None) -> list[Heard]:
+        """The newest receipts from each place of one flow, or of all."""
+        where = "AND flow = {flow:String}" if flow else ""
         rows = self._engine.rows(
-            f"SELECT hop, stage, toUnixTimestamp64Micro(max(received_at)) AS at FROM {self._db}.heard "
-            "WHERE tenant = '' AND flow = {flow:String} GROUP BY hop, stage",
-            {"flow": spec.flow},
+            "SELECT flow, hop, stage, toUnixTimestamp64Micro(max(received_at)) AS at, "
+            f"toUnixTimestamp64Micro(max(unannounced_at)) AS before FROM {self._db}.heard "
+            f"WHERE tenant = '' {where} GROUP BY flow, hop, stage",
+            {"flow": flow} if flow else {},
         )
-        heard = {(row["hop"], row["stage"]): row["at"] for row in rows}
-        return coverage_of(spec, self.runs(spec.flow), heard)
+        return [Heard(row["flow"], row["hop"], row["stage"], row["at"], 0, row["before"]) for row in rows]
 
     def node_clocks(self, since: int, limit: int) -> dict[str, int]:
         """Offset of a collector's node as it measured it last, µs; the largest among reports since then (µs)."""
@@ -186,8 +241,9 @@ class Answers:
         return {row["table"]: {"rows": row["rows"], "bytes": row["bytes"], "parts": row["parts"]} for row in rows}
 
 
-def coverage_of(spec: FlowSpec, runs: Sequence[Run], heard: dict[tuple[str, str], int]) -> Coverage:
-    """Runs joined to intervals per source; a source whose runs all ended long ago closes after its time to live."""
+def coverage_of(spec: FlowSpec, runs: Sequence[Run], heard: Iterable[Heard], refusals: Iterable[Run] = ()) -> Coverage:
+    """Runs joined to intervals per source; a source whose runs all ended long ago closes after its time to live.
+    `refusals`: those of this flow, and those that may be."""
     groups: dict[tuple[str, str, str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.hop, run.stage, run.source, run.evidence), []).append(run)
@@ -195,10 +251,19 @@ def coverage_of(spec: FlowSpec, runs: Sequence[Run], heard: dict[tuple[str, str]
     sources: dict[tuple[str, str], list[SourceCover]] = {}
     for (hop, stage, source, evidence), group in groups.items():
         intervals = join([(run.start, run.end) for run in group])
-        last = max(group, key=lambda run: (run.end, run.signed_off))
-        closed = last.end if last.signed_off else None
-        if closed is None and newest > last.end + SOURCE_TTL:
-            closed = last.end + SOURCE_TTL
+        ended = max(group, key=lambda run: (run.end, run.signed_off))
+        closed = ended.end if ended.signed_off else None
+        if closed is None and newest > ended.end + SOURCE_TTL:
+            closed = ended.end + SOURCE_TTL
         sources.setdefault((hop, stage), []).append(SourceCover(source, intervals, closed, evidence))
     assumed = frozenset((hop, c.stage.value) for c in spec.checkpoints if c.coverage == "assumed" for hop in c.hop)
-    return Coverage(sources, heard, assumed)
+    last = {(h.hop, h.stage): (h.received_at, h.unannounced_at) for h in heard}
+    received, unannounced = ({place: times[n] for place, times in last.items()} for n in (0, 1))
+    lost: dict[bool, dict[tuple[str, str], list[Interval]]] = {True: {}, False: {}}
+    deaf: list[Interval] = []
+    for run in refusals:
+        there = deaf if run.source == DEAF else lost[bool(run.flow)].setdefault((run.hop, run.stage), [])
+        there.append((run.start, run.end))
+    return Coverage(
+        sources, received, assumed, unannounced=unannounced, refused=lost[True], unreadable=lost[False], deaf=deaf
+    )

@@ -36,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     # What we insert holds no row twice, so there is nothing to merge in it yet; half of an insert's time is saved.
     "optimize_on_insert": 0,
 }
+YIELDING = {"os_threads_nice_value_query": 10}
+"""Queries in an embedded engine that leave the processors to others where these want them; the same capability."""
 EMBEDDED = {"os_threads_nice_value_merge_mutate": 10}
 """An embedded engine merges with what its queries leave it of the processors, where CAP_SYS_NICE lets it say so."""
 DATA_ERRORS = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 321, 349, 457, 691})
@@ -57,8 +59,10 @@ _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 class Engine:
     """Queries and inserts against one engine. Make it with `Engine.open`; close it once."""
 
-    def __init__(self, kwargs: dict[str, Any], database: str, where: str) -> None:
-        self._kwargs = kwargs
+    def __init__(
+        self, kwargs: dict[str, Any], database: str, where: str, settings: Mapping[str, Any] = SETTINGS
+    ) -> None:
+        self._kwargs, self._settings = kwargs, settings
         self.database = database
         self.where = where
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
@@ -79,6 +83,12 @@ class Engine:
     def embedded(self) -> bool:
         """True when the data lives in a folder that this process holds."""
         return self._kwargs.get("interface") == "chdb"
+
+    def yielding(self) -> Engine:
+        """The same engine, with clients of its own, for work that gives way to what others ask of an embedded one. A
+        server has priorities of its own."""
+        settings = {**self._settings, **YIELDING} if self.embedded else self._settings
+        return Engine(self._kwargs, self.database, self.where, settings)
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -101,7 +111,7 @@ class Engine:
 
     def _connect(self) -> Client:
         try:
-            return clickhouse_connect.get_client(**self._kwargs, settings=dict(SETTINGS))
+            return clickhouse_connect.get_client(**self._kwargs, settings=dict(self._settings))
         except (ClickHouseError, RuntimeError, OSError) as error:
             raise _ours(error, self.where) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+from msgspec import structs
 
 from tracker.model.errors import Invalid
 from tracker.store.bundles import bundles
@@ -135,7 +136,8 @@ class Findings:
         """Findings of these messages as they stood before pass `before`, by message.
 
         A pass that is done again must not see its own rows. Where the engine has merged away the row that one of them
-        replaced, the finding is not given: the pass then opens it again with the same row, or leaves the one it wrote.
+        replaced, one that it opened is given as superseded: the pass then opens it again, in the same incident. Others
+        are not given: it leaves what it wrote.
         """
         rows: list[dict[str, Any]] = []
         for some in bundles(ids):
@@ -148,9 +150,10 @@ class Findings:
         for row in rows:
             number = row.pop("pass")
             found = _finding(row)
-            if number >= before:
-                continue
-            newest[found.message_id, *found.key] = found
+            if number < before:
+                newest[found.message_id, *found.key] = found
+            elif number == before and found.status == OPEN:
+                newest.setdefault((found.message_id, *found.key), structs.replace(found, status=SUPERSEDED))
         by_message: dict[str, list[Finding]] = {}
         for found in newest.values():
             by_message.setdefault(found.message_id, []).append(found)

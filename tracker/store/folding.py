@@ -6,24 +6,24 @@ memory than one portion. Messages that are plainly delivered are judged and kept
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tracker.model.verdict import WRONG
 from tracker.store.bounds import Bounds
+from tracker.store.bundles import MOST, bundles
 from tracker.store.delivered import delivered
 from tracker.store.engine import Engine
-from tracker.store.shape import NEVER, Shape
+from tracker.store.handful import MANY, Handful
+from tracker.store.reach import ONE, UNCLEAR, Portion, Reach, due_since, together
+from tracker.store.shape import NEVER
 from tracker.store.sql import ask
 
 PORTION = 4_000_000
 """About how many new events and due messages are folded at once."""
-FEW = 20_000
-"""So many rows of a flow are sooner read out and judged by their columns than asked about once more."""
 TEMPLATES = ("delta", "known", "merged")
 """Tables in memory that every process has copies of, to fold into."""
 IN_MEMORY = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 1, min_insert_block_size_bytes = 1"
@@ -34,73 +34,6 @@ STATES = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 500000"
 
 UNMERGED = 100
 """With so many parts of states, merging them is worth more than a quick pass."""
-
-UNCLEAR = "verdict = 'blind' OR (look_again > 0 AND verdict IN ({missing}))".format(
-    missing=", ".join(f"'{kind.value}'" for kind in WRONG)
-)
-"""SQL over states: coverage that grows may show what is unknown here."""
-
-
-class Reach(msgspec.Struct, frozen=True):
-    """What a pass takes of one flow.
-
-    `number`, `now` (µs): the pass's. `rows`: how many new events and due messages are expected. `events`: there are
-    new ones. `ranges`: the (hop, stage) that range evidence may speak for; `moved`: there is new range evidence.
-    `blind`: what is unclear, too. `again`: all events and all that waits, as if nothing had been folded.
-    `in_force_from`: older origins (µs) belong to an older version of the spec.
-    """
-
-    shape: Shape
-    bounds: Bounds
-    number: int
-    now: int
-    rows: int
-    events: bool
-    ranges: Sequence[tuple[str, str]] = ()
-    moved: bool = False
-    blind: bool = False
-    again: bool = False
-    in_force_from: int = 0
-
-    @property
-    def new(self) -> str:
-        """SQL: this event, or range, is to be folded."""
-        return self.bounds.known() if self.again else self.bounds.new()
-
-    @property
-    def waiting(self) -> str:
-        """SQL: this state may be one that is taken for another reason than a timer."""
-        return " OR ".join(["false"] + [f"({UNCLEAR})"] * self.blind + ["look_again > 0"] * self.again)
-
-    def at_most(self, rows: int) -> bool:
-        """It takes so many rows at most; not counted is who is looked at for no event and no timer."""
-        return self.rows <= rows and not self.blind and not self.again and not self.moved
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Values of the queries."""
-        base = {"flow": self.shape.spec.flow, "now": self.now, "pass": self.number, "size": self.shape.size}
-        base |= {"due_after": self.bounds.due_after, "in_force_from": self.in_force_from}
-        return base | self.bounds.parameters | self.shape.parameters
-
-
-class Portion(msgspec.Struct, frozen=True):
-    """The messages whose ids lie in [low, high); None is an open end."""
-
-    low: str | None = None
-    high: str | None = None
-
-    @property
-    def sql(self) -> str:
-        """The condition on `message_id`."""
-        bounds = ["message_id >= {low:String}"] * (self.low is not None)
-        bounds += ["message_id < {high:String}"] * (self.high is not None)
-        return " AND ".join(bounds) or "true"
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """Its values."""
-        return {name: end for name, end in (("low", self.low), ("high", self.high)) if end is not None}
 
 
 class Folding:
@@ -130,11 +63,27 @@ class Folding:
             self._engine.command(f"CREATE TABLE IF NOT EXISTS {self._db}.{name} AS {self._db}.{template}")
         self._empty()
 
+    def keep_positions(self, flow: str, bounds: Bounds, fresh: bool) -> None:
+        """Which message lies at which offset, of what is new of a flow with range evidence; `fresh`: nothing was kept
+        of it before, so of all there is."""
+        pieces = {"new_since": bounds.known() if fresh else bounds.new()}
+        self._engine.command(ask("keep_positions", self._db, **pieces), bounds.parameters | {"flow": flow})
+
+    def unclear(self, grown: Mapping[str, int], longest: Mapping[str, int]) -> dict[str, int]:
+        """By flow, about how many messages may turn out differently since coverage has grown, from a moment on (µs),
+        given the longest deadline (µs)."""
+        found: dict[str, int] = {}
+        for flows in bundles(list(grown), MOST // 5):  # a name may be shorter than the numbers beside it
+            asked = ask("unclear", self._db, unclear=UNCLEAR, due_since=due_since(MANY), mine=MANY["mine"])
+            base = {"flows": flows, "growns": [grown[f] for f in flows], "longests": [longest[f] for f in flows]}
+            found |= {row["flow"]: row["rows"] for row in self._engine.rows(asked, base)}
+        return found
+
     def portions(self, reach: Reach) -> list[Portion]:
         """The whole flow, or as many ranges of ids as keep each about `PORTION` rows."""
         if reach.at_most(PORTION):
             return [Portion()]
-        asked = ask("crowd", self._db, new_since=reach.new, waiting=reach.waiting)
+        asked = ask("crowd", self._db, new_events=reach.new_or_added, new_since=reach.new, waiting=reach.waiting)
         [crowd] = self._engine.rows(asked, reach.parameters)
         count, some = -(-crowd["rows"] // PORTION), crowd["some"]
         cuts = sorted({some[n * len(some) // count] for n in range(1, count)})
@@ -166,22 +115,23 @@ class Folding:
         shape, base = reach.shape, reach.parameters | portion.parameters
         tables = self._tables
         pieces = {"new_since": reach.new, "until": reach.bounds.known(), "never": str(NEVER), "slice": portion.sql}
-        pieces |= tables
+        pieces |= ONE | tables | {"is_known": f"message_id IN (SELECT message_id FROM {self._db}.{tables['known']})"}
         if reach.events or reach.again:
             self._run("fold_new", pieces | shape.fold_pieces(), base)
+        if reach.added:
+            strays = f"{pieces['until']} AND message_id IN ({ask('strays', self._db, **pieces)})"
+            self._run("fold_new", pieces | {"new_since": strays} | shape.fold_pieces(), base)
         for hop, stage in reach.ranges:
             bit = shape.checkpoint_bits[hop, stage]
             self._fold_ranges(pieces, base | {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit})
         self._run("waiting" if reach.again else "due", pieces, base)
-        if reach.blind:
-            self._run("blind", pieces | {"unclear": UNCLEAR}, base)
-        few = reach.at_most(FEW)
+        if reach.grown is not None:
+            self._run("blind", pieces | {"unclear": UNCLEAR, "due_since": due_since(pieces)}, base)
+        few = reach.small
         self._look_up(pieces, base, few)
-        # Range evidence comes as rows of its own, beside the events' row of a message.
-        pieces["several"] = (
-            "true" if reach.ranges else f"message_id IN (SELECT message_id FROM {self._db}.{tables['known']})"
-        )
-        self._run("merge", pieces, base)
+        # Range evidence, and what was left out before, come as rows of their own, beside the events' row of a message.
+        pieces["several"] = "true" if reach.ranges or reach.added else pieces["is_known"]
+        self._run("merge", pieces | {"merging": ask("merging", self._db, **pieces)}, base)
         pieces |= {"folded": ask("folded", self._db, **pieces), "delivered": "false" if few else delivered(shape)}
         if not few:
             self._run("delivered", pieces, base, settings=STATES)
@@ -189,6 +139,32 @@ class Folding:
         touched = rest.num_rows if few else self._count(pieces["folded"], base)
         self._empty()
         return touched, rest
+
+    def fold_few(self, reaches: Iterable[Reach]) -> Iterator[tuple[str, pa.Table]]:
+        """(flow, what `fold` gives of it) for each of these, which are all `few`: flows are asked about together. One
+        of which nothing is touched is left out."""
+        for some in together(reaches):
+            yield from _by_flow(self._fold_together(some))
+
+    def _fold_together(self, reaches: Sequence[Reach]) -> pa.Table:
+        handful, delta = Handful([reach.shape for reach in reaches]), self._tables["delta"]
+        base = reaches[0].of_pass | handful.parameters
+        pieces = {"new_since": reaches[0].new, "never": str(NEVER), "slice": "true", "several": "true", "delta": delta}
+        pieces |= MANY
+        pieces["is_known"] = f"({pieces['key']}) IN (SELECT {pieces['key']} FROM {self._db}.{delta})"
+        if any(reach.events for reach in reaches):
+            self._run("fold_new", pieces | handful.fold_pieces(), base)
+        self._run("due", pieces, base)
+        if any(reach.grown is not None for reach in reaches):
+            base |= {
+                "growns": [NEVER if reach.grown is None else reach.grown for reach in reaches],
+                "longests": [reach.longest for reach in reaches],
+            }
+            self._run("blind", pieces | {"unclear": UNCLEAR, "due_since": due_since(pieces)}, base)
+        pieces |= {"folded": ask("merging", self._db, **pieces), "delivered": "false"}
+        states = self._engine.table(ask("rest", self._db, **pieces), base)
+        self._engine.command(f"TRUNCATE TABLE {self._db}.{delta}")
+        return states
 
     def _fold_ranges(self, pieces: dict[str, str], base: dict[str, Any]) -> None:
         """Add what ranges prove at one (hop, stage)."""
@@ -216,3 +192,11 @@ class Folding:
 
     def _run(self, name: str, pieces: dict[str, str], parameters: dict[str, Any], settings: str = IN_MEMORY) -> None:
         self._engine.command(ask(name, self._db, **pieces) + settings, parameters)
+
+
+def _by_flow(states: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Rows that are ordered by flow, by flow."""
+    start = 0
+    for one in pc.value_counts(states["flow"]).to_pylist():
+        yield one["values"], states.slice(start, one["counts"])
+        start += one["counts"]

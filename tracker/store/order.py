@@ -37,8 +37,9 @@ class Order:
     _engine: Engine
     _db: str
 
-    def keep_order(self, spec: FlowSpec, point: Ordered, bounds: Bounds, number: int) -> None:
-        """Judge the order at `point` anew where this pass (`number`) brought something new. May be done again."""
+    def keep_order(self, spec: FlowSpec, point: Ordered, bounds: Bounds, number: int, again: bool = False) -> None:
+        """Judge the order at `point` anew where this pass (`number`) brought something new; `again`: everywhere. May be
+        done again."""
         roots = [(hop, spec.checkpoints[i].stage) for i in spec.paths.roots for hop in spec.checkpoints[i].hop]
         values: dict[str, Any] = {"flow": spec.flow, "hop": point.hop, "stage": point.stage.value, "pass": number}
         values |= {f"r{n}": hop for n, (hop, _) in enumerate(roots)}
@@ -49,7 +50,7 @@ class Order:
             "roots": f"({begun})",
             "here": "(hop = {hop:String} AND stage = {stage:String})",
             "group": _GROUPS[point.by],
-            "new_since": bounds.new(),
+            "new_since": bounds.known() if again else bounds.new(),
             "known": bounds.known(),
         }
         standing = ask("standing", self._db, **pieces)

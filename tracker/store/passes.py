@@ -5,13 +5,14 @@ Every step may be done again with the same bounds, `now` and pass number, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
 
 from tracker.model.event import Event, Range
+from tracker.store.answers import Heard, Place
 from tracker.store.bounds import Bounds
 from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, RANGE_FIELDS, event, moved
@@ -22,16 +23,6 @@ LANES = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_seque
 WORK_TIMES = frozenset(
     {"due_at", "opened_at", "known_at", "resolved_at", "deadline", "origin_at", "origin_was", "start_at", "end_at"}
 )
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """The newest receipt of anything from (hop, stage) of a flow, µs, and how many events of this pass it gave."""
-
-    flow: str
-    hop: str
-    stage: str
-    received_at: int
-    events: int
 
 
 class Passing:
@@ -79,6 +70,23 @@ class Passing:
         )
         return [msgspec.convert(row, Heard) for row in rows]
 
+    def heard_before(self, bounds: Bounds, moments: Mapping[Place, int]) -> dict[Place, int]:
+        """The newest receipt, µs, of what is new from each of these places and came before its moment."""
+        if not moments:
+            return {}
+        named = dict(zip(("flows", "hops", "stages"), map(list, zip(*moments, strict=True)), strict=True))
+        places = "arrayZip({flows:Array(String)}, {hops:Array(String)}, {stages:Array(String)})"
+        which = f"indexOf({places}, (toString(flow), toString(hop), toString(stage)))"
+        rows = self._engine.rows(
+            "SELECT flow, hop, toString(stage) AS at_stage, "
+            f"toUnixTimestamp64Micro(max(received_at)) AS at FROM {self._db}.events WHERE {bounds.new()} "
+            f"AND {which} > 0 "
+            f"AND toUnixTimestamp64Micro(received_at) < arrayElement({{moments:Array(Int64)}}, {which}) "
+            "GROUP BY flow, hop, at_stage",
+            bounds.parameters | named | {"moments": list(moments.values())},
+        )
+        return {(row["flow"], row["hop"], row["at_stage"]): row["at"] for row in rows}
+
     def ranged(self, bounds: Bounds) -> list[tuple[str, str, str]]:
         """(flow, hop, stage) that new ranges speak of."""
         rows = self._engine.rows(
@@ -86,21 +94,26 @@ class Passing:
         )
         return [(row["flow"], row["hop"], row["stage"]) for row in rows]
 
-    def range_targets(self, flow: str) -> list[tuple[str, str]]:
-        """(hop, stage) of a flow for which range evidence was ever stored."""
-        rows = self._engine.rows(
-            f"SELECT DISTINCT hop, stage FROM {self._db}.ranges WHERE tenant = '' AND flow = {{flow:String}}",
-            {"flow": flow},
-        )
-        return [(row["hop"], row["stage"]) for row in rows]
+    def ever_ranged(self) -> list[tuple[str, str, str]]:
+        """(flow, hop, stage) for which range evidence was ever stored."""
+        rows = self._engine.rows(f"SELECT DISTINCT flow, hop, stage FROM {self._db}.ranges WHERE tenant = ''")
+        return [(row["flow"], row["hop"], row["stage"]) for row in rows]
 
-    def left_out(self, flow: str, bounds: Bounds) -> bool:
-        """Passes before this one have seen events of this flow."""
+    def has_ranges(self, flow: str) -> bool:
+        """Range evidence was ever stored of this flow."""
+        asked = f"SELECT 1 AS some FROM {self._db}.ranges WHERE tenant = '' AND flow = {{flow:String}} LIMIT 1"
+        return bool(self._engine.rows(asked, {"flow": flow}))
+
+    def had(
+        self, table: Literal["events", "ranges"], flow: str, bounds: Bounds, hops: Sequence[str] | None = None
+    ) -> bool:
+        """Passes before this one have seen events, or ranges, of this flow; where hops are given, at any of these."""
+        at = "" if hops is None else "AND hop IN {hops:Array(String)}"
         return bool(
             self._engine.rows(
-                f"SELECT 1 AS some FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
-                f"AND {bounds.known()} AND NOT {bounds.new()} LIMIT 1",
-                bounds.parameters | {"flow": flow},
+                f"SELECT 1 AS some FROM {self._db}.{table} WHERE tenant = '' AND flow = {{flow:String}} "
+                f"{at} AND {bounds.known()} AND NOT {bounds.new()} LIMIT 1",
+                bounds.parameters | {"flow": flow, "hops": list(hops or ())},
             )
         )
 
@@ -173,14 +186,7 @@ class Passing:
                 "hop": [h.hop for h in heard],
                 "stage": [h.stage for h in heard],
                 "received_at": pa.array([h.received_at for h in heard], pa.int64()),
+                "unannounced_at": pa.array([h.unannounced_at for h in heard], pa.int64()),
             }
         )
-        self._engine.insert("heard", typed(columns))
-
-    def last_heard(self) -> dict[tuple[str, str, str], int]:
-        """Newest receipt by (flow, hop, stage), µs."""
-        rows = self._engine.rows(
-            f"SELECT flow, hop, stage, toUnixTimestamp64Micro(max(received_at)) AS at FROM {self._db}.heard "
-            "GROUP BY flow, hop, stage"
-        )
-        return {(row["flow"], row["hop"], row["stage"]): row["at"] for row in rows}
+        self._engine.insert("heard", typed(columns, frozenset({"received_at", "unannounced_at"})))

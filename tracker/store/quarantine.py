@@ -21,10 +21,12 @@ _LATEST = 4_102_444_800_000_000
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Lines received from `since` until, and not including, `until` (µs); of a flow, and of a sender, unless empty."""
+    """Lines received from `since` until, and not including, `until` (µs); of a flow, of a sender, and about a field,
+    unless empty."""
 
     flow: str = ""
     source: str = ""
+    field: str = ""
     since: int = 0
     until: int = _LATEST
 
@@ -45,7 +47,8 @@ class Quarantine:
         return self._engine.rows(
             ask("quarantined", self._db),
             {"received": received, "source": source, "line": line, "limit": limit, "flow": which.flow,
-             "of": which.source, "since": max(which.since, received), "until": min(which.until, _LATEST)},
+             "of": which.source, "field": which.field, "since": max(which.since, received),
+             "until": min(which.until, _LATEST)},
         )  # fmt: skip
 
     def mark_resubmitted(self, lines: Sequence[Place], now: int) -> None:

@@ -118,7 +118,8 @@ CREATE TABLE {db}.heard
     `flow` LowCardinality(String),
     `hop` LowCardinality(String),
     `stage` LowCardinality(String),
-    `received_at` SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+    `received_at` SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    `unannounced_at` SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (tenant, flow, hop, stage);
@@ -206,27 +207,6 @@ CREATE TABLE {db}.positions
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (tenant, flow, hop, partition, offset);
-
-CREATE MATERIALIZED VIEW {db}.positions_from_events TO {db}.positions
-(
-    `tenant` LowCardinality(String),
-    `flow` LowCardinality(String),
-    `hop` LowCardinality(String),
-    `partition` LowCardinality(String),
-    `offset` Int64,
-    `message_id` String,
-    `received_at` DateTime64(6, 'UTC')
-)
-AS SELECT
-    tenant,
-    flow,
-    hop,
-    partition,
-    offset,
-    message_id,
-    received_at
-FROM {db}.events
-WHERE (offset >= 0) AND (stage IN ('persist', 'replicate'));
 
 CREATE TABLE {db}.quarantine
 (

@@ -18,13 +18,19 @@ from tracker.store.migrate import migrate
 from tracker.store.order import Order
 from tracker.store.passes import Passing
 from tracker.store.quarantine import Quarantine
+from tracker.store.timers import Timers
 from tracker.store.writer import Writer
 
-DURABLE = ("events", "positions", "ranges", "reports", "quarantine")
-"""Tables whose rows were promised to somebody when an insert returns; a view makes positions of events."""
+PROMISED = ("events", "ranges", "reports", "quarantine")
+"""Tables whose rows were promised to somebody when an insert returns."""
+CONCLUDED = (
+    "states", "timers", "findings", "positions", "lines", "reordered", "coverage", "heard"
+)  # fmt: skip
+"""What passes make of them. The control database, which is synced, says that a pass is done: what it left out would be
+looked for by nobody."""
 
 
-class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine):
+class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Timers):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:
@@ -44,11 +50,15 @@ class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quaran
         """
         return cls(Engine.open(url), durability)
 
+    def yielding(self) -> Store:
+        """The same store for work that gives way to what others ask of an embedded engine; close it, too."""
+        return Store(self.engine.yielding(), self._durability)
+
     def migrate(self) -> list[str]:
         """Bring the schema up to date; the names of the migrations that were applied."""
         done = migrate(self.engine)
         sync = int(self._durability == "fsync")
-        for table in DURABLE:
+        for table in PROMISED + CONCLUDED:
             self.engine.command(
                 f"ALTER TABLE {self.engine.database}.{table} "
                 f"MODIFY SETTING fsync_after_insert = {sync}, fsync_part_directory = {sync}"

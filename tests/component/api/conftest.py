@@ -56,7 +56,7 @@ def service_of(control: Control, recorder: Recorder) -> Iterator[Callable[..., S
     def make(**changes: Any) -> Service:
         specs = Specs(control)
         made.append(Committer(recorder, Bounds(wait=0)))
-        intake = Intake(made[-1], specs.plain, salt=7, inflated=1 << 20)
+        intake = Intake(made[-1], specs.at_ingest, salt=7, inflated=1 << 20)
         rest: dict[str, Any] = {"limits": Limits(body=100_000), **changes}
         return Service(cast(Any, None), control, intake, specs, Metrics(), lambda: NOW, **rest)
 

@@ -20,13 +20,13 @@ class Client:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._http = httpx.AsyncClient(transport=transport, base_url=base_url)
         self._starting: AbstractContextManager[BlockingPortal] = start_blocking_portal()
-        self._portal = self._starting.__enter__()
+        self.portal = self._starting.__enter__()
 
     def request(self, method: str, path: str, content: Any = None, **options: Any) -> httpx.Response:
         """One request; `content` may be an iterable of bytes, which has no length."""
         if content is not None and not isinstance(content, bytes | str):
             content = _later(content)
-        return self._portal.call(partial(self._http.request, method, path, content=content, **options))
+        return self.portal.call(partial(self._http.request, method, path, content=content, **options))
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """GET."""
@@ -46,7 +46,7 @@ class Client:
 
     def close(self) -> None:
         """End its event loop."""
-        self._portal.call(self._http.aclose)
+        self.portal.call(self._http.aclose)
         self._starting.__exit__(None, None, None)
 
 

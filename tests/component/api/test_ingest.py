@@ -39,7 +39,7 @@ def test_good_batches_are_200_and_mixed_ones_207(ready, recorder):
     [error] = mixed.json()["errors"]
     assert (mixed.status_code, mixed.json()["accepted"], mixed.json()["quarantined"]) == (207, 1, 1)
     assert (error["line"], error["field"]) == (2, "stage")
-    assert recorder.inserts == [("events", 2), ("events", 1), ("quarantine", 1)]
+    assert recorder.inserts == [("events", 2), ("events", 1), ("quarantine", 1), ("reports", 1)]
 
 
 def test_arrays_and_compressed_bodies(ready):
@@ -56,6 +56,18 @@ def test_the_example_of_an_arrow_stream(ready, recorder, monkeypatch, capsys):
     exec(example, {})
     assert "'accepted': 1" in capsys.readouterr().out
     assert recorder.inserts == [("events", 1)]
+
+
+def test_the_example_of_a_flow_that_asks(client):
+    """As on the pages: the flow is put, the lines are sent, and the answer is the one that is shown."""
+    [spec] = [text for text in blocks(ROOT / "docs" / "concepts.md", "yaml") if "\nschema:" in text]
+    [sent] = [text for text in blocks(ROOT / "docs" / "ingest.md", "sh") if "<<'LINES'" in text]
+    [shown] = [text for text in blocks(ROOT / "docs" / "ingest.md", "json") if "the schema of flow" in text]
+    put = client.put("/v1/flows", content=spec)
+    assert put.json()["spec"]["schema"][0]["attributes"] == ["payment_id", "tenant"]
+    lines = sent.partition("<<'LINES'\n")[2].removesuffix("LINES\n")
+    answer = client.post("/v1/events", content=lines.encode())
+    assert (answer.status_code, answer.json()) == (207, json.loads(shown))
 
 
 def test_a_parser_that_panics_refuses_the_body(ready, monkeypatch):

@@ -1,15 +1,19 @@
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from tracker.api.reading import moment, span
 from tracker.api.routes.reconciliation import finest
-from tracker.api.snapshot import watermarks
+from tracker.api.snapshot import Snapshot, watermarks
 from tracker.console import looks
 from tracker.console.overview import bar
 from tracker.control.errors import Invalid
+from tracker.model.errors import Unavailable
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
 from tracker.slo.delivery import Delivery
-from tracker.slo.metrics import ALL, page
+from tracker.slo.metrics import ALL, Metrics, page
 from tracker.store.answers import Run
 
 NOW = 1_800_000_000 * SECOND
@@ -51,6 +55,70 @@ def test_every_verdict_has_a_place_on_the_page():
     with open(styles, encoding="utf-8") as file:
         text = file.read()
     assert all(f".v-{verdict}" in text and f".b-{verdict}" in text for verdict in looks.TONES)
+
+
+class Looked(Snapshot):
+    """A snapshot whose counts take as long as it is told, by its own stopwatch."""
+
+    def __init__(self):
+        super().__init__(cast(Any, SimpleNamespace(metrics=Metrics())), lambda: self.time)
+        self.time, self.takes, self.counts, self.fails = 1000.0, 0.0, 0, False
+        self.findings = 0
+
+    def _messages(self, now):
+        self.time += self.takes
+        self.counts += 1
+        self.refresh(now + 10 * SECOND)  # somebody else looks meanwhile
+        if self.fails:
+            raise Unavailable("the store is down")
+
+    def _findings(self, now):
+        self.findings += 1
+
+    def _nothing(self, now):
+        pass
+
+    _threads = _store = _control = _flows = _clocks = _nothing
+
+    def up(self):
+        """Whether all could be read."""
+        return self._service.metrics.registry.get_sample_value("tracker_store_up")
+
+
+def test_counting_takes_a_small_share_of_the_time():
+    """However often somebody looks and however long it takes; by one at once, and others do not wait for it. Findings
+    are counted each time: somebody is woken by them."""
+    looked = Looked()
+    for second in range(100):
+        looked.time = 1000 + 10 * second
+        looked.refresh(NOW + 20 * second * SECOND)
+    assert looked.counts == 100
+    looked.takes, looked.counts = 30, 0
+    for second in range(130):
+        looked.time = 3000 + 10 * second
+        looked.refresh(NOW + 20_000 * SECOND + 20 * second * SECOND)
+    assert looked.counts == 5
+    assert looked.findings >= 230
+
+
+def test_one_slow_count_says_nothing_of_the_next():
+    """The machine was busy for a moment: what is counted is not left to grow old for that."""
+    looked = Looked()
+    for takes in (0, 30, 0):
+        looked.takes = takes
+        looked.refresh(NOW + looked.counts * 20 * SECOND)
+    assert looked.counts == 3
+
+
+def test_counting_that_fails_is_tried_again():
+    """At the next look, and said meanwhile."""
+    looked = Looked()
+    looked.takes, looked.fails = 30, True
+    looked.refresh(NOW)
+    assert looked.up() == 0
+    looked.fails = False
+    looked.refresh(NOW + 20 * SECOND)
+    assert (looked.counts, looked.up()) == (2, 1)
 
 
 def test_ids_of_any_kind_make_links():

@@ -35,7 +35,7 @@ def said(resource: dict[str, str], attributes: dict[str, str]) -> bytes:
 
 def made_ready(client: Client) -> Client:
     """The compiled code is loaded, the flow is known."""
-    assert client.app.state.traces.wait(120)
+    assert client.app.state.exports.traces.wait(120)
     client.put("/v1/flows", content=ORDERS)
     return client
 
@@ -76,7 +76,7 @@ def test_what_is_not_taken_is_a_partial_success(ready: Client, recorder: Recorde
     assert (got.status_code, told.rejected_spans) == (200, 2)
     assert "tracker.message_id" in told.error_message
     assert "message_id has 600 bytes" in told.error_message
-    assert recorder.inserts == [("events", 1), ("quarantine", 1)]
+    assert recorder.inserts == [("events", 1), ("quarantine", 1), ("reports", 1)]
     as_json = ready.post("/v1/traces", content=said({"service.name": "checkout"}, SENT), headers=JSON).json()
     assert as_json["partialSuccess"]["rejectedSpans"] == "1"
 
@@ -112,7 +112,7 @@ def test_a_store_that_does_not_answer(ready: Client, recorder: Recorder) -> None
 
 def test_before_the_code_is_compiled(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a compiler: come back; and where it fails for good the answer says so."""
-    traces = client.app.state.traces
+    traces = client.app.state.exports.traces
     monkeypatch.setattr(traces, "start", lambda: None)
     got = client.post("/v1/traces", content=b"", headers=PROTOBUF)
     assert (got.status_code, got.headers["retry-after"]) == (503, "2")
@@ -157,6 +157,14 @@ class TestDiscovered:
         ready.delete("/v1/flows/discovered")
         self.send(ready, SENT | bills, "till")
         assert ready.get("/v1/flows/discovered").json() == {"items": [], "drafts": []}
+
+    def test_a_place_in_a_log_is_no_id(self, ready: Client) -> None:
+        """What instrumentations of Kafka call a message's id no producer knows: the draft asks for another."""
+        said = {"messaging.destination.name": "bills.v1", "messaging.message.id": "bills.v1.3.42"}
+        ready.post("/v1/traces", content=body([span(PROCESSED | said, "consumer")], "till"), headers=PROTOBUF)
+        [draft] = ready.get("/v1/flows/discovered").json()["drafts"]
+        assert load_spec(draft).identity.attribute == "tracker.message_id"
+        assert "have both set tracker.message_id" in draft
 
     def test_what_matches_and_tells_nothing_is_shown_too(self, ready: Client) -> None:
         """With the flow it belongs to, and no draft."""

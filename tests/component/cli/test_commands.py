@@ -74,7 +74,15 @@ def test_validate_needs_no_service(run, tmp_path):
     good.write_text(SPEC)
     bad.write_text(SPEC.replace("after: a", "after: z"))
     code, out, _ = run("flows", "validate", str(good))
-    assert (code, "orders: valid" in out, "b:ack" in out) == (0, True, True)
+    assert (code, "orders: valid" in out, "b:ack" in out, "HAVE TO BRING" in out) == (0, True, True, False)
+    good.write_text(SPEC + "schema: {attributes: tenant, digest: true, max_size: 1 MiB, at: b}\n")
+    code, out, _ = run("flows", "validate", str(good))
+    assert (code, "HAVE TO BRING" in out, "b:ack" in out, "attribute tenant, a digest, at most 1 MiB" in out) == (
+        0,
+        True,
+        True,
+        True,
+    )
     code, _, err = run("flows", "validate", str(bad))
     assert (code, f"{bad}:4:" in err) == (2, True)
     code, _, err = run("flows", "validate", str(tmp_path / "none.yaml"))
@@ -136,6 +144,9 @@ def test_reconcile_ends_with_1_when_somebody_should_look(run, answers, verdicts,
     assert answers.asked[0][1].startswith("/v1/flows/orders/reconciliation?from=-2h&to=now")
     assert run("reconcile", "--flow", "orders")[0] == code
     assert run("reconcile")[0] == 2
+    assert "more blind spots" not in run("reconcile", "--flow", "orders")[1]
+    answers.body = json.dumps(books | {"spots_left": 7})
+    assert "and 7 more blind spots" in run("reconcile", "--flow", "orders")[1]
 
 
 def test_pages_are_followed_to_the_limit(run, answers):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.component.control.running import EACH_ROLLED_BACK, rolled_back, together
 from tracker.control import Books, Control
 from tracker.control.errors import Exhausted, NotFound
-from tracker.control.flows import in_force
+from tracker.control.flows import LeftOut, in_force
 
 
 def _put(books: Books, flow: str = "orders", canonical: str = "{}", now: int = 100, points: int = 2) -> int:
@@ -100,6 +100,21 @@ class TestBits:
         bits = control.flows.bits("f")
         assert bits.hops == {"a": 0, "b": 1, "c": 2}
         assert bits.checkpoints == {("a", "ack"): 0, ("b", "ack"): 1, ("b", "deliver"): 2}
+
+    def test_what_passes_have_left_out_so_far(self, control: Control) -> None:
+        """All of a new flow, then the hops that versions add; forgotten when a pass has taken in just that."""
+        _put(control, points=1)
+        assert control.flows.to_fold_again() == {"orders": LeftOut(1, False)}
+        _put(control, canonical="[2]", points=2)
+        assert control.flows.to_fold_again() == {"orders": LeftOut(2, False)}
+        control.flows.folded_again("orders", LeftOut(2, False))
+        _put(control, canonical="[3]", points=3)
+        _put(control, canonical="[4]", points=4)
+        _put(control, canonical="[5]", points=4)
+        control.flows.folded_again("orders", LeftOut(3, False, ("h2",)))
+        assert control.flows.to_fold_again() == {"orders": LeftOut(4, False, ("h2", "h3"))}
+        control.flows.folded_again("orders", LeftOut(4, False, ("h2", "h3")))
+        assert control.flows.to_fold_again() == {}
 
     def test_the_65th_is_refused_by_name_and_nothing_is_stored(self, control: Control) -> None:
         """All 64 can be used; one more says how many are gone and what to do."""

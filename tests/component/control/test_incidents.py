@@ -123,11 +123,12 @@ class TestUpsert:
         assert [entry.what for entry in control.incidents.timeline("i-1")] == lines, "done again, it says nothing new"
 
     def test_one_whose_findings_all_went_to_another_is_over(self, control: Control) -> None:
-        """They turned out to follow from something before them."""
-        control.incidents.upsert(_counted(), 100)
+        """They turned out to follow from something before them, and with them go the times of how it went."""
+        control.incidents.upsert(_counted(detect_p50=1, detect_p90=2, recover_p50=3, recover_p90=4), 100)
         left = control.incidents.emptied("i-1", 200)
         assert left is not None
         assert (left.status, left.open, left.total, left.resolved_at) == ("resolved", 0, 0, 200)
+        assert (left.detect_p50, left.detect_p90, left.recover_p50, left.recover_p90) == (None, None, None, None)
         assert control.incidents.emptied("i-none", 200) is None
 
     def test_two_trackers_at_once_open_one(self, control: Control) -> None:

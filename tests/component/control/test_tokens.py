@@ -5,7 +5,7 @@ import pytest
 from tests.component.control.running import together
 from tracker.control import Control
 from tracker.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from tracker.control.tokens import LAST_USED_STEP
+from tracker.control.tokens import LAST_USED_STEP, Rates
 
 
 class TestTokens:
@@ -75,6 +75,30 @@ class TestTokens:
         """The error lists those that exist."""
         with pytest.raises(Invalid, match="ingest, read, replay, admin"):
             control.tokens.create("x", scopes, 100, "ann")
+
+    def test_a_token_may_have_rates_of_its_own(self, control: Control) -> None:
+        """Given when it is made or later; who calls knows them. Nothing given: as all tokens."""
+        info, token = control.tokens.create("b", ["ingest"], 100, "ann", rates=Rates(20, None))
+        assert control.tokens.verify(token, "ingest", 200).rates == Rates(20, None)
+        changed = control.tokens.limit(info.id, Rates(None, 0))
+        assert (changed.rate_events, changed.rate_bytes) == (None, 0)
+        assert control.tokens.verify(token, "ingest", 200).rates == Rates(None, 0)
+        _, usual = control.tokens.create("c", ["ingest"], 100, "ann")
+        assert control.tokens.verify(usual, "ingest", 200).rates == Rates()
+        with pytest.raises(NotFound, match="'nobody'"):
+            control.tokens.limit("nobody", Rates())
+
+    @pytest.mark.parametrize(
+        "rates", [Rates(-1), Rates(None, -0.5), Rates(float("nan")), Rates(None, float("inf")), Rates(5e-324)]
+    )
+    def test_what_is_no_rate_is_refused(self, control: Control, rates: Rates) -> None:
+        """When a token is made, and later; it keeps what it had."""
+        info, _ = control.tokens.create("b", ["ingest"], 100, "ann", rates=Rates(7))
+        with pytest.raises(Invalid, match="is no rate"):
+            control.tokens.limit(info.id, rates)
+        with pytest.raises(Invalid, match="is no rate"):
+            control.tokens.create("c", ["ingest"], 100, "ann", rates=rates)
+        assert [one.rate_events for one in control.tokens.list()] == [7]
 
     def test_a_token_born_dead_is_refused(self, control: Control) -> None:
         """An expiry in the past is a mistake."""

@@ -113,6 +113,14 @@ def test_the_drivers_errors_are_split_by_what_to_do(code: int, error: type[Excep
     assert KafkaError(code).name() in str(found)
 
 
+@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT])
+def test_where_nothing_answers_the_error_says_what_to_try(code: int) -> None:
+    """Address, what the broker advertises, TLS; not where a broker did answer."""
+    told = str(translated(KafkaError(code), "Kafka h:1"))
+    assert all(word in told for word in ("`url`", "advertised.listeners", "security.protocol"))
+    assert "`url`" not in str(translated(KafkaError(KafkaError.NOT_COORDINATOR), "Kafka h:1"))
+
+
 def test_no_error_of_the_driver_leaves_a_block() -> None:
     """The cause stays attached."""
     with pytest.raises(Unavailable) as caught, driver_errors("Kafka h:1"):

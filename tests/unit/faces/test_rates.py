@@ -7,6 +7,7 @@ from tracker.api.gate import AWAKE_S, Gate
 from tracker.api.problem import Problem
 from tracker.api.rates import BURST_S, Rate
 from tracker.api.service import Limits
+from tracker.control.tokens import Rates
 
 
 class Clock:
@@ -57,12 +58,43 @@ def test_without_a_limit_nothing_is_remembered(clock):
     assert rate.wait("a") == 0
 
 
-def refused(gate, who):
+def test_a_sender_may_have_a_limit_of_its_own(clock):
+    """Lower, higher or none; it holds from the next look on, and goes when it is taken away."""
+    rate = Rate(100, clock)
+    rate.allow("slow", 10)
+    for who in ("slow", "a"):
+        rate.charge(who, 550)
+    assert (rate.wait("slow"), rate.wait("a"), rate.of("slow"), rate.of("a")) == (50, 1, 10, 100)
+    rate.allow("slow", 0)
+    rate.charge("slow", 1e12)
+    assert rate.wait("slow") == 0
+    rate.allow("slow", None)
+    assert (rate.wait("slow"), rate.of("slow")) == (0, 100)
+    free = Rate(0, clock)
+    free.allow("slow", 10)
+    free.charge("slow", 60)
+    assert (free.wait("slow"), free.wait("a")) == (1, 0)
+
+
+def test_a_new_limit_keeps_the_wait(clock):
+    """What was sent under a high limit would take hours to make up for under a low one."""
+    rate = Rate(1_000_000, clock)
+    rate.charge("a", 9_000_000)
+    assert rate.wait("a") == 4
+    rate.allow("a", 1_000_000)
+    assert rate.wait("a") == 4
+    rate.allow("a", 100)
+    assert rate.wait("a") == 4
+    rate.charge("a", 300)
+    assert rate.wait("a") == 7
+
+
+def refused(gate, who, *rates):
     """Status and Retry-After of an attempt to get a slot; None when there is one."""
 
     async def attempt():
         try:
-            async with gate.slot(who):
+            async with gate.slot(who, *rates):
                 return None
         except Problem as problem:
             return problem.status, problem.headers.get("Retry-After")
@@ -116,8 +148,9 @@ def test_shares_are_equal_among_those_who_send(clock):
 
 
 def test_where_nobody_is_asked_for_a_token_all_share_all_slots(clock):
-    """There is one name for everybody, which must not be held against them."""
-    gate = Gate(Limits(ingest_slots=2), single=True, clock=clock)
+    """There is one name for everybody, which must not be held against them. Who finds no slot is told of."""
+    told: list[None] = []
+    gate = Gate(Limits(ingest_slots=2), single=True, full=lambda: told.append(None), clock=clock)
 
     async def third():
         with pytest.raises(Problem, match="takes at once"):
@@ -125,6 +158,7 @@ def test_where_nobody_is_asked_for_a_token_all_share_all_slots(clock):
                 pass
 
     held(gate, "local", 2, third)
+    assert len(told) == 1
 
 
 def test_too_fast_is_429_with_the_time_to_come_back(clock):
@@ -135,3 +169,6 @@ def test_too_fast_is_429_with_the_time_to_come_back(clock):
     assert refused(gate, "b") is None
     gate.charge("b", events=10 * 5 + 100)
     assert refused(gate, "b") == (429, "10")
+    gate.charge("c", events=100)
+    assert refused(gate, "c", Rates(events=1)) == (429, "5")
+    assert refused(gate, "c", Rates(events=0)) is None

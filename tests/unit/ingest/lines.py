@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
+from tracker.ingest.asked import KnownFlow
 from tracker.ingest.batch import Batch
 from tracker.ingest.lines.decode import decode
 from tracker.ingest.prepare import Context, prepare
 from tracker.store.columns import EVENTS
 
 NOW = 1_800_000_000_000_000
-CONTEXT = Context({"orders": False, "open": True}, salt=7, source="test", now=NOW)
+CONTEXT = Context({"orders": KnownFlow(), "open": KnownFlow(plain=True)}, salt=7, source="test", now=NOW)
 
 
 def event(**changes: Any) -> dict[str, Any]:

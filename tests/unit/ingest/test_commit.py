@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -6,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.ingest.lines import batch, event
+from tracker.ingest import commit
 from tracker.ingest.commit import Bounds, Committer
 from tracker.ingest.errors import Busy
 from tracker.model.errors import Invalid, Unavailable
@@ -83,8 +85,27 @@ def test_memory_for_waiting_batches_is_bounded(recorder, committer):
     answers = [committer.submit(full) for _ in range(100_000 // full.size)]
     with pytest.raises(Busy, match="wait to be stored"):
         committer.submit(full)
+    assert committer.refused() == 1
     recorder.gate.set()
     assert all(answer.result(10).accepted == 50 for answer in answers)
+
+
+def test_who_is_not_let_in_counts_when_nobody_gets_on(recorder):
+    """Where there is no slot for a moment he comes again; where those within wait for the store he was refused."""
+    committer = Committer(recorder, Bounds(wait=0, patience=0.05))
+    recorder.gate.clear()
+    answer = committer.submit(batch(event()))
+    committer.turn_away()
+    assert committer.refused() == 0
+    while not committer.behind():
+        time.sleep(0.01)
+    committer.turn_away()
+    assert committer.refused() == 1
+    recorder.gate.set()
+    assert answer.result(10).accepted == 1
+    committer.turn_away()
+    assert committer.refused() == 1
+    committer.close()
 
 
 def test_a_store_that_is_down_is_told_to_every_waiting_request():
@@ -94,11 +115,12 @@ def test_a_store_that_is_down_is_told_to_every_waiting_request():
     for answer in answers:
         with pytest.raises(Unavailable, match="gone"):
             answer.result(10)
+    assert committer.refused() == 3
     committer.close()
 
 
 def test_a_request_that_the_engine_refuses_stands_alone():
-    """One poisoned batch does not take its neighbours in the group down."""
+    """One poisoned batch does not take its neighbours in the group down, nor does it count as one without a place."""
     poisoned = Recorder(lambda c: Invalid("no") if "bad" in c["message_id"].to_pylist() else None)
     committer = Committer(poisoned, Bounds(wait=0))
     poisoned.gate.clear()
@@ -107,6 +129,7 @@ def test_a_request_that_the_engine_refuses_stands_alone():
     assert [answers[i].result(10).accepted for i in (0, 1, 3)] == [1, 1, 1]
     with pytest.raises(Invalid, match="no"):
         answers[2].result(10)
+    assert committer.refused() == 0
     committer.close()
 
 
@@ -118,3 +141,20 @@ def test_closing_writes_what_waits(recorder):
     assert answer.result(0).accepted == 1
     with pytest.raises(Busy, match="shutting down"):
         committer.submit(batch(event()))
+
+
+def test_whoever_waits_long_says_that_more_comes_than_is_written(recorder, committer, monkeypatch):
+    """For a while, so that what else costs processors can wait; answers in time say the opposite."""
+    monkeypatch.setattr(commit, "PRESSED", 0.2)
+    monkeypatch.setattr(commit, "LATELY", 30.0)
+    committer.submit(batch(event())).result(10)
+    assert not committer.pressed()
+    recorder.gate.clear()
+    answer = committer.submit(batch(event()))
+    time.sleep(0.3)
+    recorder.gate.set()
+    answer.result(10)
+    committer.submit(batch(event())).result(10)
+    assert committer.pressed()
+    monkeypatch.setattr(commit, "LATELY", 0.0)
+    assert not committer.pressed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.ingest.lines import CONTEXT
@@ -11,6 +12,7 @@ from tests.unit.ingest.spans import AT, ORDERS, PROCESSED, SENT, body, reader, r
 from tracker.ingest.errors import TooLarge, Unreadable
 from tracker.ingest.otlp import names, read
 from tracker.ingest.otlp.account import FAILED, NO_FLOW, NO_ID, NO_STAGE
+from tracker.ingest.otlp.gather import FEW, worded
 from tracker.ingest.otlp.jsoned import LIMIT, protobuf
 from tracker.ingest.prepare import prepare
 
@@ -77,6 +79,8 @@ def test_old_and_new_conventions_say_the_same(operation: dict[str, Any], details
         ({"messaging.operation.type": "process"}, "consumer", False, "ack"),
         ({"messaging.operation.type": "process"}, "consumer", True, "nack"),
         ({}, "consumer", False, "ack"),
+        ({"celery.state": "SUCCESS"}, "consumer", False, "ack"),
+        ({"celery.state": "RETRY"}, "consumer", False, "nack"),
         ({}, "client", False, None),
         ({"messaging.operation.type": "settle", "messaging.operation.name": "ack"}, "client", False, "ack"),
         ({"messaging.operation.type": "settle", "messaging.operation.name": "reject"}, "client", False, "nack"),
@@ -195,6 +199,50 @@ class TestAccount:
         assert decoded.frame.height + account.other + sum(seen.count for seen in account.seen) == account.spans == 4
 
 
+class TestWords:
+    """What spans say few different things of is kept once each."""
+
+    @pytest.mark.parametrize("different", [2, FEW + 1], ids=["few", "many"])
+    def test_few_or_many_say_the_same(self, different: int) -> None:
+        """Partition, group and node of each span, however many there are, and none where a span has none."""
+        said = [{"messaging.destination.partition.id": str(n % different), "messaging.consumer.group.name": f"g{n}"}
+                for n in range(different)]  # fmt: skip
+        spans = [span(PROCESSED | ID | more, "consumer") for more in (*said, {})]
+        events = told(body(spans, "billing", service_instance_id="pod-1"))
+        assert [event.get("partition") for event in events] == [*(f"orders/{n}" for n in range(different)), None]
+        assert [event.get("group") for event in events] == [*(f"g{n}" for n in range(different)), None]
+        assert {event["node"] for event in events} == {"pod-1"}
+
+    def test_texts_that_are_equal_are_one_word(self) -> None:
+        """Also where different bytes say the same, as two encodings of a number do."""
+        raw = body([span(PROCESSED | ID | {"messaging.kafka.partition": 5}, "consumer")] * 2, "billing")
+        words = reader().read(raw)[0].words["partition"]
+        assert words.to_list() == ["orders/5"]
+        assert [event["partition"] for event in told(raw)] == ["orders/5"] * 2
+        assert worded(["5", "5", None], np.array([0, 1, 2]))[0].to_list() == [0, 0, None]
+
+    @pytest.mark.parametrize("different", [2, FEW + 1], ids=["few", "many"])
+    @pytest.mark.parametrize(("destination", "partition"), [(4000, 0), (0, 4000)])
+    def test_one_long_text_is_not_joined_to_that_of_every_span(
+        self, different: int, destination: int, partition: int
+    ) -> None:
+        """A kilobyte that is written once and said of thousands of spans would be megabytes. They are refused."""
+        said = [{"messaging.message.id": f"m{n}", "messaging.destination.name": "d" * destination + str(n % 3),
+                 "messaging.destination.partition.id": "p" * partition + str(n)} for n in range(different)]  # fmt: skip
+        own = {"tracker.flow": "orders", "tracker.hop": "billing", "tracker.stage": "ack"}
+        decoded, _ = reader().read(body([span(own | one, "consumer") for one in said], "billing"))
+        column = decoded.words.get("partition", decoded.frame["partition"])
+        assert 256 < max(len(text) for text in column) < 1000
+        reasons = prepare([decoded], "", CONTEXT).quarantine["reason"].to_pylist()
+        assert len(reasons) == different
+        assert all("256" in reason for reason in reasons)
+
+    def test_a_span_may_name_its_node_itself(self) -> None:
+        """The instance, where a span has none its host."""
+        spans = [span(SENT | ID | more) for more in ({"service.instance.id": "pod-9"}, {})]
+        assert [event["node"] for event in told(body(spans, host_name="n-7"))] == ["pod-9", "n-7"]
+
+
 class TestOdd:
     def test_what_cannot_be_read_goes_to_quarantine_as_json(self) -> None:
         """Text that is no UTF-8, numbers that are none: the event is kept, and the others are taken."""
@@ -205,6 +253,9 @@ class TestOdd:
         reasons = batch.quarantine["reason"].to_pylist()
         assert batch.answer.accepted == 0
         assert reasons == ["messaging.kafka.offset is no whole number", "cloud.region is no UTF-8"]
+        assert batch.quarantine["flow"].to_pylist() == ["orders", "orders"]
+        [ours] = batch.reports["sources"].to_pylist()
+        assert [(source["flow"], source["hop"], source["stage"]) for source in ours] == [("orders", "billing", "ack")]
         assert '"message_id":"m-1"' in batch.quarantine["raw"].to_pylist()[0]
 
     def test_rules_for_events_hold_for_spans(self) -> None:

@@ -128,8 +128,12 @@ GOOD = (
 def test_a_report_admits_what_quarantine_got():
     """An event that no verdict can see must not be vouched for; one of an unknown flow concerns nobody's coverage."""
     got = batch(event(), event(stage="sent"), b"x", event(flow="nope"), header=GOOD)
-    row = got.reports.to_pylist()[0]
+    ours, row = got.reports.to_pylist()
+    assert (ours["collector"], ours["dropped"], len(ours["sources"])) == ("", 2, 2)
     assert (row["collector"], row["sequence"], row["events"], row["dropped"]) == ("c", 2, 2, 3)
+    assert row["sources"] == row["signed_off"] == []
+    row = batch(event(), event(flow="nope"), header=GOOD).reports.to_pylist()[0]
+    assert row["dropped"] == 1
     assert row["sources"][0] == {
         "flow": "orders",
         "hop": "billing",

@@ -127,6 +127,24 @@ def test_who_sees_messages_is_asked_before_who_sees_ranges() -> None:
     assert Coverage({PLACE: [group, source((7, 15))]}).announced(*PLACE) == 7 * SECOND
 
 
+def test_what_was_there_before_something_better_was_announced_counts_until_then() -> None:
+    """Assumed until a group's commits were watched, these until single messages were; each with the holes it had."""
+    group, pod = source((100, 140), (160, 300), evidence="range", name="group"), source((200, 300), name="pod")
+    coverage = Coverage({PLACE: [group, pod]}, assume_for=60 * SECOND, unannounced={PLACE: 20 * SECOND})
+
+    def hole(start: float, end: float) -> tuple[float, float, str] | None:
+        found = coverage.hole(*PLACE, round(start * SECOND), round(end * SECOND), round(NOW * SECOND))
+        return None if found is None else (found.start / SECOND, found.end / SECOND, found.cause)
+
+    assert hole(-50, 80) is None
+    assert hole(70, 120) == (80, 100, "silent")
+    assert hole(100, 140) is None
+    assert hole(120, 260) == (140, 160, "hole")
+    assert hole(160, 300) is None
+    assert hole(160, 310) == (300, 310, "behind")
+    assert coverage.announced(*PLACE) == 200 * SECOND
+
+
 # --- assumed ----------------------------------------------------------------------------------------------------------
 
 

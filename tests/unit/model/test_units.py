@@ -1,10 +1,10 @@
-"""Durations and times: what people and systems write, and nothing that has to be guessed."""
+"""Durations, sizes and times: what people and systems write, and nothing that has to be guessed."""
 
 from __future__ import annotations
 
 import pytest
 
-from tracker.model.units import SECOND, duration, instant, rfc3339, say
+from tracker.model.units import SECOND, duration, instant, rfc3339, say, say_size, size
 
 NOON = 1_769_860_800 * SECOND
 """2026-01-31T12:00:00Z"""
@@ -76,3 +76,29 @@ def test_times_survive_being_written(micros: int) -> None:
 def test_times_without_date_are_shown_as_the_last_that_have_one(micros: int, year: str) -> None:
     """An id may claim a time in the year 10889; showing it must not fail."""
     assert rfc3339(micros).startswith(year)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("1 MiB", 1 << 20), ("1MB", 10**6), ("1.5 kB", 1500), ("512kib", 512 << 10), ("2 GiB", 2 << 30), ("7 B", 7),
+     (65_536, 65_536), ("1024 GiB", 1 << 40), (1.2, 1)],
+)  # fmt: skip
+def test_sizes_as_people_write_them(text: str | float, count: int) -> None:
+    """Thousands and powers of two are told apart; a bare number is bytes."""
+    assert size(text) == count
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["", "5", "MB", "1 TB", "-1 MB", "1 MB!", "0 kB", 0, -1, True, None, [1], float("inf"), float("nan"), 10**400],
+)
+def test_what_is_no_size_is_refused(bad: object) -> None:
+    """Nothing, less than nothing, and what no payload has."""
+    with pytest.raises(ValueError, match="is no size"):
+        size(bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1024, 1500, 1_048_576, 10**6, 3 << 30, (1 << 20) + 1])
+def test_a_size_is_said_exactly(count: int) -> None:
+    """What is said means the same number again."""
+    assert (size(say_size(count).replace("bytes", "B").replace("byte", "B")) if count else 0) == count

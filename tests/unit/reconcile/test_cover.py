@@ -168,15 +168,39 @@ def test_take_changed_gives_each_change_once() -> None:
 
 
 def test_a_flow_leaps_when_a_source_vouches_for_much_at_once() -> None:
-    """The first word, one after a silence, and a gap that is filled; not the steady step of a heartbeat."""
+    """The first word, one after a silence, and a gap that is filled; not the steady step of a heartbeat. It says from
+    when on more is known than at the last leap."""
     cover = folded(report(1, 10))
-    assert cover.take_leapt() == {"orders"}
-    assert cover.take_leapt() == set()
+    assert cover.take_leapt() == {"orders": 10 * SECOND}
+    assert cover.take_leapt() == {}
     cover.fold([report(2, 11)])
-    assert cover.take_leapt() == set()
+    assert cover.take_leapt() == {}
     cover.fold([report(3, 60)])
-    assert cover.take_leapt() == {"orders"}
+    assert cover.take_leapt() == {"orders": 10 * SECOND}
     cover.fold([report(5, 61)])
     cover.take_leapt()
     cover.fold([report(4, 61)])
-    assert cover.take_leapt() == {"orders"}
+    assert cover.take_leapt() == {"orders": 60 * SECOND}
+
+
+def test_a_flow_leaps_when_a_source_catches_up_in_small_steps() -> None:
+    """It is two seconds less behind than it was, however many reports that took; one that lags steadily is not."""
+    cover = folded(report(1, 600))
+    cover.take_leapt()
+    leaps = []
+    for n in range(60):  # ten a second, each of which vouches for half a second more
+        cover.fold([report(2 + n, 1200 + n / 10, lag_ms=599_000 - 400 * n)])
+        leaps += [n] if cover.take_leapt() else []
+    assert leaps == [3, 8, 13, 18, 23, 28, 33, 38, 43, 48, 53, 58]
+    steady = folded(report(1, 600, lag_ms=600_000))
+    steady.take_leapt()
+    steady.fold([report(1 + n, 600 + n, lag_ms=600_000) for n in range(1, 60)])
+    assert steady.take_leapt() == {}
+
+
+def test_a_flow_leaps_when_one_that_lags_signs_off() -> None:
+    """It ended then, so nothing has been missed since."""
+    cover = folded(report(1, 600))
+    cover.take_leapt()
+    cover.fold([report(2, 660, lag_ms=59_500, signed_off=True)])
+    assert cover.take_leapt() == {"orders": 600 * SECOND}

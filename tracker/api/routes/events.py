@@ -41,7 +41,7 @@ def router(gate: Gate) -> APIRouter:
         """
         service = service_of(request)
         try:
-            async with gate.slot(by.id):
+            async with gate.slot(by.id, by.rates):
                 now = service.clock()  # before the body: a report is dated by it, and a slow upload must not move that
                 body = await body_of(request)
                 gate.charge(by.id, size=len(body))

@@ -82,7 +82,7 @@ def _put_body(request: Request, by: Principal, body: bytes, flow: str | None) ->
         raise SpecError(f"the spec is of flow {spec.flow!r}, the address says {flow!r}", 1)
     now = service_of(request).clock()
     answered = once(request, by, body, lambda books: _kept(books, spec, text, now, by))
-    request.app.state.traces.expect()
+    request.app.state.exports.traces.expect()
     return answered
 
 

@@ -30,6 +30,7 @@ class Chosen(BaseModel):
 
     flow: str = ""
     source: str = ""
+    field: str = ""
     since: str = Field("0", description="received from then on: RFC 3339, epoch, or -1h")
     until: str = Field("now", description="received before: RFC 3339, epoch, or now")
     after: str = Field("", max_length=600, description="`next` of the call before")
@@ -55,6 +56,7 @@ def router(count: Callable[[Service, Batch], None]) -> APIRouter:
         request: Request,
         flow: str = "",
         source: str = "",
+        field: str = "",
         since: str = "0",
         until: str = "now",
         cursor: Annotated[str, Query(max_length=600)] = "",
@@ -62,7 +64,7 @@ def router(count: Callable[[Service, Batch], None]) -> APIRouter:
     ) -> shapes.Page[shapes.Quarantined]:
         """Lines that could not be used and were not taken since, oldest first."""
         service = service_of(request)
-        rows = service.store.quarantined(_place(cursor), limit, _which(service, flow, source, since, until))
+        rows = service.store.quarantined(_place(cursor), limit, _which(service, flow, source, field, since, until))
         return shapes.Page(items=[_shown(row) for row in rows], next=_next(rows, limit))
 
     @routes.post("/v1/quarantine/resubmit")
@@ -73,7 +75,7 @@ def router(count: Callable[[Service, Batch], None]) -> APIRouter:
         nothing twice.
         """
         service = service_of(request)
-        which = _which(service, chosen.flow, chosen.source, chosen.since, chosen.until)
+        which = _which(service, chosen.flow, chosen.source, chosen.field, chosen.since, chosen.until)
         rows = service.store.quarantined(_place(chosen.after), LINES, which)
         found = again(rows, service.intake, by.name, service.clock())
         if found.taken and not chosen.dry_run:
@@ -90,9 +92,9 @@ def router(count: Callable[[Service, Batch], None]) -> APIRouter:
     return routes
 
 
-def _which(service: Service, flow: str, source: str, since: str, until: str) -> Which:
+def _which(service: Service, flow: str, source: str, field: str, since: str, until: str) -> Which:
     now = service.clock()
-    return Which(flow, source, moment(since, now, "since"), moment(until, now, "until") + (until == "now"))
+    return Which(flow, source, field, moment(since, now, "since"), moment(until, now, "until") + (until == "now"))
 
 
 def _where(row: Any) -> Place:

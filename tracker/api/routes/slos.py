@@ -10,7 +10,7 @@ from tracker.api.reading import Cursor, Limit
 from tracker.api.service import Service
 from tracker.model.spec import FlowSpec
 from tracker.model.units import say
-from tracker.reconcile.books import reconcile
+from tracker.reconcile.books import verdicts
 from tracker.slo.delivery import Delivery
 
 routes = APIRouter(prefix="/v1/slos", tags=["slos"], dependencies=[Depends(allowed("read"))])
@@ -31,8 +31,8 @@ def slo_of(service: Service, spec: FlowSpec) -> shapes.Slo:
     promise = spec.objectives.delivery
     assert promise is not None
     now = service.clock()
-    books = reconcile(service.store, service.control, spec, now - promise.window, now)
-    counts = Delivery.of(books.verdicts)
+    found, as_of = verdicts(service.store, service.control, spec, now - promise.window, now)
+    counts = Delivery.of(found)
     return shapes.Slo(
         flow=spec.flow,
         owner=spec.owner,
@@ -46,5 +46,5 @@ def slo_of(service: Service, spec: FlowSpec) -> shapes.Slo:
         in_flight=counts.in_flight,
         ratio=counts.ratio,
         met=counts.met(promise.target),
-        as_of=books.as_of or None,
+        as_of=as_of or None,
     )

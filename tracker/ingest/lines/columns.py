@@ -18,12 +18,12 @@ FEW = 1 << 16
 _TABLE = 128
 
 
-def taken(body: bytes) -> tuple[pl.DataFrame, dict[str, pl.Series], list[int]]:
-    """Of the lines that the walk takes frame and words, as `Decoded` has them; and the numbers of the other lines."""
-    count = body.count(b"\n") + 1
+def taken(body: bytes, most: int) -> tuple[pl.DataFrame, dict[str, pl.Series], list[int]]:
+    """Of the lines that the walk takes frame and words, as `Decoded` has them; and the numbers of the other lines. Of
+    lines there are `most` at most."""
     table, letters = _names()
     buf = np.frombuffer(body, np.uint8)
-    cells, status = np.zeros((len(WIRE), count), np.int64), np.zeros(count, np.uint8)
+    cells, status = np.zeros((len(WIRE), most), np.int64), np.zeros(most, np.uint8)
     status = status[: walk.walk(buf, table, letters, cells, status)]
     cells = cells[:, : len(status)]
     numbers = np.flatnonzero(status == walk.TAKEN).astype(np.uint32)

@@ -17,18 +17,22 @@ _FIRST = b'{"flow":"f","digest":"00000000000000ff","observed_at":"2027-01-15T08:
 
 
 class Quick:
-    """Thread-safe. Begins to get ready when it is first asked."""
+    """Thread-safe. Begins to get ready when it is told to, or first asked."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._take: Callable[[bytes], Taken] | None = None
+        self._take: Callable[[bytes, int], Taken] | None = None
 
-    def take(self, body: bytes) -> Taken | None:
+    def begin(self) -> None:
+        """Get ready, beside whatever the caller does next."""
+        self._start()
+
+    def take(self, body: bytes, most: int) -> Taken | None:
         """What `columns.taken` says of a body; None while it cannot be asked."""
         if self._take is None:
             self._start()
-        return self._take(body) if self._take else None
+        return self._take(body, most) if self._take else None
 
     def wait(self, seconds: float) -> bool:
         """Whether it is ready, after so many seconds at most."""
@@ -46,7 +50,7 @@ class Quick:
         try:
             from tracker.ingest.lines.columns import taken  # its compiler takes a second to import
 
-            taken(_FIRST)
+            taken(_FIRST, 1)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is another way
             log.warning("lines_slow", error=str(error), hint="lines of JSON are read, at a third of the speed")
         else:

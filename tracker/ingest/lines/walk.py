@@ -24,6 +24,8 @@ FIRST, SIZE, SLOT, HOLDS = range(4)
 
 PLAIN = np.array([32 <= c < 128 and c not in (34, 92) for c in range(256)])
 """Bytes that are a character of a text by themselves."""
+HEX = np.array([int(chr(c), 16) if chr(c) in "0123456789abcdefABCDEF" else 16 for c in range(256)], np.int64)
+"""What each byte is as a hex digit; 16 for one that is none."""
 
 
 @part
@@ -178,19 +180,12 @@ def scaled(value):
 @part
 def hexadecimal(buf, pos):
     """(whether 16 hex digits lie there, their value)."""
-    value = np.int64(0)
+    value, bad = np.int64(0), np.int64(0)
     for i in range(16):
-        c = np.int64(buf[pos + i])
-        if 48 <= c <= 57:
-            digit = c - 48
-        elif 97 <= c <= 102:
-            digit = c - 87
-        elif 65 <= c <= 70:
-            digit = c - 55
-        else:
-            return False, np.int64(0)
+        digit = HEX[buf[pos + i]]
+        bad |= digit
         value = (value << np.int64(4)) | digit
-    return True, value
+    return bad < 16, value
 
 
 @part

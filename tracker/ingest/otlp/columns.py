@@ -10,7 +10,8 @@ import polars as pl
 
 from tracker.ingest.cells import Bytes, Int64s
 from tracker.ingest.decoded import Broken, Decoded, Retold
-from tracker.ingest.otlp.gather import ids, numbers, texts
+from tracker.ingest.fields import TEXTS
+from tracker.ingest.otlp.gather import few, held, ids, numbers, texts, worded
 from tracker.ingest.otlp.names import FIELDS, SLOT
 from tracker.ingest.otlp.places import Place, Sort
 from tracker.ingest.otlp.walk import END, HEAD, SPAN, START, TRACE
@@ -18,10 +19,15 @@ from tracker.ingest.times import micros
 from tracker.model.event import Stage
 
 _REASONED = frozenset({Stage.nack, Stage.dead_letter, Stage.drop})
-_TEXTS = {"group": "group", "region": "region", "key": "key", "correlation_id": "conversation",
-          "causation_id": "causation", "replay_id": "replay", "digest": "digest"}  # fmt: skip
+_TEXTS = {"key": "key", "correlation_id": "conversation", "causation_id": "causation", "digest": "digest"}
 """Field of the wire -> field of the span."""
+_WORDS = {"group": ("group",), "region": ("region",), "replay_id": ("replay",), "node": ("instance", "host")}
+"""The same for what a body says few different things of; of several fields the first that a span has."""
 _NUMBERS = ("offset", "size", "attempt")
+_TOO_LONG = TEXTS["partition"] + 1
+
+Column = tuple[pl.Series, pl.Series | None]
+"""Texts and None, or places in words and these."""
 
 
 class Found(NamedTuple):
@@ -49,6 +55,20 @@ class _Columns:
         self.note(wrong, f"{FIELDS[name][-1]} is no UTF-8")
         return made
 
+    def word(self, names: Sequence[str]) -> Column:
+        """Of each row the first of these fields that it has."""
+        cells = self.cells(names[0])
+        for name in names[1:]:
+            cells = cells if cells.all() else np.where(cells != 0, cells, self.cells(name))
+        if not cells.any():
+            return self.nothing(), None
+        found = few(self.buf, cells)
+        return worded(*found) if found else (_first(*map(self.text, names)), None)
+
+    def nothing(self) -> pl.Series:
+        """A text column without any."""
+        return texts(self.buf, np.zeros(len(self.found.rows), np.int64))[0]
+
     def number(self, name: str) -> pl.Series:
         made, wrong = numbers(self.buf, self.cells(name))
         self.note(wrong, f"{FIELDS[name][-1]} is no whole number")
@@ -57,12 +77,15 @@ class _Columns:
     def by_sort(self, of: Callable[[Sort, Place], str]) -> tuple[pl.Series, pl.Series]:
         """(places in words, words) of what all rows of a sort share."""
         said = [of(s, p) if p else "" for s, p in zip(self.found.sorts, self.found.places, strict=True)]
-        words = list(dict.fromkeys(said)) or [""]
-        codes = np.array([words.index(word) for word in said] or [0], np.uint32)
-        return pl.Series(codes[self.found.of]), pl.Series(words)
+        return worded(said, self.found.of)
 
     def broken(self) -> list[Broken]:
-        return [Broken(row + 1, reason) for row, reason in sorted(self.wrong.items())]
+        """The rows that say what cannot be read, and where they belong."""
+        return [Broken(row + 1, reason, *self._where(row)) for row, reason in sorted(self.wrong.items())]
+
+    def _where(self, row: int) -> tuple[str, str, str]:
+        place = self.found.places[self.found.of[row]]
+        return (place.flow, place.hop, str(place.stage)) if place else ("", "", "")
 
     def note(self, wrong: np.ndarray | None, reason: str) -> None:
         if wrong is not None:
@@ -72,20 +95,24 @@ class _Columns:
 def events(buf: Bytes, found: Found) -> Decoded:
     """The events of those rows, numbered from 1. What cannot be read of one makes it broken."""
     made = _Columns(buf, found)
-    words = {}
     columns = {"line": pl.Series(np.arange(1, len(found.rows) + 1, dtype=np.uint32))}
-    columns["flow"], words["flow"] = made.by_sort(lambda _, place: place.flow)
-    columns["hop"], words["hop"] = made.by_sort(lambda _, place: place.hop)
-    columns["stage"], words["stage"] = made.by_sort(lambda _, place: str(place.stage))
+    coded: dict[str, Column] = {
+        "flow": made.by_sort(lambda _, place: place.flow),
+        "hop": made.by_sort(lambda _, place: place.hop),
+        "stage": made.by_sort(lambda _, place: str(place.stage)),
+        **{wire: made.word(fields) for wire, fields in _WORDS.items()},
+        "partition": _partition(made),
+    }
+    columns |= {name: column for name, (column, _) in coded.items()}
+    words = {name: known for name, (_, known) in coded.items() if known is not None}
     columns["message_id"] = made.text("message_id", found.ids)
     columns |= {wire: made.text(name) for wire, name in _TEXTS.items()}
     columns |= {name: made.number(name) for name in _NUMBERS}
     columns |= {"trace_id": ids(buf, _of(found, TRACE), 16), "span_id": ids(buf, _of(found, SPAN), 8)}
-    columns |= {"node": _first(made.text("instance"), made.text("host"))}
-    columns["partition"] = _partition(made)
     columns["delivery"] = _delivery(made, columns)
     columns |= {"observed_at": _observed(found), "origin_at": _origin(made), "reason": _reason(made)}
-    said = (name for name, column in columns.items() if name in words or column.null_count() < len(column))
+    always = ("flow", "hop", "stage")
+    said = (name for name, column in columns.items() if name in always or column.null_count() < len(column))
     frame = pl.DataFrame([columns["line"].alias("line"), *(columns[n].alias(n) for n in said if n != "line")])
     lines, broken = Retold(frame, words), made.broken()
     if broken:
@@ -97,20 +124,28 @@ def _of(found: Found, head: int) -> Int64s:
     return np.ascontiguousarray(found.rows[:, head])
 
 
-def _first(first: pl.Series, second: pl.Series) -> pl.Series:
+def _first(first: pl.Series, second: pl.Series | None = None) -> pl.Series:
     """The first; where it is null the second."""
-    if first.null_count() == 0:
+    if second is None or first.null_count() == 0:
         return first
     return second if first.null_count() == len(first) else first.zip_with(first.is_not_null(), second)
 
 
-def _partition(made: _Columns) -> pl.Series:
-    """`destination/partition`, as the collectors of logs name one: unique within a hop."""
-    partition = made.text("partition")
-    if partition.null_count() == len(partition):
-        return partition
-    code, words = made.by_sort(lambda sort, _: f"{sort.destination}/" if sort.destination else "")
-    return words.gather(code) + partition
+def _partition(made: _Columns) -> Column:
+    """`destination/partition`, as the collectors of logs name one: unique within a hop. Of what is too long for that no
+    more than it takes to be refused: one long text may be joined to that of every span."""
+    sorts, cells = made.found.sorts, made.cells("partition")
+    if not cells.any():
+        return made.nothing(), None
+    before = [f"{sort.destination[:_TOO_LONG]}/" if sort.destination else "" for sort in sorts]
+    found = few(made.buf, cells)
+    if found is None:
+        return pl.Series(before).gather(made.found.of) + made.text("partition").str.slice(0, _TOO_LONG), None
+    said, of = found
+    pairs, of = np.unique(made.found.of * len(said) + of, return_inverse=True)
+    both = ((before[pair // len(said)], said[pair % len(said)]) for pair in pairs.tolist())
+    joined = (None if partition is None else start + partition[:_TOO_LONG] for start, partition in both)
+    return worded([*joined], of)
 
 
 def _delivery(made: _Columns, columns: dict[str, pl.Series]) -> pl.Series:
@@ -118,6 +153,8 @@ def _delivery(made: _Columns, columns: dict[str, pl.Series]) -> pl.Series:
     the same when a span is sent again."""
     own, span = made.text("own_delivery"), columns["span_id"]
     placed = columns["partition"].is_not_null() & columns["offset"].is_not_null()
+    if placed.all():
+        return own
     told = span if not placed.any() else span.set(placed, None)
     return _first(own, told)
 
@@ -126,7 +163,7 @@ def _observed(found: Found) -> pl.Series:
     """When the operation ended; a span without an end counts as of its start."""
     end, start = found.rows[:, END], found.rows[:, START]
     at = np.where(end != 0, end, start).view(np.uint64) // np.uint64(1000)
-    return pl.select(pl.when(pl.Series(at != 0)).then(pl.Series(at.view(np.int64)))).to_series()
+    return held(at.view(np.int64), at != 0)
 
 
 def _origin(made: _Columns) -> pl.Series:
@@ -134,7 +171,7 @@ def _origin(made: _Columns) -> pl.Series:
     is_produce = np.array([p is not None and p.stage == Stage.produce for p in made.found.places] or [False])
     start = made.found.rows[:, START].view(np.uint64) // np.uint64(1000)
     told = is_produce[made.found.of] & (start != 0)
-    origin = pl.select(pl.when(pl.Series(told)).then(pl.Series(start.view(np.int64)))).to_series()
+    origin = held(start.view(np.int64), told)
     own = made.text("origin_at")
     if own.null_count() == len(own):
         return origin

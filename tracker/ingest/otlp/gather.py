@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -13,7 +16,11 @@ from tracker.ingest.otlp.walk import BOOL, INT, TEXT
 
 MAX_KINDS = 10_000
 """Different combinations of what tells flows apart, in one body."""
+FEW = 1000
+"""So many different texts of a field are kept once each, as words; where there are more, each row has its own."""
 _DIGITS = 20
+_SEED = np.int64(secrets.randbits(62) | 1)
+_ALONE = np.zeros(1, np.int64)
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
@@ -45,6 +52,7 @@ def number_at(buf, first, size):
 def kinds(buf, rows, columns, flat, seed, limit):
     """(the kind of each row, the first row of each kind). Rows are of one kind where the cells in `columns` hold the
     same and the numbers in `flat` are equal. More than `limit` kinds: those beyond are -1."""
+    # Most rows say what the one before says: that is seen by comparing alone, without a hash of every byte.
     mask = 1
     while mask < 4 * limit:
         mask *= 2
@@ -54,6 +62,15 @@ def kinds(buf, rows, columns, flat, seed, limit):
     firsts = np.empty(limit, np.int64)
     found = 0
     for row in range(len(rows)):
+        if row > 0 and kind[row - 1] >= 0:
+            equal = True
+            for c in flat:
+                equal = equal and rows[row - 1, c] == rows[row, c]
+            for c in columns:
+                equal = equal and same(buf, rows[row - 1, c], rows[row, c])
+            if equal:
+                kind[row] = kind[row - 1]
+                continue
         value = seed
         for c in flat:
             value = (value ^ rows[row, c]) * 0x2545F4914F6CDD1D
@@ -195,8 +212,33 @@ def numbers(buf: Bytes, cells: Int64s) -> tuple[pl.Series, NDArray[np.bool_] | N
     if cells.any():
         whole(buf, cells, out, valid)
     wrong = valid < 0
-    number = pl.select(pl.when(pl.Series(valid > 0)).then(pl.Series(out))).to_series()
-    return number, wrong if wrong.any() else None
+    return held(out, valid > 0), wrong if wrong.any() else None
+
+
+def held(values: Int64s, there: NDArray[np.bool_]) -> pl.Series:
+    """The numbers; null where there is none."""
+    made = pl.from_arrow(pa.array(values, mask=None if there.all() else ~there))
+    assert isinstance(made, pl.Series)
+    return made
+
+
+def few(buf: Bytes, cells: Int64s) -> tuple[list[str | None], Int64s] | None:
+    """(texts, for each cell its place among them); a cell without one has its place at a None. None where there are
+    more than `FEW`, or one is no UTF-8."""
+    of, firsts = kinds(buf, cells.reshape(-1, 1), _ALONE, _ALONE[:0], _SEED, FEW)
+    if len(of) and of.min() < 0:
+        return None
+    said, wrong = texts(buf, cells[firsts])
+    return None if wrong is not None else (said.to_list(), of)
+
+
+def worded(said: Sequence[str | None], of: Int64s) -> tuple[pl.Series, pl.Series]:
+    """(places in words, words), where row by row `of` is the place in `said`; each word is there once. A place is null
+    where nothing is said."""
+    places = {word: place for place, word in enumerate(dict.fromkeys(word for word in said if word is not None))}
+    codes = np.array([-1 if word is None else places[word] for word in said] or [0], np.int64)[of]
+    made = held(codes.astype(np.uint32), codes >= 0)
+    return made, pl.Series([*places] or [""], dtype=pl.String)
 
 
 def ids(buf: Bytes, places: Int64s, size: int) -> pl.Series:

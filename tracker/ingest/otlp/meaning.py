@@ -4,7 +4,7 @@
 |---|---|---|
 | create, send, publish | produce | nothing: a message whose sending failed was not promised |
 | receive | deliver | nothing: it was not handed over |
-| process | ack | nack |
+| process | ack; nack when its disposition says so (a task that asks to be run again) | nack |
 | settle | ack, nack or dead_letter, as its name or disposition says | nothing: it was not settled |
 """
 
@@ -40,10 +40,8 @@ _NAMES: Mapping[str, str] = MappingProxyType(
 _SETTLED: Mapping[str, Stage] = MappingProxyType(
     {
         **dict.fromkeys(("ack", "acknowledge", "basic_ack", "commit", "complete", "accept", "delete"), Stage.ack),
-        **dict.fromkeys(
-            ("nack", "reject", "basic_nack", "basic_reject", "abandon", "release", "requeue", "defer", "modify"),
-            Stage.nack,
-        ),
+        **dict.fromkeys(("nack", "reject", "basic_nack", "basic_reject", "abandon", "release"), Stage.nack),
+        **dict.fromkeys(("requeue", "defer", "modify", "retry", "rejected"), Stage.nack),
         **dict.fromkeys(("dead_letter", "deadletter", "dead-letter", "dlq", "park"), Stage.dead_letter),
     }
 )
@@ -68,7 +66,7 @@ def stage_of(operation: str, name: str, disposition: str, kind: int, failed: boo
     """The stage that a span is evidence of; None for one that is evidence of nothing."""
     what = kind_of(operation, name, kind)
     if what == "process":
-        return Stage.nack if failed else Stage.ack
+        return Stage.nack if failed or _SETTLED.get(disposition.lower()) is Stage.nack else Stage.ack
     if failed:
         return None
     if what == "settle":

@@ -26,7 +26,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "destination": ("messaging.source.name", "messaging.destination", "messaging.destination.name"),
         "operation": ("messaging.operation", "messaging.operation.type"),
         "name": ("messaging.operation.name",),
-        "disposition": ("messaging.servicebus.disposition_status",),
+        "disposition": ("celery.state", "messaging.servicebus.disposition_status"),
         "error": ("exception.type", "error.type"),
         "message_id": ("messaging.message_id", "messaging.message.id"),
         "conversation": ("messaging.conversation_id", "messaging.message.conversation_id"),

@@ -80,14 +80,17 @@ class Traces:
         if not self._ready.is_set():
             raise Busy("the reader of spans is being made ready, which takes seconds once; send this again in a moment")
 
-    def read(self, body: bytes, media_type: str) -> tuple[Decoded, Account]:
-        """The events of an inflated body, and what became none. Raises Refused."""
+    def read(
+        self, body: bytes, media_type: str, flows: Mapping[str, Described] | None = None
+    ) -> tuple[Decoded, Account]:
+        """The events of an inflated body, and what became none; `flows` where somebody asked for them already. Raises
+        Refused."""
         if media_type == JSON:
             body = protobuf(body)
-        return self._reader().read(body)
+        return self._reader(self._flows() if flows is None else flows).read(body)
 
-    def _reader(self) -> Reader:
-        flows, held = self._flows(), self._read
+    def _reader(self, flows: Mapping[str, Described]) -> Reader:
+        held = self._read
         if held is None or held[0] is not flows:
             held = flows, Reader([described.spec for described in flows.values()])
             self._read = held

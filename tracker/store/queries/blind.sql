@@ -1,10 +1,11 @@
--- Adds the messages of one flow of which something may be unknown, as rows without facts: coverage has grown. Those whose
--- verdict is blind, and those that lack something else, too, and are looked at again.
+-- Adds the messages of which something may be unknown, as rows without facts: coverage has grown. Those whose
+-- verdict is blind, and those that lack something else, too, and are looked at again; but none that was due before the
+-- moment from which on it has grown.
 INSERT INTO {db}.{delta} (tenant, flow, message_id, origin_carried, first_observed, first_received, produced_first)
-SELECT '', {flow:String}, message_id, {never}, {never}, {never}, {never}
+SELECT '', {of}, message_id, {never}, {never}, {never}, {never}
 FROM {db}.states
-WHERE tenant = '' AND flow = {flow:String} AND {slice} AND message_id IN (
-    SELECT message_id FROM {db}.states WHERE tenant = '' AND flow = {flow:String} AND {slice} AND ({unclear})
+WHERE tenant = '' AND {mine} AND {slice} AND ({key}) IN (
+    SELECT {key} FROM {db}.states WHERE tenant = '' AND {mine} AND {slice} AND ({unclear})
 )
-GROUP BY message_id
-HAVING argMax(({unclear}), pass)
+GROUP BY {key}
+HAVING argMax(({unclear}) AND {due_since}, pass)

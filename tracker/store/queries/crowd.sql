@@ -4,7 +4,7 @@ SELECT 16 * countIf(sampled) + countIf(NOT sampled) AS rows, arraySort(groupArra
 FROM (
     SELECT message_id, true AS sampled FROM {db}.events
     PREWHERE intDiv(_part_offset, 8192) % 16 = 0
-    WHERE tenant = '' AND flow = {flow:String} AND {new_since}
+    WHERE tenant = '' AND flow = {flow:String} AND {new_events}
     UNION ALL
     SELECT message_id, false FROM {db}.timers
     WHERE due_at > fromUnixTimestamp64Micro({due_after:Int64}) AND due_at <= fromUnixTimestamp64Micro({now:Int64})

@@ -1,8 +1,8 @@
--- Folds the events of one flow that are new since the last pass into one row per message.
+-- Folds the events that are new since the last pass into one row per message.
 INSERT INTO {db}.{delta}
 SELECT
     '' AS tenant,
-    {flow:String} AS flow,
+    {of} AS flow,
     message_id,
     groupBitOr(if(bit < 64, bitShiftLeft(toUInt64(1), bit), 0)) AS seen,
     toUInt64(0) AS ranged,
@@ -22,7 +22,8 @@ SELECT
     {digests} AS digests
 FROM (
     SELECT
-        message_id, replay_id, digest, node, stage,
+        {key}, replay_id, digest, node, stage,
+        {traits}
         {keeps} AS keeps,
         {bit} AS bit,
         {place} AS place,
@@ -45,6 +46,6 @@ FROM (
             + if(backfill, {backfilled}, 0)
             + if(replay_id != '', {replayed}, 0)) AS mark
     FROM {db}.events
-    WHERE tenant = '' AND flow = {flow:String} AND {slice} AND ({known_hops}) AND {new_since}
+    WHERE tenant = '' AND {mine} AND {slice} AND ({known_hops}) AND {new_since}
 )
-GROUP BY message_id
+GROUP BY {key}

@@ -5,6 +5,7 @@ WHERE received_at >= fromUnixTimestamp64Micro({since:Int64}) AND received_at < f
     AND (toUnixTimestamp64Micro(received_at), source, line) > ({received:Int64}, {source:String}, {line:UInt32})
     AND ({flow:String} = '' OR flow = {flow:String})
     AND ({of:String} = '' OR source = {of:String})
+    AND ({field:String} = '' OR field = {field:String})
     AND (received_at, source, line) NOT IN (
         SELECT received_at, source, line FROM {db}.resubmitted
         WHERE received_at >= fromUnixTimestamp64Micro({since:Int64})
