@@ -136,7 +136,9 @@ def test_resends_count_once(service: Service, name: str) -> None:
     form, flow, at = FORMATS[name], f"once-{name}", now_us()
     for known in (flow, f"{flow}-other"):
         service.http.put(f"/v1/flows/{known}", content=SPEC.format(flow=known)).raise_for_status()
-    service.http.put("/v1/flows/markers", content="flow: markers\ncheckpoints: [{hop: a, stage: produce}]\n")
+    service.http.put(
+        "/v1/flows/markers", content="flow: markers\ncheckpoints: [{hop: a, stage: produce}]\n"
+    ).raise_for_status()
     events, others = story(flow, at), story(f"{flow}-other", at)
     idents = sorted({event["message_id"] for event in events})
     send(service, form, [events[:30], events[30:]])

@@ -50,7 +50,7 @@ def test_what_was_mended_is_taken_and_listed_no_more(service: Service) -> None:
     wrong = json.dumps(event("wrong", "checkout", "sent"))
     lines = [*map(json.dumps, whole("m-1")), wrong, long, "oops"]
     assert service.http.post("/v1/events", content="\n".join(lines)).json()["quarantined"] == 6
-    service.http.put("/v1/flows", content=SPEC).raise_for_status()
+    service.http.put("/v1/flows", content=SPEC).raise_for_status().raise_for_status()
 
     tried = service.cli("events", "resubmit", "--flow", "orders", "--dry-run", "--json")
     told = json.loads(tried.stdout)
@@ -78,7 +78,7 @@ def test_lines_are_chosen_by_flow_sender_and_time(service: Service) -> None:
     """Only what was chosen is sent; there may be more of it than one call takes."""
     body = "\n".join(json.dumps(event(f"m-{n}", "checkout", "produce")) for n in range(2100))
     service.http.post("/v1/events", content=body).raise_for_status()
-    service.http.put("/v1/flows", content=SPEC).raise_for_status()
+    service.http.put("/v1/flows", content=SPEC).raise_for_status().raise_for_status()
     for options in (("--flow", "other"), ("--source", "nobody"), ("--until", "-1h"), ("--since", "now")):
         answer = service.cli("events", "resubmit", "--json", *options)
         assert (answer.returncode, json.loads(answer.stdout)["accepted"]) == (0, 0), options
@@ -100,7 +100,7 @@ ASKING = (
 def test_what_a_flow_asks_and_what_becomes_of_it_when_it_asks_less(service: Service) -> None:
     """Events without what the schema wants are refused by name, and are events like any other once the spec is put
     without it; nothing is called missing for them before, for their batch vouches for nothing."""
-    service.http.put("/v1/flows", content=ASKING).raise_for_status()
+    service.http.put("/v1/flows", content=ASKING).raise_for_status().raise_for_status()
     produced, persisted, acked = whole("m-1")
     header = {"collector": "c", "epoch": 1, "sequence": 1, "events": 3, "sources": [
         {"flow": "orders", "hop": hop, "stage": stage, "source": "s"}
@@ -114,10 +114,12 @@ def test_what_a_flow_asks_and_what_becomes_of_it_when_it_asks_less(service: Serv
     assert row["reason"].startswith("1025 bytes are too many, at most 1024 are allowed: the schema of flow orders")
     assert json.loads(service.cli("events", "resubmit", "--field", "digest", "--json").stdout)["accepted"] == 0
 
-    service.http.put("/v1/flows", content=ASKING.replace("tenant, at: checkout", "tenant, at: 'kafka-eu:drop'"))
+    service.http.put(
+        "/v1/flows", content=ASKING.replace("tenant, at: checkout", "tenant, at: 'kafka-eu:drop'")
+    ).raise_for_status()
     done = service.cli("events", "resubmit", "--flow", "orders", "--field", "attributes", "--json")
     assert (done.returncode, json.loads(done.stdout)["accepted"]) == (0, 1)
-    service.http.put("/v1/flows", content=SPEC).raise_for_status()
+    service.http.put("/v1/flows", content=SPEC).raise_for_status().raise_for_status()
     assert json.loads(service.cli("events", "resubmit", "--json").stdout)["accepted"] == 2
     message = service.until(
         lambda: service.http.get("/v1/flows/orders/messages/m-1").json(),

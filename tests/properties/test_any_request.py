@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+import tenacity
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -69,19 +69,27 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     bounds = ServiceSettings(store=f"chdb://{folder}/ledger", inflated_mb=2, body_mb=1, commit_wait_ms=0)
     with composed(bounds, True, Ports({}, {})) as service:
         made = Client(create_app(service))
-        made.put("/v1/flows/orders", content=SPEC)
         _readied(made)
         yield made
         made.close()
 
 
 def _readied(client: Client) -> None:
-    """Returns when spans are read: that is made ready once, meanwhile a client is told to come back."""
+    """Returns when the flow is known and spans are read: a disk that stalls, and what is made ready once, tell a client
+    to come back."""
     form = FORMATS["otlp"]
-    for _ in range(600):
-        if client.post(form.path, content=form.body(GOOD), headers=form.headers).status_code != 503:
-            return
-        time.sleep(0.1)
+    put = _patiently(lambda: client.put("/v1/flows/orders", content=SPEC))
+    assert put.status_code == 201, put.text
+    _patiently(lambda: client.post(form.path, content=form.body(GOOD), headers=form.headers))
+
+
+def _patiently(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The first answer that is not to come back."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda answer: answer.status_code == 503),
+        stop=tenacity.stop_after_delay(60),
+        wait=tenacity.wait_fixed(0.1),
+    )(ask)
 
 
 @st.composite

@@ -82,7 +82,7 @@ def test_a_browser_signs_in_with_a_cookie_that_can_only_look(client_of, control)
 )
 def test_without_tokens_other_sites_cannot_use_a_browser_here(client, headers):
     """Neither another origin nor a name that points at 127.0.0.1 is answered where nobody is asked for a token."""
-    client.put("/v1/flows", content=SPEC)
+    client.put("/v1/flows", content=SPEC).raise_for_status()
     refused = client.post("/v1/events", content=EVENT, headers=headers)
     assert refused.status_code == 403
     assert client.post("/v1/events", content=EVENT, headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200

@@ -39,7 +39,9 @@ def test_who_may_only_look_gets_statements_and_makes_none(client_of, token_of):
 
 def test_what_cannot_be_meant_is_named(client):
     """A hop that the flow has not, a span that ends before it begins, a time that is none."""
-    client.put("/v1/flows", content="flow: orders\ncheckpoints:\n  - {hop: billing, stage: produce}\n")
+    client.put(
+        "/v1/flows", content="flow: orders\ncheckpoints:\n  - {hop: billing, stage: produce}\n"
+    ).raise_for_status()
     for change, status, told in (
         ({"hop": "biling"}, 404, "it has: billing"),
         ({"until": "-2h"}, 422, "`until` must lie after `since`"),
@@ -52,7 +54,9 @@ def test_what_cannot_be_meant_is_named(client):
 
 def test_statements_of_an_unknown_flow_are_404_and_of_a_known_one_a_list(client):
     """No statement yet is an empty list."""
-    client.put("/v1/flows", content="flow: orders\ncheckpoints:\n  - {hop: billing, stage: produce}\n")
+    client.put(
+        "/v1/flows", content="flow: orders\ncheckpoints:\n  - {hop: billing, stage: produce}\n"
+    ).raise_for_status()
     assert client.get("/v1/flows/orders/statements").json() == {"items": [], "next": None}
     assert client.get("/v1/flows/nobody/statements").status_code == 404
     assert client.get("/v1/flows/orders/statements/7").status_code == 404

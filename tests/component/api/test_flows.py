@@ -15,7 +15,7 @@ def test_a_spec_is_put_shown_and_listed(client):
 
 def test_the_same_spec_again_changes_nothing_and_a_new_one_is_a_version(client):
     """Comments and order of keys make no version; another deadline does."""
-    client.put("/v1/flows", content=SPEC)
+    client.put("/v1/flows", content=SPEC).raise_for_status()
     again = client.put("/v1/flows", content="# the same\n" + SPEC)
     assert (again.status_code, again.json()["version"]) == (200, 1)
     changed = client.put("/v1/flows", content=SPEC.replace("5s", "6s"))
@@ -48,7 +48,7 @@ def test_a_bad_spec_is_refused_with_its_line(client, text, line, words):
 
 def test_a_deleted_flow_is_gone_until_it_is_put_again(client):
     """Delete is 204, then the flow is unknown; a second delete says so."""
-    client.put("/v1/flows", content=SPEC)
+    client.put("/v1/flows", content=SPEC).raise_for_status()
     assert client.delete("/v1/flows/orders").status_code == 204
     assert client.get("/v1/flows/orders").status_code == 404
     assert client.delete("/v1/flows/orders").status_code == 404
@@ -68,7 +68,7 @@ def test_a_write_with_an_idempotency_key_is_done_once(client, control):
 def test_flows_are_paged_by_cursor(client):
     """A page says where the next begins; the last one says that there is none."""
     for name in ("a", "b", "c"):
-        client.put("/v1/flows", content=SPEC.replace("orders", name))
+        client.put("/v1/flows", content=SPEC.replace("orders", name)).raise_for_status()
     first = client.get("/v1/flows", params={"limit": 2}).json()
     assert ([item["flow"] for item in first["items"]], first["next"]) == (["a", "b"], "b")
     second = client.get("/v1/flows", params={"limit": 2, "cursor": "b"}).json()

@@ -27,7 +27,7 @@ def ndjson(*events) -> bytes:
 @pytest.fixture
 def ready(client):
     """A client of a tracker that knows the flow."""
-    client.put("/v1/flows", content=SPEC)
+    client.put("/v1/flows", content=SPEC).raise_for_status()
     return client
 
 

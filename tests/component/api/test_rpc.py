@@ -41,7 +41,7 @@ def caller_of(client_of: Callable[..., Client]) -> Iterator[CallerOf]:
         service: Service = client.app.state.service
         assert client.app.state.exports.traces.wait(120)
         if service.insecure:
-            client.put("/v1/flows", content=ORDERS)
+            client.put("/v1/flows", content=ORDERS).raise_for_status()
         made.append(Caller(client, service.limits))
         return made[-1]
 

@@ -36,7 +36,7 @@ def said(resource: dict[str, str], attributes: dict[str, str]) -> bytes:
 def made_ready(client: Client) -> Client:
     """The compiled code is loaded, the flow is known."""
     assert client.app.state.exports.traces.wait(120)
-    client.put("/v1/flows", content=ORDERS)
+    client.put("/v1/flows", content=ORDERS).raise_for_status()
     return client
 
 
