@@ -71,7 +71,8 @@ class Passing:
         return [msgspec.convert(row, Heard) for row in rows]
 
     def heard_before(self, bounds: Bounds, moments: Mapping[Place, int]) -> dict[Place, int]:
-        """The newest receipt, µs, of what is new from each of these places and came before its moment."""
+        """The newest receipt, µs, of what is new from each of these places and came before its moment. What came after
+        all of these is not looked at closely."""
         if not moments:
             return {}
         named = dict(zip(("flows", "hops", "stages"), map(list, zip(*moments, strict=True)), strict=True))
@@ -80,10 +81,10 @@ class Passing:
         rows = self._engine.rows(
             "SELECT flow, hop, toString(stage) AS at_stage, "
             f"toUnixTimestamp64Micro(max(received_at)) AS at FROM {self._db}.events WHERE {bounds.new()} "
-            f"AND {which} > 0 "
+            f"AND received_at < fromUnixTimestamp64Micro({{latest:Int64}}) AND {which} > 0 "
             f"AND toUnixTimestamp64Micro(received_at) < arrayElement({{moments:Array(Int64)}}, {which}) "
             "GROUP BY flow, hop, at_stage",
-            bounds.parameters | named | {"moments": list(moments.values())},
+            bounds.parameters | named | {"moments": list(moments.values()), "latest": max(moments.values())},
         )
         return {(row["flow"], row["hop"], row["at_stage"]): row["at"] for row in rows}
 
