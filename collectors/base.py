@@ -16,9 +16,12 @@ from collectors.errors import Unavailable, Undecodable
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range
 
-__all__ = ["Collector", "Lag", "Observation", "Raw", "Unavailable", "Undecodable"]
+__all__ = ["NOTHING_YET_MS", "Collector", "Lag", "Observation", "Raw", "Unavailable", "Undecodable"]
 
 Observation = Event | Range
+
+NOTHING_YET_MS = 10 * 365 * 86_400_000
+"""The lag before completeness was shown for the first time: ten years, longer than any log of interest."""
 
 
 class Raw(msgspec.Struct, frozen=True):

@@ -17,11 +17,12 @@ from pydantic import Field
 from collectors.base import Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, Unavailable
-from collectors.kafka_client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors, settings, translated
+from collectors.kafka_client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors, translated
 from collectors.kafka_frontier import Frontier, Slot
 from collectors.kafka_positions import Positions
 from collectors.kafka_records import Decoder, Place, Route, Routes, raw_of
 from collectors.kafka_watch import View, Watch
+from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
+from collectors.part import Part
 
 REQUEST_TIMEOUT = 5.0
 """Seconds that one request to a cluster may take before it counts as unavailable."""
@@ -51,14 +52,6 @@ ADVICE = (
     "names (its advertised.listeners)? One that wants TLS or a login hangs up: set security.protocol under `client`"
 )
 """What to try then."""
-
-PART = TypeVar("PART", bound="Part")
-
-
-class Part(BaseModel):
-    """Every part of a Kafka configuration is strict and frozen: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Cluster(Part):
@@ -107,15 +100,6 @@ class Cluster(Part):
             session_timeout_ms=int(REQUEST_TIMEOUT * 1000),  # without a coordinator a commit waits that long
             **ours,
         )
-
-
-def settings(model: type[PART], config: Mapping[str, Any], what: str) -> PART:
-    """`config` as `model`. Raises `ConfigInvalid` that names `what`, each wrong key and why."""
-    try:
-        return model.model_validate(dict(config))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
-        raise ConfigInvalid(f"{what}: {wrong}") from error
 
 
 def translated(error: KafkaError | KafkaException, what: str) -> CollectorError:

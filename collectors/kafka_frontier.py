@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from collectors.base import Lag
+from collectors.base import NOTHING_YET_MS, Lag
 
 Slot = tuple[str, int]
 """A partition: topic and number."""
@@ -19,10 +19,6 @@ def slot_of(partition: str) -> Slot | None:
     """The partition that `topic/number` names, None when it names none."""
     topic, _, number = partition.rpartition("/")
     return (topic, int(number)) if topic and number.isascii() and number.isdigit() else None
-
-
-NOTHING_YET_MS = 10 * 365 * 86_400_000
-"""The lag before completeness was shown for the first time: ten years, longer than any log of interest."""
 
 
 class Frontier:

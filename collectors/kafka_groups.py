@@ -16,13 +16,14 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from pydantic import Field
 
-from collectors.base import Lag, Raw
+from collectors.base import NOTHING_YET_MS, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import Unavailable, Undecodable
-from collectors.kafka_client import ADVICE, REQUEST_TIMEOUT, Cluster, Part, driver_errors, settings
-from collectors.kafka_frontier import NOTHING_YET_MS, Slot
+from collectors.kafka_client import ADVICE, REQUEST_TIMEOUT, Cluster, driver_errors
+from collectors.kafka_frontier import Slot
 from collectors.kafka_positions import Committed, commit, committed
 from collectors.kafka_watch import View, Watch
+from collectors.part import Part, settings
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Range, Stage
 

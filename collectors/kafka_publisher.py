@@ -10,8 +10,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import Field
 
-from collectors.kafka_client import Cluster, driver_errors, settings
+from collectors.kafka_client import Cluster, driver_errors
 from collectors.kafka_frontier import slot_of
+from collectors.part import settings
 from tracker.model.carry import Copy, Locator, Sent
 
 ANY_PARTITION = -1

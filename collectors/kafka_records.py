@@ -12,7 +12,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 from collectors.base import Raw
 from collectors.carried import carried, digest_of, text
 from collectors.errors import Undecodable
-from collectors.kafka_client import Part
+from collectors.part import Part
 from tracker.model.event import Event, Stage
 
 

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from collectors.carried import carried, digest_of
 from collectors.errors import Unavailable
-from collectors.kafka_client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors, settings
+from collectors.kafka_client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors
 from collectors.kafka_frontier import Slot, slot_of
+from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID, Copy, Locator, Missing
 
 READ_THROUGH = 2_000

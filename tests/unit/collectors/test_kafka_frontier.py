@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.kafka_frontier import NOTHING_YET_MS, Frontier, slot_of
+from collectors.base import NOTHING_YET_MS
+from collectors.kafka_frontier import Frontier, slot_of
 
 A, B = ("orders", 0), ("orders", 1)
 

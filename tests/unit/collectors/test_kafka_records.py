@@ -10,8 +10,9 @@ from confluent_kafka import KafkaError, KafkaException
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.kafka import TailConfig
-from collectors.kafka_client import Cluster, driver_errors, settings, translated
+from collectors.kafka_client import Cluster, driver_errors, translated
 from collectors.kafka_records import Decoder, Place, Route, Routes
+from collectors.part import settings
 
 ROUTES = [
     Route(topic="orders", flow="orders", hop="kafka-eu"),
