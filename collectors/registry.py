@@ -30,6 +30,7 @@ KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
     "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka"),
     "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=True),
+    "postgres-outbox": Kind("collectors.postgres_outbox:outbox", "postgres", "psycopg"),
     "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=True),
 }
 

@@ -21,14 +21,14 @@ from tests.component.control.test_replays import TestAdding, TestLife
 from tests.component.control.test_settings import TestSettings
 from tests.component.control.test_statements import TestStatements
 from tests.component.control.test_tokens import TestBootstrap, TestTokens
-from tests.servers.postgres import Databases, PostgreSQL, postgres_factory, postgres_server
+from tests.servers.postgres import Databases, PostgreSQL
 from tracker.control import Control
 from tracker.control.database import Database, engine_for, lock
 from tracker.control.errors import Unavailable
 
 pytestmark = pytest.mark.brokers
 
-__all__ = [  # what this module runs again, and the fixture that its own fixtures ask for
+__all__ = [  # what this module runs again
     "TestAdding",
     "TestBits",
     "TestBootstrap",
@@ -53,8 +53,6 @@ __all__ = [  # what this module runs again, and the fixture that its own fixture
     "TestTransactions",
     "TestUpsert",
     "TestVersions",
-    "postgres_factory",
-    "postgres_server",
 ]
 
 

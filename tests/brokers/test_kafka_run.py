@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,8 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, TopicPartition
 
-from collectors.emitter import Emitter
-from collectors.registry import factory
-from collectors.runner import Runner
 from tests.brokers.kafka_topic import own_topic, wait_for
+from tests.brokers.running import covered, lines, run
 from tests.contract.http_tracker import HttpTracker
 
 pytestmark = pytest.mark.brokers
@@ -39,7 +35,9 @@ def test_the_example_of_the_docs_reports_what_happened(kafka_server: str, tmp_pa
         topic.put(names, partition=1)
         with Consumer(topic.client(group_id="inventory-service")) as app:
             app.commit(offsets=[TopicPartition(topic.name, 1, 120)], asynchronous=False)
-        stops = [run(each, tracker.url, tmp_path, topic.name) for each in (tail, groups)]
+        for each in (tail, groups):
+            each["name"] = f"{each['name']}.{topic.name}"
+        stops = [run(each, tracker.url, tmp_path) for each in (tail, groups)]
         try:
             wait_for(lambda: covered(tracker, "persist") >= 2 and covered(tracker, "ack") >= 2, "coverage")
             wait_for(lambda: len(lines(tracker)) >= 201, "all lines")
@@ -51,37 +49,6 @@ def test_the_example_of_the_docs_reports_what_happened(kafka_server: str, tmp_pa
     ranges = [line for line in seen if line.get("evidence") == "range"]
     assert sorted(line["message_id"] for line in seen if line["stage"] == "persist") == sorted(names)
     assert [(r["hop"], r["log"], r["offset"], r["offset_to"]) for r in ranges] == [("inventory", "kafka-eu", 0, 120)]
-
-
-def run(each: dict[str, Any], url: str, folder: Path, unique: str) -> Callable[[], None]:
-    """Run a collector in a thread; gives what stops it."""
-    own = {key: value for key, value in each.items() if key not in ("name", "kind")}
-    each["name"] = f"{each['name']}.{unique}"
-    collector = factory(each["kind"])(each["name"], own)
-    emitter = Emitter(url, collector=each["name"], spool=folder / each["name"], reader=True)
-    runner = Runner(each["name"], collector, emitter, folder / f"{each['name']}.rejects")
-    thread = threading.Thread(target=runner.run)
-    thread.start()
-
-    def stop() -> None:
-        runner.stop()
-        thread.join(30)
-
-    return stop
-
-
-def lines(tracker: HttpTracker) -> list[dict[str, Any]]:
-    """Everything that the tracker was sent."""
-    return [line for request in tracker.requests for line in request.lines]
-
-
-def covered(tracker: HttpTracker, stage: str) -> int:
-    """How many sources of a stage the newest report that names any vouches for, with a lag of seconds at most."""
-    for request in reversed(tracker.requests):
-        found = [s for s in request.report.get("sources", []) if s["stage"] == stage]
-        if found and request.report["lag_ms"] < 5000:
-            return len(found)
-    return 0
 
 
 def kept(topic: Any, name: str) -> int:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import LiteralString
 
 import psycopg
@@ -27,8 +28,9 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",
     "wal_level": "logical",
-    "max_replication_slots": "10",
-    "max_wal_senders": "10",
+    "max_slot_wal_keep_size": "1GB",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
     "max_connections": "200",
 }
 
@@ -71,7 +73,7 @@ class Databases:
 class PostgreSQL(Databases):
     """One server of our own. `start`, `stop`, `kill`, `start` again: data and port stay the same."""
 
-    def __init__(self, bin_folder: Path) -> None:
+    def __init__(self, bin_folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         # Not below pytest's own folder: only its owner may enter that, and the server refuses to run as root.
         self.folder = Path(tempfile.mkdtemp(prefix="message-tracker-postgres-"))
         self.port = free_port()
@@ -79,7 +81,7 @@ class PostgreSQL(Databases):
         self._bin = bin_folder
         self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
         command = [*self._as_user, str(bin_folder / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
-        options = SETTINGS | {"unix_socket_directories": str(self.folder)}
+        options = SETTINGS | dict(settings) | {"unix_socket_directories": str(self.folder)}
         command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         self.process = Process("postgres", command, self.folder)
 
@@ -116,15 +118,16 @@ class PostgreSQL(Databases):
 
 
 @pytest.fixture(scope="session")
-def postgres_factory() -> Iterator[Callable[[], PostgreSQL]]:
-    """Starts servers of one's own: `postgres_factory()` gives a running `PostgreSQL` that may be killed."""
+def postgres_factory() -> Iterator[Callable[..., PostgreSQL]]:
+    """Starts servers of one's own: `postgres_factory(setting="value")` gives a running `PostgreSQL` that may be
+    killed."""
     folder = binaries()
     if folder is None:
         missing("postgres", f"no postgres and initdb in {INSTALLED}/*/bin or on the PATH; {HINT}")
     made: list[PostgreSQL] = []
 
-    def make() -> PostgreSQL:
-        made.append(PostgreSQL(folder))
+    def make(**settings: str) -> PostgreSQL:
+        made.append(PostgreSQL(folder, settings))
         return made[-1].start()
 
     yield make

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from collectors.postgres_outbox import outbox
+from tests.contract.suite import CollectorContract
+
+pytestmark = pytest.mark.brokers
+TABLE = "CREATE TABLE outbox (id text PRIMARY KEY, payload jsonb, created_at timestamptz DEFAULT now())"
+
+
+class TestPostgresOutbox(CollectorContract):
+    patience = 20.0
+
+    @pytest.fixture(autouse=True)
+    def system(self, postgres_server):
+        """A database of its own with an outbox. A slot shows what is committed from its making on, so both names have
+        been there once."""
+        name = postgres_server.create_database()
+        self.url, self.sent = postgres_server.url(name), 0
+        with psycopg.connect(self.url, autocommit=True) as self.application:
+            self.application.execute(TABLE)
+            for each in ("one", "two"):
+                collector = self.collector(each)
+                collector.read(1, 0.05)
+                collector.close()
+            yield
+            for (slot,) in self.application.execute(
+                "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
+            ).fetchall():
+                self.application.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+        postgres_server.drop_database(name)
+
+    def put(self, count):
+        """Rows, each in a transaction of its own."""
+        ids = [f"m-{self.sent + i}" for i in range(count)]
+        self.sent += count
+        for each in ids:
+            self.application.execute("INSERT INTO outbox VALUES (%s, %s)", (each, '{"total": 7}'))
+        return ids
+
+    def collector(self, name="one"):
+        """Reads the one table."""
+        table = {"table": "public.outbox", "flow": "orders", "hop": "shop", "payload": "payload"}
+        return outbox(name, {"url": self.url, "tables": [table]})
+
+    def others(self):
+        """What the table holds, and whether anything waits for a lock."""
+        rows = self.application.execute("SELECT id, payload, created_at, xmin::text FROM outbox ORDER BY id").fetchall()
+        return rows, self.application.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
