@@ -29,8 +29,9 @@ TEMPLATES = ("delta", "known", "merged")
 IN_MEMORY = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 1, min_insert_block_size_bytes = 1"
 """Blocks go into a table in memory as they come; one block for all would be one more copy."""
 
-STATES = "SETTINGS max_insert_threads = 2, min_insert_block_size_rows = 500000"
-"""Nobody needs all states of a portion at once, as one part would show them: two parts are written at a time."""
+STATES = "SETTINGS max_insert_threads = 3, min_insert_block_size_rows = 350000"
+"""Nobody needs all states of a portion at once, as one part would show them: three parts are written at a time, so that
+two processors have work while one of them is synced."""
 
 UNMERGED = 100
 """With so many parts of states, merging them is worth more than a quick pass."""
