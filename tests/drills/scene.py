@@ -1,0 +1,140 @@
+"""Around a drill: a tracker and collectors as they run in production, and what the tracker says in the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.drills.result import Result
+from tests.e2e.service import PATIENCE, Service, environment
+from tests.servers import kafka, postgres
+from tests.servers.kafka import Kafka
+from tests.servers.postgres import PostgreSQL
+from tests.servers.process import Process
+
+COLLECTORS = str(Path(sys.executable).with_name("collectors"))
+
+
+class Missing(RuntimeError):
+    """A server that the drill needs is not installed; the text says which and how to get it."""
+
+
+@contextmanager
+def started_kafka(folder: Path, **properties: str) -> Iterator[Kafka]:
+    """A node of Kafka, gone afterwards."""
+    runtime, jars = kafka.java(), kafka.jars()
+    if runtime is None or jars is None:
+        raise Missing("this drill needs Kafka: make servers")
+    node = Kafka(folder, runtime, jars, {name.replace("_", "."): value for name, value in properties.items()})
+    with ExitStack() as stack:
+        stack.callback(node.kill)
+        yield node.start()
+
+
+@contextmanager
+def started_postgres() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server, gone afterwards."""
+    binaries = postgres.binaries()
+    if binaries is None:
+        raise Missing("this drill needs PostgreSQL: make servers")
+    server = PostgreSQL(binaries)
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        yield server.start()
+
+
+class Scene:
+    """A tracker and one process of collectors. `samples`: ids with an open finding, at each look."""
+
+    def __init__(self, folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]]) -> None:
+        self.flow = yaml.safe_load(spec)["flow"]
+        self.service = Service(folder, "--insecure")
+        self.service.start()
+        self.service.http.put("/v1/flows", content=spec).raise_for_status()
+        config = folder / "collectors.yaml"
+        config.write_text(
+            yaml.safe_dump(
+                {"tracker": {"url": self.service.url}, "spool": str(folder / "spool"), "collectors": [*collectors]}
+            )
+        )
+        self.collectors = Process("collectors", [COLLECTORS, "run", str(config)], folder, environment())
+        self._sources = 0
+
+    def watch(self, sources: int) -> None:
+        """Start the collectors; returns when they vouch for so many sources."""
+        self._sources = sources
+        self.collectors.start(lambda: None)
+        self.until(lambda: self._vouched() >= sources, "coverage")
+
+    def _vouched(self) -> int:
+        rows = self.service.get("/v1/coverage", flow=self.flow, limit=1000)["items"]
+        fresh = [row for row in rows if not row["closed"] and time.time() - _seconds(row["end"]) < 5]
+        return len({(row["hop"], row["stage"], row["source"]) for row in fresh})
+
+    def kill_collectors(self) -> None:
+        """SIGKILL, as a node that dies."""
+        self.collectors.kill()
+
+    def until(self, met: Callable[[], Any], what: str, patience: float = PATIENCE * 2) -> Any:
+        """What `met` gives, as soon as it is true."""
+        deadline = time.monotonic() + patience
+        while not (found := met()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come within {patience:.0f} s\n{self.collectors.tail()}")
+            time.sleep(0.2)
+        return found
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Those that are open."""
+        found, cursor = [], ""
+        while True:
+            page = self.service.get("/v1/findings", flow=self.flow, status="open", limit=1000, cursor=cursor)
+            found += page["items"]
+            cursor = page["next"]
+            if not cursor:
+                return found
+
+    def books(self) -> dict[str, Any]:
+        """What became of every message."""
+        return dict(self.service.get(f"/v1/flows/{self.flow}/reconciliation", **{"from": "-1h", "to": "now"}))
+
+    def settled(self, messages: int) -> dict[str, Any]:
+        """The books, once so many messages were produced, none of which is in flight or unknown any more."""
+
+        def done() -> dict[str, Any] | None:
+            books = self.books()
+            open_ones = sum(books["verdicts"].get(verdict, 0) for verdict in ("in_flight", "blind"))
+            return books if books["produced"] >= messages and not open_ones else None
+
+        return dict(self.until(done, "a verdict for every message"))
+
+    def result(self, drill: str, truth: Sequence[str], **more: Any) -> Result:
+        """Compared with what brokers themselves say."""
+        found = self.findings()
+        late = [_seconds(one["opened_at"]) - _seconds(one["known_at"]) for one in found]
+        books = self.books()
+        told = {"produced": books["produced"], "verdicts": books["verdicts"], "conserved": books["conserved"]}
+        return Result(drill, truth, sorted({one["message_id"] for one in found}), late, more={**told, **more})
+
+    def close(self) -> None:
+        """End both."""
+        self.collectors.stop()
+        self.service.close()
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+@contextmanager
+def scene(folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]]) -> Iterator[Scene]:
+    """A scene, closed at the end."""
+    with closing(Scene(folder, spec, collectors)) as made:
+        yield made

@@ -1,0 +1,53 @@
+"""The drills as tests: found is the truth, by id; also when the collectors are killed in mid-drill."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tests.drills import truth
+from tests.drills.result import Result
+from tests.drills.scene import Missing
+from tests.servers.needed import missing
+
+DRILLS = ["outbox_relay"]
+
+
+@pytest.mark.brokers
+@pytest.mark.long
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("name", DRILLS)
+def test_found_is_the_truth(tmp_path: Path, name: str, kill: bool) -> None:
+    """And there is something to find."""
+    drill: Callable[[Path, bool], Result] = import_module(f"tests.drills.{name}").drill
+    try:
+        result = drill(tmp_path, kill)
+    except Missing as error:
+        missing(name, str(error))
+    assert result.good, result.said(tmp_path)
+    assert result.truth
+
+
+def test_the_truth_is_nobodys_opinion() -> None:
+    """What reads it imports nothing of ours."""
+    tree = ast.parse(Path(truth.__file__).read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} == {"__future__", "psycopg", "confluent_kafka"}
+
+
+@pytest.mark.parametrize(("found", "blind", "good"), [
+    (["a", "b"], [], True), (["a"], ["b"], True), (["a"], [], False), (["a", "b", "c"], [], False),
+])  # fmt: skip
+def test_what_makes_a_drill_good(tmp_path: Path, found: list[str], blind: list[str], good: bool) -> None:
+    """Each lost id is named, or said to be unknown, and no other is named; the ids are in the files."""
+    result = Result("one", ["a", "b"], found, [0.5, 1.5], blind)
+    said = result.said(tmp_path)
+    assert result.good is good
+    assert Path(said["truth_file"]).read_text() == "a\nb\n"
+    assert Path(said["found_file"]).read_text().split() == found
+    assert (said["lost_truth"], said["detect_p99_s"]) == (2, 1.5)

@@ -1,0 +1,35 @@
+"""What the brokers themselves say. Imports nothing of ours, for nothing of ours may decide what is true."""
+
+from __future__ import annotations
+
+import psycopg
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+
+def in_topic(bootstrap: str, topic: str, header: str = "x-message-id") -> set[str]:
+    """The ids of all records that a topic holds, by header."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "truth", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        found: set[str] = set()
+        ended: set[int | None] = set()
+        while len(ended) < len(partitions):
+            for message in consumer.consume(1000, 5.0):
+                error = message.error()
+                if error is None:
+                    headers: dict[str, bytes] = dict(message.headers() or [])  # type: ignore[arg-type]
+                    found |= {headers[header].decode()} if header in headers else set()
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+        return found
+    finally:
+        consumer.close()
+
+
+def in_table(url: str, query: str) -> set[str]:
+    """The first column of a query's answer."""
+    with psycopg.connect(url) as connection:
+        return {str(row[0]) for row in connection.execute(query)}
