@@ -14,23 +14,29 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, field_validator
 
 from collectors.base import NOTHING_YET_MS, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
-from collectors.errors import Unavailable, Undecodable
+from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.part import Part, settings
 from collectors.pgoutput import LSN, Begin, Commit, Note, Relation, Truncate, parsed
-from collectors.postgres_rows import Place, Rows, Table
-from collectors.postgres_slot import canary, made_ready, slot_name, sung
-from collectors.postgres_stream import TIMEOUT, Stream, Wire, driver_errors
+from collectors.postgres_rows import PARTED, Place, Rows, Table
+from collectors.postgres_slot import Work, canary, horizon, looked, made, make, publish, slot_name, sung
+from collectors.postgres_stream import TIMEOUT, Answer, Stream, Wire, driver_errors
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
 
-HOLE_TICKS = 10_000_000
-"""How long a table of which changes were lost is not vouched for: longer than the time between two reports."""
+REPAIRED = 1 << 62
+"""A tick that never comes: until what a table lacks was mended."""
+UNREAD_TICKS = 60_000_000
+"""A note that the server has answered is read within this time, where anything is read at all."""
 SETTLE_TICKS = 250_000
 """A commit is dated a moment before it stands in the log; a canary that was sent then may stand before it."""
+PAUSE = 0.05
+"""Seconds between two looks whether a hole was told of."""
 FEEDBACK_TICKS = 5_000_000
 """How often to say that we are here: a server cuts off whom it did not hear for a minute (`wal_sender_timeout`)."""
 ROWS = b"IUDT"
@@ -53,7 +59,19 @@ class OutboxConfig(Part):
     def _postgresql(cls, value: str) -> str:
         if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("write postgresql://user:password@host:5432/database")
+        try:
+            said = conninfo_to_dict(value)
+        except psycopg.ProgrammingError:  # its words hold a part of the URL, and that may be one of the password
+            said = {"port": "none"}
+        if not str(said.get("port", 0)).isdigit() or "@" in str(said.get("dbname", "")):
+            raise ValueError("libpq cannot read it; percent-encode what is special in its password")
         return value
+
+    @property
+    def where(self) -> str:
+        """Host, port and database, without a login."""
+        said = conninfo_to_dict(self.url)
+        return f"{said.get('host', '')}:{said.get('port', 5432)}/{said.get('dbname', '')}"
 
 
 def outbox(name: str, config: Mapping[str, Any]) -> PostgresOutbox:
@@ -62,10 +80,11 @@ def outbox(name: str, config: Mapping[str, Any]) -> PostgresOutbox:
 
 
 class _Canary(msgspec.Struct):
-    """A note that we wrote into the log at tick `at`: `answered` when the server said that it is there."""
+    """A note that we wrote into the log at tick `at`. `ended`, once the server answered: transactions below this number
+    had ended then."""
 
     at: int
-    answered: bool = False
+    ended: int | None = None
     read: bool = False
 
 
@@ -73,21 +92,27 @@ class PostgresOutbox:
     """Reads what is committed to the configured tables. One thread at a time.
 
     `clock` dates our words to the server, `ticks` (microseconds, never jumping) measures the lag.
+
+    Where changes of a table may be missing, it is left out of `sources` first, and what is missing is made only once
+    somebody has asked for these: by then its hole is known, and outlives this process.
     """
 
     def __init__(self, name: str, config: OutboxConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
         self.slot = slot_name(name)
         self._config, self._clock, self._ticks = config, clock, ticks or steady()
-        where = config.url.rpartition("@")[2].partition("?")[0].removeprefix("postgresql://")
-        self._what = f"PostgreSQL {where}, slot {self.slot}"
+        self._what = f"PostgreSQL {config.where}, slot {self.slot}"
         self._rows = Rows(config.tables, config.key == "plain", config.node, config.region)
-        self._reading = _Reading()
+        self._reading = _Reading(0)
         self._session = os.urandom(6).hex()
         self._wire: Wire | None = None
+        self._work: Work | None = None
+        self._making = False
         self._stream: Stream | None = None
+        self._open_until = 0
         self._canary: _Canary | None = None
-        self._look_at = self._spoke_at = 0
+        self._look_at = self._spoke_at = self._read_at = 0
         self._vouched_from: dict[str, int] = {}
+        self._told = False
         self._complete_to: int | None = None
 
     def read(self, limit: int, wait: float) -> list[Raw]:
@@ -96,17 +121,21 @@ class PostgresOutbox:
         raws: list[Raw] = []
         size, most = 0, self._config.read_mb << 20
         with self._cut_off_on_errors():
-            stream = self._connected()
+            stream = self._connected(wait)
+            if stream is None:
+                return []
             while len(raws) < limit and size < most:
                 payload = stream.next(0.0 if raws else until - time.monotonic())
                 if payload is None:
                     break
                 raws += self._sorted_out(payload)
                 size += len(payload)
+            if size:
+                self._read_at = self._ticks()
             self._reading.passed(stream.reached)
-            self._look()
             if stream.wants_word or self._ticks() - self._spoke_at >= FEEDBACK_TICKS:
                 self._confirm(stream)
+            self._look()  # last: when it fails, these rows come again, and nothing beyond them was vouched for
         return raws
 
     def decode(self, raw: Raw) -> list[Event]:
@@ -124,10 +153,11 @@ class PostgresOutbox:
 
     def sources(self) -> list[SourceRef]:
         """The tables. Left out: one of which changes are missing, until reading is known to be past that."""
-        if self._stream is None:
-            return []
         done = self._complete_to or 0
         self._vouched_from = {table: tick for table, tick in self._vouched_from.items() if done < tick}
+        if self._wire is None and self._complete_to is None:
+            return []
+        self._told = True
         return [s for table in self._config.tables if table.table not in self._vouched_from for s in table.sources]
 
     def lag(self) -> Lag:
@@ -141,21 +171,41 @@ class PostgresOutbox:
         for connection in (self._stream, self._wire):
             if connection:
                 connection.close()
-        self._stream = self._wire = self._canary = None
+        self._stream = self._wire = self._canary = self._work = None
+        self._making = False
 
-    def _connected(self) -> Stream:
-        if self._stream and self._wire:
+    def _connected(self, wait: float) -> Stream | None:
+        """The stream; None while what it needs is being made."""
+        if self._stream:
             return self._stream
-        self._wire = Wire(self._config.url, {"synchronous_commit": "local", "statement_timeout": f"{TIMEOUT:.0f}s"})
-        ready = made_ready(self._wire, self.slot, self._config.tables, self._config.unbounded_wal)
+        if self._wire is None or self._work is None:
+            self._wire = Wire(self._config.url, {"synchronous_commit": "local", "statement_timeout": f"{TIMEOUT:.0f}s"})
+            self._work = looked(self._wire, self.slot, self._config.tables, self._config.unbounded_wal)
+            self._vouched_from |= dict.fromkeys(self._work.blind, REPAIRED)
+            self._told = False
+        wire, work = self._wire, self._work
+        if work.blind and not self._told:
+            time.sleep(min(wait, PAUSE))
+            return None
+        if work.blind and not self._making:
+            publish(wire, self.slot, work)
+            if work.makes_slot:
+                make(wire, self.slot)
+            self._making = True
+        if work.makes_slot and not made(wire, self.slot, wait):
+            return None
+        return self._begun(wire, work)
+
+    def _begun(self, wire: Wire, work: Work) -> Stream:
+        """A stream from where the server knows we were. Transactions that are under way may have begun before a table
+        was published, and are not decoded then: nothing is vouched for until they have ended."""
         now = self._ticks()
-        if ready.new:
-            self._vouched_from |= {table.table: now for table in self._config.tables}
-        self._vouched_from |= dict.fromkeys(ready.blind, now + HOLE_TICKS)
-        self._reading = self._reading.again()
+        self._vouched_from = {table: min(tick, now) for table, tick in self._vouched_from.items()}
+        self._open_until = horizon(wire)
+        self._reading = _Reading(self._reading.stream + 1)
         self._stream = Stream(self._config.url, self.slot, self.slot)
         self._rows.node = self._rows.node or self._stream.system
-        self._look_at = 0
+        self._look_at, self._read_at, self._work = 0, now, work
         return self._stream
 
     def _sorted_out(self, payload: bytes) -> list[Raw]:
@@ -163,7 +213,7 @@ class PostgresOutbox:
             return self._reading.changes(payload)
         match parsed(payload):
             case Relation() as relation:
-                self._reading.relations[relation.oid] = relation
+                self._note_table(relation)
             case Begin() as begin:
                 self._reading.begin(begin)
             case Commit(end):
@@ -171,6 +221,19 @@ class PostgresOutbox:
             case Note(prefix, content) if prefix == self.slot:
                 self._heard(content.decode(errors="replace"))
         return []
+
+    def _note_table(self, relation: Relation) -> None:
+        """What a table looks like from here on. Others than ours are passed over."""
+        for table in self._rows.of(relation):
+            lacking = sorted(set(table.columns) - set(relation.columns))
+            if lacking:
+                raise ConfigInvalid(
+                    f"{self._what}: table {table.table} has no column {', '.join(map(repr, lacking))} any more, or "
+                    "they are not published: correct `tables`; its rows since then are read at the next start"
+                )
+            parted = self._work is not None and table.table in self._work.partitioned
+            known = msgspec.structs.replace(relation, identity=PARTED) if parted else relation
+            self._reading.relations[relation.oid] = known
 
     def _look(self) -> None:
         """Send a canary when it is time, and see what the server says of the last one. All that was committed before it
@@ -181,29 +244,33 @@ class PostgresOutbox:
         if self._canary is None and now >= self._look_at:
             self._look_at = now + int(self._config.look_every * 1_000_000)
             self._canary = _Canary(now)
-            wire.send(canary(self.slot, f"{self._session}:{now}"))
+            wire.send(canary(self.slot, f"{self._session}:{now}", self._config.tables))
         asked = self._canary
-        if asked and not asked.answered:
+        if asked is None:
+            return
+        if asked.ended is None:
             answer = wire.answer(0.0)
             if answer is None and now - asked.at > TIMEOUT * 1_000_000:
                 raise Unavailable(f"{self._what}: no answer within {TIMEOUT:g} s")
-            if answer is not None:
-                asked.answered = True
-                self._published(sung(answer))
-        if asked and asked.answered and asked.read:
-            self._complete_to = max(self._complete_to or 0, asked.at - SETTLE_TICKS)
+            asked.ended = self._all_published(answer) if answer else None
+        elif not asked.read and now - max(asked.at, self._read_at) > UNREAD_TICKS:
+            raise Unavailable(f"{self._what}: the stream is silent, though there is something to read")
+        if asked.ended is not None and asked.read:
             self._canary = None
+            if asked.ended >= self._open_until:
+                self._complete_to = max(self._complete_to or 0, asked.at - SETTLE_TICKS)
 
     def _heard(self, content: str) -> None:
         if self._canary and content == f"{self._session}:{self._canary.at}":
             self._canary.read = True
 
-    def _published(self, tables: frozenset[str]) -> None:
-        """A table that was dropped and made again is in no publication: what is written to it is not seen."""
-        lacking = sorted({table.table for table in self._config.tables} - tables)
+    def _all_published(self, answer: Answer) -> int:
+        """Transactions below this number have ended. A table that was dropped and made again is in no publication: what
+        is written to it is not seen."""
+        ended, lacking = sung(answer, self._config.tables)
         if lacking:
-            self._vouched_from |= dict.fromkeys(lacking, self._ticks() + HOLE_TICKS)
             raise Unavailable(f"{self._what}: {', '.join(lacking)} was dropped, or left its publication {self.slot}")
+        return ended
 
     def _confirm(self, stream: Stream) -> None:
         stream.confirm(self._reading.confirmable, self._clock())
@@ -225,21 +292,18 @@ class PostgresOutbox:
 
 
 class _Reading:
-    """Where reading stands in the log, and what of it may be confirmed. Pure."""
+    """Where reading one stream stands in the log, and what of it may be confirmed. Pure. Positions of an earlier
+    `stream` say nothing: what was not confirmed there comes again, perhaps from another server."""
 
-    def __init__(self, committed: tuple[LSN, int] = (0, 0)) -> None:
+    def __init__(self, stream: int) -> None:
+        self.stream = stream
         self.relations: dict[int, Relation] = {}
         self.confirmable: LSN = 0
-        self._committed = committed
-        self._last = (0, 0)
+        self._committed = self._last = (0, 0)
         self._begun: Begin | None = None
         self._count = 0
         self._ends: deque[tuple[tuple[LSN, int], LSN]] = deque()
         self._reached: LSN = 0
-
-    def again(self) -> _Reading:
-        """Of a new stream: it begins where the server knows we were."""
-        return _Reading(self._committed)
 
     def begin(self, begin: Begin) -> None:
         """A transaction comes."""
@@ -253,10 +317,10 @@ class _Reading:
         truncated = parsed(payload) if payload[:1] == b"T" else None
         oids = truncated.oids if isinstance(truncated, Truncate) else (int.from_bytes(payload[1:5], "big"),)
         raws = []
-        for relation in (self.relations[oid] for oid in oids if oid in self.relations):
+        for relation in (self.relations[oid] for oid in oids if oid in self.relations):  # those of others are not
             self._count += 1
             self._last = (begun.lsn, self._count)
-            raws.append(Raw(payload, position=Place(begun.lsn, self._count, begun.at, relation)))
+            raws.append(Raw(payload, position=Place(begun.lsn, self._count, begun.at, relation, self.stream)))
         return raws
 
     def end(self, end: LSN) -> None:
@@ -274,8 +338,9 @@ class _Reading:
 
     def done(self, place: Place) -> None:
         """The tracker has everything up to this change."""
-        self._committed = max(self._committed, (place.lsn, place.index))
-        self._settle()
+        if place.stream == self.stream:
+            self._committed = max(self._committed, (place.lsn, place.index))
+            self._settle()
 
     def _settle(self) -> None:
         while self._ends and self._ends[0][0] <= self._committed:

@@ -24,6 +24,8 @@ from tracker.model.event import Event, Stage
 
 FULL = "f"
 """A table's identity: changes carry the whole row as it was."""
+PARTED = "p"
+"""Instead of its identity, of a partitioned table: a row that moves between partitions is deleted in one of them."""
 _BYTEA = 17
 _ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,12 +71,13 @@ class Table(Part):
 
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a change stands: the commit of its transaction, and which change of it it is, from 1. `at`: when that was
-    committed, epoch µs. `relation`: its table, none for a truncation of several."""
+    committed, epoch µs. `stream`: which one of this process gave it."""
 
     lsn: LSN
     index: int
     at: int
     relation: Relation
+    stream: int = 0
 
 
 class Rows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from struct import Struct
 from typing import Any
@@ -23,7 +23,16 @@ from collectors.pgoutput import EPOCH, LSN
 
 TIMEOUT = 5.0
 """Seconds that one question may take."""
-_WAL, _ALIVE, _STATUS = Struct(">cQQq"), Struct(">cQqB"), Struct(">cQQQqB")
+_WAL, _KEEPALIVE, _STATUS = Struct(">cQQq"), Struct(">cQqB"), Struct(">cQQQqB")
+ALIVE: Mapping[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""How a connection that was cut somewhere on the way is noticed."""
+Answer = Sequence[tuple[str | None, ...]]
+"""Rows, as texts."""
 _REFUSED = (
     "password authentication failed",
     "no pg_hba.conf entry",
@@ -33,8 +42,8 @@ _REFUSED = (
     "does not exist",
 )
 """What trying again does not cure. A connection that was refused has no code, only these words."""
-_CODES = ("28", "3D", "42501", "42704")
-"""The same by code: authorization, no such database, no privilege, no such object."""
+_CODES = ("28", "3D", "42501")
+"""The same by code: authorization, no such database, no privilege."""
 
 
 @contextmanager
@@ -61,13 +70,13 @@ class Wire:
     def __init__(self, url: str, options: Mapping[str, str], **connect: Any) -> None:
         said = " ".join(f"-c {name}={value}" for name, value in options.items())
         self._connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=int(TIMEOUT), options=said, client_encoding="UTF8", **connect
+            url, autocommit=True, connect_timeout=int(TIMEOUT), options=said, client_encoding="UTF8", **ALIVE, **connect
         )
         self.raw = self._connection.pgconn
         self._asked = False
         self._rows: list[tuple[str | None, ...]] = []
 
-    def ask(self, query: str, timeout: float = TIMEOUT) -> list[tuple[str | None, ...]]:
+    def ask(self, query: str, timeout: float = TIMEOUT) -> Answer:
         """The rows of the answer, as texts. Raises `psycopg.Error`."""
         self.send(query)
         rows = self.answer(timeout)
@@ -81,10 +90,11 @@ class Wire:
         self.raw.flush()
         self._asked, self._rows = True, []
 
-    def answer(self, timeout: float) -> list[tuple[str | None, ...]] | None:
+    def answer(self, timeout: float) -> Answer | None:
         """What came of it, or None when there is nothing within `timeout` (s)."""
         until = time.monotonic() + timeout
         while self._asked:
+            self.raw.consume_input()
             while self.raw.is_busy():
                 if not self.ready(until - time.monotonic()):
                     return None
@@ -118,13 +128,13 @@ def _texts(result: Any) -> list[tuple[str | None, ...]]:
 
 class Stream:
     """What a slot decodes, from where it was confirmed. `reached`: all in the log before it was handed out, except
-    what lies in a transaction that is under way."""
+    what lies in a transaction that is under way. `wants_word`: the server asks whether we are still here."""
 
     def __init__(self, url: str, slot: str, publication: str) -> None:
         session = {"datestyle": "ISO", "timezone": "UTC", "intervalstyle": "iso_8601", "bytea_output": "hex"}
         self._wire = Wire(url, session, replication="database")
         self.reached: LSN = 0
-        self._wants_word = False
+        self.wants_word = False
         try:
             self.system = str(self._wire.ask("IDENTIFY_SYSTEM")[0][0])
             options = f"proto_version '1', publication_names '\"{publication}\"', messages 'true'"
@@ -136,7 +146,7 @@ class Stream:
     def next(self, wait: float) -> bytes | None:
         """The next message of the output plugin; None when there is none within `wait` seconds. Raises
         `psycopg.Error`."""
-        until = time.monotonic() + wait
+        until, looked = time.monotonic() + wait, False
         while True:
             size, data = self._wire.raw.get_copy_data(1)
             if size > 0:
@@ -145,30 +155,31 @@ class Stream:
                     return payload
                 continue
             if size == -1:
-                result = self._wire.raw.get_result()
-                said = result.error_message.decode() if result else ""
-                raise psycopg.OperationalError(f"the server ended the stream: {said.strip() or 'it shuts down'}")
-            if not self._wire.ready(until - time.monotonic()):
+                raise self._ended()
+            if looked and not self._wire.ready(until - time.monotonic()):
                 return None
-            self._wire.raw.consume_input()
+            self._wire.raw.consume_input()  # first without a look at the socket: TLS may hold what came already
+            looked = True
+
+    def _ended(self) -> psycopg.Error:
+        """Why the server ended the stream."""
+        result = self._wire.raw.get_result()
+        if result and result.status == pq.ExecStatus.FATAL_ERROR:
+            return psycopg.errors.error_from_result(result)
+        return psycopg.OperationalError("the server ended the stream: it shuts down")
 
     def _frame(self, data: bytes) -> bytes | None:
         if data[:1] == b"w":
             return data[_WAL.size :]
         if data[:1] == b"k":
-            _, end, _, wants = _ALIVE.unpack_from(data)
+            _, end, _, wants = _KEEPALIVE.unpack_from(data)
             self.reached = max(self.reached, end)
-            self._wants_word = self._wants_word or bool(wants)
+            self.wants_word = self.wants_word or bool(wants)
         return None
-
-    @property
-    def wants_word(self) -> bool:
-        """The server asks whether we are still here."""
-        return self._wants_word
 
     def confirm(self, lsn: LSN, now: int) -> None:
         """Everything before `lsn` need not be sent again. `now`: our clock, epoch µs."""
-        self._wants_word = False
+        self.wants_word = False
         self._wire.raw.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now - EPOCH, 0))
         self._wire.raw.flush()
 

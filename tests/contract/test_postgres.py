@@ -23,7 +23,8 @@ class TestPostgresOutbox(CollectorContract):
             self.application.execute(TABLE)
             for each in ("one", "two"):
                 collector = self.collector(each)
-                collector.read(1, 0.05)
+                while not collector.sources():
+                    collector.read(1, 0.05)
                 collector.close()
             yield
             for (slot,) in self.application.execute(

@@ -14,10 +14,11 @@ import yaml
 
 from tests.drills.result import Result
 from tests.e2e.service import PATIENCE, Service, environment
-from tests.servers import kafka, postgres
+from tests.servers import kafka, postgres, rabbitmq
 from tests.servers.kafka import Kafka
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import Process
+from tests.servers.rabbitmq import RabbitMQ
 
 COLLECTORS = str(Path(sys.executable).with_name("collectors"))
 
@@ -48,6 +49,19 @@ def started_postgres() -> Iterator[PostgreSQL]:
     with ExitStack() as stack:
         stack.callback(server.stop)
         yield server.start()
+
+
+@contextmanager
+def started_rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
+    """A node of RabbitMQ with its firehose on, gone afterwards."""
+    if rabbitmq.scripts() is None:
+        raise Missing("this drill needs RabbitMQ: make servers")
+    node = RabbitMQ(folder)
+    with ExitStack() as stack:
+        stack.callback(node.stop)
+        node.start()
+        node.trace()
+        yield node
 
 
 class Scene:
@@ -106,12 +120,12 @@ class Scene:
         return dict(self.service.get(f"/v1/flows/{self.flow}/reconciliation", **{"from": "-1h", "to": "now"}))
 
     def settled(self, messages: int) -> dict[str, Any]:
-        """The books, once so many messages were produced, none of which is in flight or unknown any more."""
+        """The books, once they hold so many messages, none of which is in flight or unknown any more."""
 
         def done() -> dict[str, Any] | None:
             books = self.books()
             open_ones = sum(books["verdicts"].get(verdict, 0) for verdict in ("in_flight", "blind"))
-            return books if books["produced"] >= messages and not open_ones else None
+            return books if sum(books["verdicts"].values()) >= messages and not open_ones else None
 
         return dict(self.until(done, "a verdict for every message"))
 

@@ -14,7 +14,7 @@ from tests.drills.result import Result
 from tests.drills.scene import Missing
 from tests.servers.needed import missing
 
-DRILLS = ["outbox_relay"]
+DRILLS = ["outbox_relay", "binding_removed", "node_killed"]
 
 
 @pytest.mark.brokers
@@ -37,7 +37,7 @@ def test_the_truth_is_nobodys_opinion() -> None:
     tree = ast.parse(Path(truth.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in names} == {"__future__", "psycopg", "confluent_kafka"}
+    assert {name.partition(".")[0] for name in names} == {"__future__", "pika", "psycopg", "confluent_kafka"}
 
 
 @pytest.mark.parametrize(("found", "blind", "good"), [

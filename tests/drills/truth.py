@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pika
 import psycopg
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -33,3 +34,18 @@ def in_table(url: str, query: str) -> set[str]:
     """The first column of a query's answer."""
     with psycopg.connect(url) as connection:
         return {str(row[0]) for row in connection.execute(query)}
+
+
+def in_queue(url: str, queue: str) -> set[str]:
+    """The ids of all messages that wait in a queue. They are taken and given back, so they look redelivered after."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        found: set[str] = set()
+        while True:
+            method, properties, _ = channel.basic_get(queue, auto_ack=False)
+            if method is None:
+                return found
+            found.add(str(properties.message_id))
+    finally:
+        connection.close()
