@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -22,8 +21,9 @@ from collectors.base import NOTHING_YET_MS, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.part import Part, settings
-from collectors.pgoutput import LSN, Begin, Commit, Note, Relation, Truncate, parsed
-from collectors.postgres_rows import PARTED, Place, Rows, Table
+from collectors.pgoutput import Begin, Commit, Note, Relation, parsed
+from collectors.postgres_reading import Reading
+from collectors.postgres_rows import PARTED, Rows, Table
 from collectors.postgres_slot import Work, canary, horizon, looked, made, make, publish, slot_name, sung
 from collectors.postgres_stream import TIMEOUT, Answer, Stream, Wire, driver_errors
 from tracker.model.coverage import SourceRef
@@ -102,7 +102,7 @@ class PostgresOutbox:
         self._config, self._clock, self._ticks = config, clock, ticks or steady()
         self._what = f"PostgreSQL {config.where}, slot {self.slot}"
         self._rows = Rows(config.tables, config.key == "plain", config.node, config.region)
-        self._reading = _Reading(0)
+        self._reading = Reading(0)
         self._session = os.urandom(6).hex()
         self._wire: Wire | None = None
         self._work: Work | None = None
@@ -202,7 +202,7 @@ class PostgresOutbox:
         now = self._ticks()
         self._vouched_from = {table: min(tick, now) for table, tick in self._vouched_from.items()}
         self._open_until = horizon(wire)
-        self._reading = _Reading(self._reading.stream + 1)
+        self._reading = Reading(self._reading.stream + 1)
         self._stream = Stream(self._config.url, self.slot, self.slot)
         self._rows.node = self._rows.node or self._stream.system
         self._look_at, self._read_at, self._work = 0, now, work
@@ -289,61 +289,3 @@ class PostgresOutbox:
         except BaseException:
             self.close()
             raise
-
-
-class _Reading:
-    """Where reading one stream stands in the log, and what of it may be confirmed. Pure. Positions of an earlier
-    `stream` say nothing: what was not confirmed there comes again, perhaps from another server."""
-
-    def __init__(self, stream: int) -> None:
-        self.stream = stream
-        self.relations: dict[int, Relation] = {}
-        self.confirmable: LSN = 0
-        self._committed = self._last = (0, 0)
-        self._begun: Begin | None = None
-        self._count = 0
-        self._ends: deque[tuple[tuple[LSN, int], LSN]] = deque()
-        self._reached: LSN = 0
-
-    def begin(self, begin: Begin) -> None:
-        """A transaction comes."""
-        self._begun, self._count = begin, 0
-
-    def changes(self, payload: bytes) -> list[Raw]:
-        """A change of the transaction under way, as raw records: one, or one per table that was truncated."""
-        begun = self._begun
-        if begun is None:
-            return []
-        truncated = parsed(payload) if payload[:1] == b"T" else None
-        oids = truncated.oids if isinstance(truncated, Truncate) else (int.from_bytes(payload[1:5], "big"),)
-        raws = []
-        for relation in (self.relations[oid] for oid in oids if oid in self.relations):  # those of others are not
-            self._count += 1
-            self._last = (begun.lsn, self._count)
-            raws.append(Raw(payload, position=Place(begun.lsn, self._count, begun.at, relation, self.stream)))
-        return raws
-
-    def end(self, end: LSN) -> None:
-        """The transaction was handed out whole."""
-        if self._begun and self._count:
-            self._ends.append(((self._begun.lsn, self._count), end))
-        self._begun = None
-        self.passed(end)
-
-    def passed(self, lsn: LSN) -> None:
-        """All in the log before `lsn` was handed out, or is none of ours."""
-        if self._begun is None:
-            self._reached = max(self._reached, lsn)
-            self._settle()
-
-    def done(self, place: Place) -> None:
-        """The tracker has everything up to this change."""
-        if place.stream == self.stream:
-            self._committed = max(self._committed, (place.lsn, place.index))
-            self._settle()
-
-    def _settle(self) -> None:
-        while self._ends and self._ends[0][0] <= self._committed:
-            self.confirmable = max(self.confirmable, self._ends.popleft()[1])
-        if not self._ends and self._committed >= self._last:
-            self.confirmable = max(self.confirmable, self._reached)
