@@ -5,6 +5,7 @@ import pytest
 
 from collectors.postgres_outbox import outbox
 from tests.contract.suite import CollectorContract
+from tests.servers.postgres import let_go
 
 pytestmark = pytest.mark.brokers
 TABLE = "CREATE TABLE outbox (id text PRIMARY KEY, payload jsonb, created_at timestamptz DEFAULT now())"
@@ -17,7 +18,7 @@ class TestPostgresOutbox(CollectorContract):
     def system(self, postgres_server):
         """A database of its own with an outbox. A slot shows what is committed from its making on, so both names have
         been there once."""
-        name = postgres_server.create_database()
+        self.database = name = postgres_server.create_database()
         self.url, self.sent = postgres_server.url(name), 0
         with psycopg.connect(self.url, autocommit=True) as self.application:
             self.application.execute(TABLE)
@@ -27,10 +28,7 @@ class TestPostgresOutbox(CollectorContract):
                     collector.read(1, 0.05)
                 collector.close()
             yield
-            for (slot,) in self.application.execute(
-                "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
-            ).fetchall():
-                self.application.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+            let_go(self.application)
         postgres_server.drop_database(name)
 
     def put(self, count):
@@ -44,7 +42,7 @@ class TestPostgresOutbox(CollectorContract):
     def collector(self, name="one"):
         """Reads the one table."""
         table = {"table": "public.outbox", "flow": "orders", "hop": "shop", "payload": "payload"}
-        return outbox(name, {"url": self.url, "tables": [table]})
+        return outbox(f"{self.database}_{name}", {"url": self.url, "tables": [table]})
 
     def others(self):
         """What the table holds, and whether anything waits for a lock."""

@@ -70,6 +70,17 @@ class Databases:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
+def let_go(connection: psycopg.Connection[tuple[str]]) -> None:
+    """Drop the replication slots of the connection's database: a reader that is gone holds one for a moment longer."""
+    ours = "FROM pg_replication_slots WHERE database = current_database()"
+    deadline = time.monotonic() + 20
+    while connection.execute(f"SELECT pg_terminate_backend(active_pid) {ours} AND active").fetchall():
+        if time.monotonic() > deadline:
+            raise TimeoutError("a replication slot stays active")
+        time.sleep(0.02)
+    connection.execute(f"SELECT pg_drop_replication_slot(slot_name) {ours}")
+
+
 class PostgreSQL(Databases):
     """One server of our own. `start`, `stop`, `kill`, `start` again: data and port stay the same."""
 
