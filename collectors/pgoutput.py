@@ -18,7 +18,7 @@ EPOCH = 946_684_800_000_000
 LSN = int
 """A place in the write-ahead log, in bytes."""
 
-_BYTE, _SHORT, _INT, _LONG = Struct(">B"), Struct(">H"), Struct(">I"), Struct(">Q")
+_BYTE, _SHORT, _INT = Struct(">B"), Struct(">H"), Struct(">I")
 _BEGIN = Struct(">QqI")
 _COMMIT = Struct(">BQQq")
 _NOTE = Struct(">BQ")

@@ -30,8 +30,7 @@ def drill(folder: Path, kill: bool) -> Result:
             "exchanges": [{"exchange": "orders", "flow": "orders", "unroutable_hop": "rabbit"}],
             "queues": [{"queue": "billing", "flow": "orders", "hop": "rabbit"}],
         }  # fmt: skip
-        connection = pika.BlockingConnection(pika.URLParameters(broker.url))
-        channel = connection.channel()
+        channel = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
         channel.exchange_declare("orders", "topic", durable=True)
         channel.queue_declare("billing", durable=True, arguments={"x-queue-type": "quorum"})
         channel.queue_bind("billing", "orders", "order.#")

@@ -65,7 +65,7 @@ def started_rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
 
 
 class Scene:
-    """A tracker and one process of collectors. `samples`: ids with an open finding, at each look."""
+    """A tracker and one process of collectors."""
 
     def __init__(self, folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]]) -> None:
         self.flow = yaml.safe_load(spec)["flow"]
@@ -79,11 +79,9 @@ class Scene:
             )
         )
         self.collectors = Process("collectors", [COLLECTORS, "run", str(config)], folder, environment())
-        self._sources = 0
 
     def watch(self, sources: int) -> None:
         """Start the collectors; returns when they vouch for so many sources."""
-        self._sources = sources
         self.collectors.start(lambda: None)
         self.until(lambda: self._vouched() >= sources, "coverage")
 
