@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tests.mutation import functions, questions
 from tests.mutation.report import Verdict, verdict
 
-JUDGE = ["tracker/model/judge.py"]
+JUDGE = ["tracker/model/judge.py", "tracker/model/ranges.py"]
 PLAIN = ["tracker/reconcile/plain.py", "tracker/reconcile/folded.py"]
 TESTS = {
     "judge": ["tests/unit/model", "tests/properties/test_judge.py"],

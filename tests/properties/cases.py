@@ -76,11 +76,15 @@ def histories(spec: FlowSpec, least: int = 1) -> st.SearchStrategy[list[Event]]:
 
 
 @st.composite
-def ranges(draw: st.DrawFn, spec: FlowSpec) -> Range:
-    """A commit of somebody past some offsets of some log."""
+def ranges(
+    draw: st.DrawFn, spec: FlowSpec, stages: tuple[Stage, ...] = (Stage.ack, Stage.deliver, Stage.drop)
+) -> Range:
+    """A commit of somebody past some offsets of some log, or a drop of what lay there."""
     low, since, took = draw(st.integers(3, 7)), draw(st.integers(-5, 40)), draw(st.sampled_from([0, 5]))
+    stage = draw(st.sampled_from(stages))
     return Range(
-        flow="f", hop=draw(st.sampled_from(spec.hops)), stage=draw(st.sampled_from([Stage.ack, Stage.deliver])),
+        flow="f", hop=draw(st.sampled_from(spec.hops)), stage=stage, group=draw(st.sampled_from(["", "", "g"])),
+        reason=draw(st.sampled_from(["skipped", "expired", "compacted"])) if stage == Stage.drop else "",
         log=draw(st.sampled_from(spec.hops)), partition=draw(st.sampled_from(["", "p"])), offset=low,
         offset_to=low + draw(st.integers(0, 3)), observed_from=since * SECOND, observed_at=(since + took) * SECOND,
         received_at=(since + took + draw(st.integers(0, 3))) * SECOND, evidence="range",

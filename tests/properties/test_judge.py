@@ -11,7 +11,7 @@ from msgspec import structs
 
 from tests.properties import cases
 from tracker.model.coverage import Coverage, SourceCover
-from tracker.model.event import DESIGNED_DROPS, RETRY, Event, Stage, delivery_of
+from tracker.model.event import DESIGNED_DROPS, RETRY, Event, Range, Stage, delivery_of
 from tracker.model.judge import judge
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
@@ -55,12 +55,14 @@ def test_more_events_never_undo_a_delivery(data: st.DataObject) -> None:
     if not any(e.hop in spec.hops for e in events):
         return
     coverage, now = data.draw(cases.coverages(spec)), data.draw(cases.instants)
-    before = judge(spec, events, coverage, now)
+    gone = data.draw(st.lists(cases.ranges(spec, (Stage.drop,)), max_size=2))
+    before = judge(spec, events, coverage, now, gone)
     if before.verdict not in REACHED:
         return
     more = events + data.draw(st.lists(cases.events(spec), min_size=1, max_size=4))
     later = now + data.draw(st.sampled_from([0, 5, 100])) * SECOND
-    after = judge(spec, more, data.draw(cases.grown(coverage)), later)
+    gone += data.draw(st.lists(cases.ranges(spec, (Stage.drop,)), max_size=2))
+    after = judge(spec, more, data.draw(cases.grown(coverage)), later, gone)
     note(f"{before.why} -> {after.why}")
     assert after.verdict in (*REACHED, Verdict.divergent, Verdict.dead_lettered)
 
@@ -70,6 +72,29 @@ def _reached(spec: FlowSpec, i: int) -> Event:
     at = spec.paths.order.index(i) * SECOND
     return Event(flow="f", message_id="m", hop=point.hop[0], stage=point.stage, observed_at=at, received_at=at,
                  digest="aa", delivery=f"d{i % 2}", node="n1")  # fmt: skip
+
+
+@law
+@given(st.data())
+def test_a_dropped_range_is_a_drop_of_each(data: st.DataObject) -> None:
+    """Told as a range or message by message, with the place that it lay at: the same judgement."""
+    spec = data.draw(cases.specs())
+    events, moved = data.draw(cases.histories(spec)), data.draw(st.lists(cases.ranges(spec, (Stage.drop,)), max_size=3))
+    coverage, now = data.draw(cases.coverages(spec)), data.draw(cases.instants)
+    singly = [_drop(r, e) for r in moved for e in events if e.hop in spec.hops and _lies_in(r, e)]
+    assert judge(spec, events, coverage, now, moved) == judge(spec, [*events, *singly], coverage, now)
+
+
+def _lies_in(told: Range, e: Event) -> bool:
+    placed = e.stage in (Stage.persist, Stage.replicate) and (e.hop, e.partition) == (told.log, told.partition)
+    return placed and e.offset in range(told.offset, told.offset_to)
+
+
+def _drop(told: Range, e: Event) -> Event:
+    at, got = max(told.observed_at, e.observed_at), max(told.received_at or told.observed_at, _got(e))
+    return Event(flow="f", message_id="m", hop=told.hop, stage=Stage.drop, reason=told.reason, observed_at=at,
+                 received_at=got, partition=e.partition, offset=e.offset, group=told.group,
+                 delivery=delivery_of(e) if told.hop == told.log else "")  # fmt: skip
 
 
 @law
@@ -161,7 +186,7 @@ def test_the_answer_is_consistent(data: st.DataObject) -> None:
     coverage, now = data.draw(cases.coverages(spec)), data.draw(cases.instants)
     judgement = judge(spec, events, coverage, now, moved)
     verdict, kinds = judgement.verdict, {f.kind for f in judgement.findings}
-    said = {(e.stage, e.reason) for e in events if e.hop in spec.hops}
+    said = {(e.stage, e.reason) for e in (*events, *moved) if e.hop in spec.hops}
     if verdict in REACHED:
         assert not judgement.missing
         assert not kinds

@@ -83,6 +83,9 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Range evidence: everything in `partition` of the log at hop `log` from `offset` up to, not including,
     `offset_to` was moved past by (`hop`, `stage`), some time between `observed_from` and `observed_at`.
 
+    With stage `drop` it says that nobody can name what was lost there, only where it lay, and why (`reason`, with no
+    other stage): at the log's own hop that the log no longer holds it, at a consumer's that it was passed over unread.
+
     On the wire it is a line of the same NDJSON stream as events, told apart by `evidence: "range"`.
     """
 
@@ -96,6 +99,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed_from: int
     observed_at: int
     evidence: Literal["range"]
+    reason: str = ""
     group: str = ""
     node: str = ""
     received_at: int | None = None

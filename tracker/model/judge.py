@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from tracker.model.coverage import Coverage, Hole
 from tracker.model.event import Event, Range, Stage
-from tracker.model.facts import HOLDING, Facts, Passage, received
+from tracker.model.facts import Facts, Passage, received
 from tracker.model.flags import flags_of, gap_may_come
 from tracker.model.origin import origin_of
+from tracker.model.ranges import range_drops, range_over
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
@@ -32,7 +33,7 @@ def judge(
 
     Raises ValueError when there is no event at a hop of the spec: there is nothing to judge then.
     """
-    facts = Facts.of(spec, events)
+    facts = Facts.of(spec, [*events, *range_drops(spec, events, ranges)])
     if not facts.events:
         raise ValueError("no event at a hop of this flow")
     case = _Case(spec, facts, coverage, now, ranges)
@@ -199,26 +200,6 @@ class _Case:
         if hole is not None:
             return hole.cause == "behind"
         return max(opened) <= self.passed_before(i)  # else it is covered, but by less than they tell
-
-
-def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:
-    """That a range at one of `hops` and `stage` moved past the place of one of these events in the log; of several,
-    which may lie over one another, the earliest of their times."""
-    hits = [
-        r
-        for r in ranges
-        if r.hop in hops and r.stage == stage
-        for e in events
-        if e.offset is not None and e.stage in HOLDING and e.hop == r.log and e.partition == r.partition
-        and r.offset <= e.offset < r.offset_to
-    ]  # fmt: skip
-    if not hits:
-        return None
-    return Passage(
-        observed_at=min(r.observed_at for r in hits),
-        since=min(r.observed_from for r in hits),
-        received_at=min(r.observed_at if r.received_at is None else r.received_at for r in hits),
-    )
 
 
 def _with_kinds(case: _Case, states: tuple[CheckpointState, ...]) -> tuple[CheckpointState, ...]:

@@ -17,6 +17,7 @@ from tracker.model.coverage import Coverage
 from tracker.model.event import DESIGNED_DROPS, Event, Range, Stage, natural_key
 from tracker.model.facts import evidence_of, parks, passage, received
 from tracker.model.judge import joined_payloads, judge
+from tracker.model.ranges import range_drops
 from tracker.model.spec import Checkpoint, FlowSpec
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
 from tracker.store.findings import OPEN, RECOVERED, SETTLED, SUPERSEDED, WITHDRAWN, Finding
@@ -74,7 +75,8 @@ def judge_batch(
                 continue
             spec = known
         judgement = judge(spec, mine, bench.coverage, bench.now, bench.ranges)
-        changes = transitions(bench, spec, mine, judgement, before.get(message_id, ()))
+        told = [*mine, *range_drops(spec, mine, bench.ranges)]
+        changes = transitions(bench, spec, told, judgement, before.get(message_id, ()))
         judged.incidents |= {f.incident for f in before.get(message_id, ()) if f.key in {c.key for c in changes}}
         judged.findings += changes
         judged.opened += sum(1 for f in changes if f.status == OPEN)

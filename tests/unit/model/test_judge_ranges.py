@@ -6,12 +6,13 @@ import pytest
 from msgspec import structs
 
 from tracker.model.coverage import Coverage, SourceCover
-from tracker.model.event import Event, Range, Stage
+from tracker.model.event import Event, Range, Stage, delivery_of
 from tracker.model.facts import Passage
-from tracker.model.judge import judge, range_over
+from tracker.model.judge import judge
+from tracker.model.ranges import range_drops, range_over
 from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
-from tracker.model.verdict import Verdict
+from tracker.model.verdict import Judgement, Verdict
 
 SPEC = load_spec(
     """flow: orders
@@ -96,3 +97,94 @@ def test_only_what_lies_in_the_log_is_moved_past() -> None:
         assert over(**other) is None, other
     assert range_over([event], ["mail"], Stage.ack, [PASSED]) is None
     assert range_over([event], ["billing"], Stage.deliver, [PASSED]) is None
+
+
+GONE = structs.replace(PASSED, hop="kafka", stage=Stage.drop, reason="expired", group="billing",
+                       observed_from=20 * SECOND, observed_at=21 * SECOND, received_at=22 * SECOND)  # fmt: skip
+SKIPPED = structs.replace(GONE, hop="billing", reason="skipped")
+PLACED = Event(flow="orders", message_id="m", hop="kafka", stage=Stage.persist, observed_at=SECOND,
+               received_at=2 * SECOND, partition="orders/0", offset=17)  # fmt: skip
+
+
+def told(*ranges: Range, events: tuple[Event, ...] = (PLACED,), now: int = 60) -> Judgement:
+    """Judged by these ranges, while groups are all that is vouched for."""
+    group = SourceCover("group", ((0, 600 * SECOND),), evidence="range")
+    log = SourceCover("log", ((0, 600 * SECOND),))
+    coverage = Coverage({("billing", "ack"): [group], ("kafka", "persist"): [log]})
+    return judge(SPEC, events, coverage, now * SECOND, ranges)
+
+
+def test_what_the_log_lost_unread_is_lost() -> None:
+    """At once, whatever its deadline; nobody holds it, and the answer says why."""
+    judgement = told(GONE, now=5)
+    assert (judgement.verdict, judgement.held_by) == (Verdict.lost, ())
+    assert judgement.why == "kafka dropped it (expired), so billing:ack cannot happen; no hop holds a copy."
+
+
+def test_of_several_copies_only_the_one_that_lay_there_is_gone() -> None:
+    """The group may still read the other."""
+    other = structs.replace(PLACED, offset=217)
+    judgement = told(GONE, events=(PLACED, other), now=5)
+    assert (judgement.verdict, judgement.held_by) == (Verdict.in_flight, ("kafka",))
+    assert told(GONE, structs.replace(GONE, offset=200, offset_to=300), events=(PLACED, other)).verdict == Verdict.lost
+
+
+def test_what_a_group_skipped_is_held_by_the_log() -> None:
+    """Its offsets were set forward: it can be sent again from there."""
+    judgement = told(SKIPPED, now=5)
+    assert (judgement.verdict, judgement.held_by) == (Verdict.unacknowledged, ("kafka",))
+    assert judgement.why == "billing dropped it (skipped), so billing:ack cannot happen; kafka still holds a copy."
+
+
+def test_compacted_is_by_design() -> None:
+    """A newer record of the same key has taken its place."""
+    judgement = told(structs.replace(GONE, reason="compacted"))
+    assert judgement.verdict == Verdict.explained
+    assert judgement.why == "It ended by design at kafka (compacted)."
+
+
+def test_who_has_acked_has_acked() -> None:
+    """Retention takes what everybody has read; and what an application says of a message is better than an offset."""
+    acked = structs.replace(PLACED, hop="billing", stage=Stage.ack, observed_at=9 * SECOND, received_at=9 * SECOND)
+    assert told(GONE, SKIPPED, events=(PLACED, acked)).verdict == Verdict.delivered
+    assert told(GONE, PASSED).verdict == Verdict.delivered
+
+
+def test_moved_past_unread_is_no_ack() -> None:
+    """Two tell of one commit: one saw that it was moved, the other that nobody read it."""
+    commit = structs.replace(PASSED, group="billing", observed_from=19 * SECOND, observed_at=25 * SECOND)
+    assert told(commit).verdict == Verdict.late
+    assert told(commit, SKIPPED).verdict == told(SKIPPED, commit).verdict == Verdict.unacknowledged
+    assert told(structs.replace(commit, observed_from=SKIPPED.observed_at), SKIPPED).verdict == Verdict.unacknowledged
+    elsewhere = structs.replace(SKIPPED, offset=18)
+    assert told(commit, elsewhere).verdict == Verdict.late
+
+
+def test_set_back_and_read() -> None:
+    """What a group has skipped, and came to once more since, it has read; and another group skipped nothing."""
+    again = structs.replace(PASSED, group="billing", observed_from=SKIPPED.observed_at + 1, observed_at=40 * SECOND)
+    assert told(SKIPPED, again).verdict == Verdict.late
+    assert told(SKIPPED, structs.replace(PASSED, group="other")).verdict == Verdict.delivered
+
+
+def test_a_drop_is_known_when_the_message_lies_there() -> None:
+    """Not before: neither when it was first seen nor its origin changes, whichever is told first."""
+    early = structs.replace(GONE, observed_from=0, observed_at=0, received_at=0)
+    [drop] = range_drops(SPEC, [PLACED], [early])
+    assert (drop.observed_at, drop.received_at) == (SECOND, 2 * SECOND)
+    here = {"delivery": delivery_of(PLACED), "group": "billing"}
+    assert drop == structs.replace(PLACED, stage=Stage.drop, reason="expired", **here)
+    [drop] = range_drops(SPEC, [structs.replace(PLACED, delivery="d", node="b")], [structs.replace(GONE, node="c")])
+    assert (drop.observed_at, drop.received_at, drop.delivery, drop.node) == (21 * SECOND, 22 * SECOND, "d", "c")
+    [drop] = range_drops(SPEC, [PLACED], [structs.replace(SKIPPED, received_at=None)])
+    assert (drop.hop, drop.received_at, delivery_of(drop)) == ("billing", 21 * SECOND, "orders/0:17:billing:")
+
+
+def test_only_what_lies_in_a_log_that_the_spec_knows_is_dropped() -> None:
+    """Other places, other hops, and ranges of another stage drop nothing."""
+    assert not range_drops(SPEC, [PLACED], [PASSED])
+    for other in ({"offset": 100}, {"offset": None}, {"partition": "orders/1"}, {"hop": "billing"},
+                  {"stage": Stage.deliver}):  # fmt: skip
+        assert not range_drops(SPEC, [structs.replace(PLACED, **other)], [GONE]), other
+    unknown = structs.replace(PLACED, hop="elsewhere")
+    assert not range_drops(SPEC, [unknown], [structs.replace(GONE, log="elsewhere")])

@@ -1,0 +1,85 @@
+"""What ranges say of one message: which checkpoint they moved past it at, and where they dropped it.
+
+A range tells of places in a log. Of a message it tells only where a `persist` or `replicate` puts the message in one of
+these places; until then, and without it, nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tracker.model.event import Event, Range, Stage, delivery_of
+from tracker.model.facts import HOLDING, Passage, received
+from tracker.model.spec import FlowSpec
+
+
+def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:
+    """That a range at one of `hops` and `stage` moved past the place of one of these events in the log; of several,
+    which may lie over one another, the earliest of their times. One that only says over again what was skipped there
+    is no evidence."""
+    drops = [r for r in ranges if r.stage == Stage.drop and r.hop in hops]
+    hits = [
+        r
+        for r in ranges
+        if r.hop in hops and r.stage == stage
+        for e in events
+        if _over(r, e) and not any(_skipped(drop, r) and _over(drop, e) for drop in drops)
+    ]
+    if not hits:
+        return None
+    return Passage(
+        observed_at=min(r.observed_at for r in hits),
+        since=min(r.observed_from for r in hits),
+        received_at=min(_received(r) for r in hits),
+    )
+
+
+def range_drops(spec: FlowSpec, events: Sequence[Event], ranges: Sequence[Range]) -> list[Event]:
+    """A `drop` for each place in a dropped range at which one of these events, of one message, puts it. At the log's
+    own hop it takes that copy; at a consumer's the log goes on holding it.
+
+    It was known, and had happened, not before the message lay there: so it changes neither when the message was first
+    seen nor its origin.
+    """
+    return [drop for r in ranges if r.stage == Stage.drop for drop in _drops(r, spec, events)]
+
+
+def _drops(told: Range, spec: FlowSpec, events: Sequence[Event]) -> Iterator[Event]:
+    for event in events:
+        if event.hop in spec.hops and _over(told, event):
+            yield Event(
+                flow=event.flow,
+                message_id=event.message_id,
+                hop=told.hop,
+                stage=Stage.drop,
+                reason=told.reason,
+                observed_at=max(told.observed_at, event.observed_at),
+                received_at=max(_received(told), received(event)),
+                delivery=delivery_of(event) if told.hop == told.log else "",
+                node=told.node,
+                partition=event.partition,
+                offset=event.offset,
+                group=told.group,
+            )
+
+
+def _over(told: Range, event: Event) -> bool:
+    """The event puts its message in a place that the range tells of."""
+    return (
+        event.offset is not None
+        and event.stage in HOLDING
+        and event.hop == told.log
+        and event.partition == told.partition
+        and told.offset <= event.offset < told.offset_to
+    )
+
+
+def _skipped(drop: Range, moved: Range) -> bool:
+    """What the group moved past is, where they lie over one another, what it skipped: it had not been set back and
+    come there once more since."""
+    return (drop.hop, drop.group) == (moved.hop, moved.group) and moved.observed_from <= drop.observed_at
+
+
+def _received(told: Range) -> int:
+    """When the tracker got it; what it did not date counts as received when observed."""
+    return told.observed_at if told.received_at is None else told.received_at
