@@ -15,9 +15,10 @@ from msgspec import structs
 
 from tests.world.installation import Installation
 from tracker.model.coverage import ASSUME_FOR, Coverage
-from tracker.model.event import Event, Range
-from tracker.model.judge import judge, range_over
+from tracker.model.event import Event, Range, Stage
+from tracker.model.judge import judge
 from tracker.model.origin import origin_of
+from tracker.model.ranges import range_over
 from tracker.model.spec import FlowSpec
 from tracker.model.verdict import WRONG, Flag, Judgement, Status, Verdict
 from tracker.reconcile import PassResult
@@ -176,11 +177,17 @@ class Promises:
         self._runs, self._heard = runs, heard
         places = {(hop, c.stage) for _, spec in self.versions for c in spec.checkpoints for hop in c.hop}
         counted = [r for r in self.moved if (r.hop, r.stage) in places and not coverage.vouches(r.hop, r.stage.value)]
-        passed = {i for i, e in events.items() if any(range_over(e, [r.hop], r.stage, [r]) for r in counted)}
+        counted += [r for r in self.moved if r.stage == Stage.drop and r.hop in self.hops]
+        passed = {i for i, e in events.items() if self._over(e, counted)}
         must = set(events) if self.again else (self.new | due | passed) & set(events)
         assert must <= touched, ("left out", must - touched)
-        under = {i for i, e in events.items() if any(range_over(e, [r.hop], r.stage, [r]) for r in self.ranges)}
+        under = {i for i, e in events.items() if self._over(e, self.ranges)}
         assert touched <= must | fired | blind | (under if self.moved else set()), ("for nothing", touched - must)
+
+    def _over(self, events: Sequence[Event], ranges: Sequence[Range]) -> bool:
+        """One of them tells of a place where the message lies, at a hop of any version."""
+        known = [e for e in events if e.hop in self.hops]
+        return any(range_over(known, [r.hop], Stage.ack, [structs.replace(r, stage=Stage.ack)]) for r in ranges)
 
     def _judged(
         self, ident: str, row: Mapping[str, Any], events: Sequence[Event], coverage: Coverage, now: int

@@ -63,6 +63,10 @@ SPECS = [MIRRORED, PLAIN, BRANCHED, SAFE, GUESSED]
 
 IDS = ["a", "b", "c", "018bcfe5-6800-7000-8000-000000000001", "01HF7YAT00000000000000000A"]
 REASONS = {Stage.drop: ["filtered", "expired", "skipped"], Stage.dead_letter: ["poison", "retry"]}
+GONE = [("billing", ""), ("billing", ""), ("billing", "skipped"), ("log", "expired"), ("log", "compacted"),
+        ("nowhere", "skipped")]  # fmt: skip
+"""Where a range says that, and why what lay there was dropped."""
+LYING = [("log", Stage.persist), ("elsewhere", Stage.persist)]
 WAITS = [1, 1000, SECOND, 3 * SECOND, 5 * SECOND, 12 * SECOND, 40 * SECOND, 1200 * SECOND, 172_800 * SECOND]
 numbers = count()
 
@@ -153,13 +157,16 @@ class Ledger(RuleBasedStateMachine):
         self.world.vouch(self._sources("s1"), f"{self.flow}/c1", epoch=self.epochs["c1"])
 
     @precondition(lambda self: self.vouched != "message" and not self.crashed)
-    @rule(low=st.integers(0, 6), size=st.integers(0, 6), took=st.sampled_from([0, 1, 7]), ago=st.sampled_from([0, 3]))
-    def a_range_comes(self, low: int, size: int, took: int, ago: int) -> None:
-        """A group has moved past some offsets of the log."""
-        at = self.world.now - ago * SECOND
+    @rule(
+        low=st.integers(0, 6), size=st.integers(0, 6), took=st.sampled_from([0, 1, 7]), ago=st.sampled_from([0, 3]),
+        gone=st.sampled_from(GONE), log=st.sampled_from(["log", "log", "log", "elsewhere"]),
+    )  # fmt: skip
+    def a_range_comes(self, low: int, size: int, took: int, ago: int, gone: tuple[str, str], log: str) -> None:
+        """A group has moved past some offsets of the log, or was moved past them, or they are there no more."""
+        at, (hop, reason) = self.world.now - ago * SECOND, gone
         self.promises.move(Range(
-            flow=self.flow, hop="billing", stage=Stage.ack, log="log", partition="p", offset=low, offset_to=low + size,
-            observed_from=at - took * SECOND, observed_at=at, evidence="range",
+            flow=self.flow, hop=hop, stage=Stage.drop if reason else Stage.ack, reason=reason, log=log, partition="p",
+            offset=low, offset_to=low + size, observed_from=at - took * SECOND, observed_at=at, evidence="range",
         ))  # fmt: skip
 
     @rule(wait=st.sampled_from(WAITS))
@@ -226,7 +233,7 @@ class Ledger(RuleBasedStateMachine):
     def _made(self, ident: str, hop: str, stage: Stage, ago: int) -> Event:
         """Who is in a log lies at one place in it."""
         at = self.world.now - ago * SECOND
-        place, offset = ("p", IDS.index(ident)) if (hop, stage) == ("log", Stage.persist) else ("", None)
+        place, offset = ("p", IDS.index(ident)) if (hop, stage) in LYING else ("", None)
         return Event(
             flow=self.flow, message_id=ident, hop=hop, stage=stage, observed_at=at, partition=place, offset=offset
         )

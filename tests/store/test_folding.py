@@ -465,6 +465,120 @@ def test_ranges_far_apart(world: Installation) -> None:
     ])  # fmt: skip
 
 
+def gone(offset: int, until: int, hop: str = "log", reason: str = "expired", seconds: float = 2, **more: Any) -> Range:
+    """What lay in [offset, until) is there no more; at a consumer's hop it was passed over unread."""
+    return structs.replace(commit(offset, until, seconds, hop=hop, **more), stage=Stage.drop, reason=reason)
+
+
+@pytest.mark.usefixtures("in_portions")
+def test_dropped_ranges(world: Installation) -> None:
+    """What lay there is lost, or was skipped, whichever of the two comes first; not its neighbours, nor what lies in
+    another log, or was dropped at a hop that nobody names."""
+    first = [e for n in range(8) for e in persisted(f"p{n}", "p", n)]
+    first += [e for n in range(3) for e in persisted(f"q{n}", "q", n)] + persisted("shop0", "p", 0, "shop:persist")
+    elsewhere = [
+        gone(0, 9, log="mirror"),
+        gone(0, 9, hop="mail"),
+        gone(0, 1, partition="q", hop="mirror", log="mirror"),
+    ]
+    acked = structs.replace(at("billing:ack", 2), message_id="p1")
+    read(world, [
+        (first, []),
+        ([acked], [gone(1, 3), *elsewhere]),
+        (persisted("late2", "p", 2) + persisted("late6", "p", 6), []),
+        ([], [gone(5, 7, "billing", "skipped", 30), gone(6, 6)]),
+        (persisted("p1", "q", 7) + persisted("p2", "q", 8),
+         [gone(7, 8, reason="compacted"), gone(7, 8, partition="q")]),
+    ])  # fmt: skip
+
+
+def test_a_flow_whose_first_range_is_a_drop(world: Installation) -> None:
+    """All that lies in the log is known by its place from then on; what was dropped before it came is dropped."""
+    first = [e for n in range(4) for e in persisted(f"p{n}", "p", n)]
+    read(world, [
+        (first, []),
+        ([], [gone(0, 2, "billing", "skipped")]),
+        ([], [commit(2, 3), gone(6, 9)]),
+        (persisted("p6", "p", 6), []),
+    ])  # fmt: skip
+
+
+def test_moved_past_and_skipped(world: Installation) -> None:
+    """Of two that tell of the same commit the one that saw that nobody read counts; read again later, it is read."""
+    first = [e for n in range(8) for e in persisted(f"p{n}", "p", n)]
+    read(world, [
+        (first, [commit(0, 4)]),
+        ([], [gone(2, 6, "billing", "skipped")]),
+        ([], [commit(0, 6)]),
+        ([], [commit(3, 5, 40), structs.replace(commit(0, 8), group="other")]),
+    ])  # fmt: skip
+
+
+def test_what_is_kept_of_dropped_ranges(world: Installation) -> None:
+    """What a drop of each message would leave, whether the range or the place in the log comes first; of messages at
+    hops that the flow does not name, nothing."""
+    flow = f"fold{next(numbers)}"
+    spec = world.put(PLAIN.format(flow=flow, within=10))
+    placed = [_dated(e, flow, f"{n}", world.now) for n in range(6) for e in persisted(f"{n}", "p", n)[1:]]
+    strange = structs.replace(at("elsewhere:persist", 1, partition="p", offset=1), message_id="strange")
+    moved = [gone(0, 3), gone(2, 5, "billing", "skipped", 4), commit(1, 2, 1), gone(0, 9, "billing", log="elsewhere")]
+    moved = [_moved(world.now, flow, one) for one in moved]
+    for part, some in ((placed[:4], moved[:1]), (placed[4:], moved[1:]), ([_dated(strange, flow, "s", world.now)], [])):
+        world.now += SECOND
+        world.observe(part)
+        world.move(some)
+        moved = [structs.replace(one, received_at=world.now) if one in some else one for one in moved]
+        world.run_pass()
+    _equal_to_python(world, spec, {e.message_id for e in placed}, moved, [("billing", "ack")])
+    world.control.flows.delete(flow, world.now)
+
+
+def test_a_dropped_range_in_a_pass_that_is_done_again(world: Installation) -> None:
+    """It leaves the same rows, and takes nothing that came since."""
+    promises = Promises(world, f"fold{next(numbers)}")
+    promises.put(PLAIN.format(flow=promises.flow, within=10))
+    _vouch_logs(world, promises)
+    base, first = world.now, [e for n in range(4) for e in persisted(f"{n}", "p", n)]
+    world.now += SECOND
+    promises.observe([_dated(e, promises.flow, e.message_id, base) for e in first])
+    promises.move(_moved(base, promises.flow, gone(0, 2)))
+    promises.pass_()
+    left = promises.contents()
+    world.cut_short()
+    promises.move(_moved(base, promises.flow, gone(2, 4)))
+    world.run_pass()
+    assert promises.contents() == left
+    promises.pass_()
+    assert [f.kind for f in world.store.findings(flow=promises.flow)] == ["lost"] * 4
+    world.control.flows.delete(promises.flow, world.now)
+
+
+@pytest.mark.parametrize("told", [gone(0, 2), commit(0, 2)], ids=["dropped", "moved past"])
+def test_ranges_over_what_a_version_adds(world: Installation, told: Range) -> None:
+    """A message that was seen only at a hop which the flow did not name yet, and lies in a range that was told then."""
+    flow = f"fold{next(numbers)}"
+    before = PLAIN.replace("  - {{hop: log, stage: persist, after: shop, within: 5s}}\n", "").replace(
+        "after: log", "after: shop"
+    )
+    world.put(before.format(flow=flow, within=10))
+    lying = [structs.replace(e, message_id=f"{n}") for n in range(3) for e in persisted("", "p", n)[1:]]
+    base = world.now
+    ahead = [structs.replace(_dated(e, flow, e.message_id, base), origin_at=base + 60 * SECOND) for e in lying]
+    world.observe([*ahead, _dated(at("shop:produce", 0), flow, "somebody", base)])
+    world.move([_moved(base, flow, told)])
+    world.now += SECOND
+    world.run_pass()
+    world.now += SECOND
+    spec = world.put(PLAIN.format(flow=flow, within=10))
+    places = [SourceRef(flow, "log", "persist", "s"), SourceRef(flow, "billing", "ack", "s", "range")]
+    world.vouch(places, collector=flow)
+    world.run_pass()
+    seen = {row["message_id"]: (row["verdict"], row["marks"], row["ranged"]) for row in _kept(world, flow).values()}
+    touched = {ident for ident, (_, marks, ranged) in seen.items() if marks or ranged}
+    assert touched == {"0", "1"}, (seen, spec)
+    world.control.flows.delete(flow, world.now)
+
+
 def test_what_ranges_span(world: Installation) -> None:
     """Only what is new of this flow, hop and stage, and what was newly persisted in a log that somebody reads: a wider
     span would say the same, and cost more."""
@@ -512,9 +626,9 @@ def test_what_ranges_span(world: Installation) -> None:
     move(0, 1000, "p", mine)
     move(0, 1000, "late", mine)
     persist("m2", 0, "q")
-    reach = Reach(Shape(flow, {("billing", "ack"): 2}, {}), bounds, 9, world.now, 9, True)
-    asked = ask("range_spans", world.store.engine.database, new_since=reach.new, until=bounds.known(),
-                slice="message_id < 'm8'")  # fmt: skip
+    reach = Reach(Shape(flow, {("billing", "ack"): 2}, {"log": 0}), bounds, 9, world.now, 9, True)
+    asked = ask("range_spans", world.store.engine.database, new_since=reach.new, placed=reach.new,
+                until=bounds.known(), slice="message_id < 'm8'")  # fmt: skip
     found = world.store.engine.rows(asked, reach.parameters | {"hop": "billing", "stage": "ack"})
     assert sorted(tuple(row.values()) for row in found) == [("log", "p", 10, 40), ("log", "q", 7, 10)]
     world.run_pass()

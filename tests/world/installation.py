@@ -54,8 +54,8 @@ class Installation:
     def move(self, ranges: Sequence[Range]) -> None:
         """Store range evidence, received now."""
         names = [name for name in RANGES.names if name not in ("tenant", "consumer_group", "received_at")]
-        rows = [{name: getattr(r, name) for name in names} for r in ranges]
-        rows = [r | {"tenant": "", "consumer_group": "", "received_at": self.now} for r in rows]
+        rows = [{name: getattr(r, name) for name in names} | {"consumer_group": r.group} for r in ranges]
+        rows = [r | {"tenant": "", "received_at": self.now} for r in rows]
         self.store.insert_ranges(pa.Table.from_pylist(rows, schema=RANGES))
 
     def vouch(

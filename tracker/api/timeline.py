@@ -10,9 +10,11 @@ from tracker.control.errors import NotFound
 from tracker.model.event import Event, Stage, delivery_of
 from tracker.model.judge import judge
 from tracker.model.origin import origin_of
+from tracker.model.ranges import range_drops
 from tracker.model.spec import FlowSpec
 from tracker.model.verdict import CheckpointState, Flag, Judgement
 from tracker.model.why import CAUSES
+from tracker.store.decode import distinct
 from tracker.store.findings import Finding
 
 
@@ -35,6 +37,7 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
     places = [(e.hop, e.partition, e.offset, e.offset) for e in events if e.offset is not None]
     ranges = service.store.ranges_over(flow, dict.fromkeys(places)) if vouched.ranged else []
     judgement = judge(spec, events, vouched.coverage, now, ranges)
+    shown = distinct([*events, *range_drops(spec, events, ranges)])
     overtaken = service.store.overtaken(flow, message_id) if known.ordered else []
     flags = judgement.flags | {Flag.reordered} if overtaken else judgement.flags
     return shapes.Message(
@@ -44,7 +47,7 @@ def timeline(service: Service, flow: str, message_id: str) -> shapes.Message:
         flags=sorted(flag.value for flag in flags),
         held_by=list(judgement.held_by),
         missing=_missing(spec, judgement),
-        timeline=[observation(event, created(events, judgement.origin_at), spec.hops) for event in events],
+        timeline=[observation(event, created(events, judgement.origin_at), spec.hops) for event in shown],
         why=judgement.why,
         origin_at=judgement.origin_at,
         as_of=now,

@@ -265,6 +265,8 @@ def _bounded(given: Given, field: str) -> Iterator[Rule]:
 
 def _dropped(given: Given, field: str) -> Iterator[Rule]:
     if "stage" in given:
+        moved = pl.col("is_range") & given.said(field) & ~_is("drop")
+        yield Rule(field, moved, _must("be left out of a range, but with stage drop"))
         odd = _is("drop") & ~pl.col("reason").is_in(sorted(DROP_REASONS))
         yield Rule(field, odd, lambda: _choice("reason", DROP_REASONS))
 

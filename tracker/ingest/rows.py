@@ -114,6 +114,7 @@ def ranges(frame: pl.DataFrame, words: Words, now: int) -> pa.Table:
         *(pl.col(name) for name in ("flow", "hop", "stage", "log", "partition")),
         offset=pl.col("offset_"),
         offset_to=pl.col("offset_to_"),
+        reason=_said(frame, "reason"),
         consumer_group=_said(frame, "group"),
         node=_said(frame, "node"),
         observed_from=pl.col("observed_from_"),

@@ -60,6 +60,7 @@ def _drops(told: Range, spec: FlowSpec, events: Sequence[Event]) -> Iterator[Eve
                 partition=event.partition,
                 offset=event.offset,
                 group=told.group,
+                attributes={"evidence": "range"},
             )
 
 

@@ -21,6 +21,7 @@ from tracker.control.flows import LeftOut
 from tracker.control.passes import Pass
 from tracker.model.coverage import ASSUME_FOR
 from tracker.model.errors import TrackerError
+from tracker.model.event import Stage
 from tracker.model.units import SECOND
 from tracker.reconcile.cover import Cover, columns
 from tracker.reconcile.drafts import Drafts
@@ -278,9 +279,10 @@ class Reconciler:
         if targets:
             coverage = sitting.cover.coverage(known.spec, self._heard.values())
             targets = [place for place in targets if not coverage.vouches(*place)]
+        drops = sorted(hop for hop, stage in ranged if stage == Stage.drop and hop in known.shape.hop_bits)
         return Reach(
-            known.shape, bounds, sitting.work.number, sitting.work.started_at, rows, why.events, targets,
-            why.moved and bool(targets), why.grown, why.again, known.in_force_from, why.added, known.longest,
+            known.shape, bounds, sitting.work.number, sitting.work.started_at, rows, why.events, targets, drops,
+            why.moved and bool(targets or drops), why.grown, why.again, known.in_force_from, why.added, known.longest,
         )  # fmt: skip
 
     def _hearing(self, sitting: Sitting, flow: str) -> Hearing:

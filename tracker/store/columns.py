@@ -55,6 +55,7 @@ RANGES = pa.schema(
         *((name, _text) for name in ("tenant", "flow", "hop", "stage", "log", "partition")),
         ("offset", _int),
         ("offset_to", _int),
+        ("reason", _text),
         ("consumer_group", _text),
         ("node", _text),
         ("observed_from", _int),

@@ -74,7 +74,7 @@ def _earlier(one: Event, two: Event) -> Event:
     )
 
 
-RANGE_FIELDS = """flow, hop, stage, log, partition, offset, offset_to, consumer_group, node,
+RANGE_FIELDS = """flow, hop, stage, log, partition, offset, offset_to, reason, consumer_group, node,
     toUnixTimestamp64Micro(observed_from) AS since, toUnixTimestamp64Micro(observed_at) AS observed,
     toUnixTimestamp64Micro(received_at) AS received"""
 
@@ -92,6 +92,7 @@ def moved(row: Mapping[str, Any]) -> Range:
         observed_from=row["since"],
         observed_at=row["observed"],
         evidence="range",
+        reason=row["reason"],
         group=row["consumer_group"],
         node=row["node"],
         received_at=row["received"],

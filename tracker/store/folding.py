@@ -119,19 +119,20 @@ class Folding:
         pieces |= ONE | tables | {"is_known": f"message_id IN (SELECT message_id FROM {self._db}.{tables['known']})"}
         if reach.events or reach.again:
             self._run("fold_new", pieces | shape.fold_pieces(), base)
+        pieces["placed"] = reach.new
         if reach.added:
             strays = f"{pieces['until']} AND message_id IN ({ask('strays', self._db, **pieces)})"
             self._run("fold_new", pieces | {"new_since": strays} | shape.fold_pieces(), base)
-        for hop, stage in reach.ranges:
-            bit = shape.checkpoint_bits[hop, stage]
-            self._fold_ranges(pieces, base | {"hop": hop, "stage": stage, "bit": bit, "mask": 1 << bit})
+            pieces["placed"] = f"({reach.new} OR {strays})"
+        for proof in reach.proofs:
+            self._fold_ranges(pieces, base | proof)
         self._run("waiting" if reach.again else "due", pieces, base)
         if reach.grown is not None:
             self._run("blind", pieces | {"unclear": UNCLEAR, "due_since": due_since(pieces)}, base)
         few = reach.small
         self._look_up(pieces, base, few)
         # Range evidence, and what was left out before, come as rows of their own, beside the events' row of a message.
-        pieces["several"] = "true" if reach.ranges or reach.added else pieces["is_known"]
+        pieces["several"] = "true" if reach.ranged or reach.added else pieces["is_known"]
         self._run("merge", pieces | {"merging": ask("merging", self._db, **pieces)}, base)
         pieces |= {"folded": ask("folded", self._db, **pieces), "delivered": "false" if few else delivered(shape)}
         if not few:
@@ -168,7 +169,7 @@ class Folding:
         return states
 
     def _fold_ranges(self, pieces: dict[str, str], base: dict[str, Any]) -> None:
-        """Add what ranges prove at one (hop, stage)."""
+        """Add what ranges prove, or drop, at one (hop, stage)."""
         spans = self._engine.rows(ask("range_spans", self._db, **pieces), base)
         if spans:
             names = {"logs": "log", "partitions": "partition", "lows": "low", "highs": "high"}

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from tracker.model.event import Stage
 from tracker.model.verdict import WRONG
 from tracker.store.bounds import Bounds
 from tracker.store.handful import MOST, bytes_named
-from tracker.store.shape import NEVER, Shape
+from tracker.store.shape import DROPPED, NEVER, Shape
 
 FEW = 20_000
 """So many rows are sooner read out and judged by their columns than asked about once more."""
@@ -39,7 +40,8 @@ class Reach(msgspec.Struct, frozen=True):
     """What a pass takes of one flow.
 
     `number`, `now` (µs): the pass's. `rows`: how many new events, due and unclear messages it may have. `events`:
-    there are new ones. `ranges`: the (hop, stage) that range evidence may speak for; `moved`: there is new one.
+    there are new ones. `ranges`: the (hop, stage) that range evidence may speak for; `drops`: the hops at which ranges
+    were dropped; `moved`: there is new one of either.
     `grown`: what is unclear, too, and due after this moment (µs). `again`: all events and all that waits, as if nothing
     had been folded. `in_force_from`: older origins (µs) belong to an older version of the spec. `added`: hops that a
     version adds; who was seen nowhere else before is folded now. `longest`: the longest deadline, µs.
@@ -52,6 +54,7 @@ class Reach(msgspec.Struct, frozen=True):
     rows: int
     events: bool
     ranges: Sequence[tuple[str, str]] = ()
+    drops: Sequence[str] = ()
     moved: bool = False
     grown: int | None = None
     again: bool = False
@@ -81,9 +84,25 @@ class Reach(msgspec.Struct, frozen=True):
         return self.at_most(FEW)
 
     @property
+    def ranged(self) -> bool:
+        """Range evidence may speak of its messages."""
+        return bool(self.ranges or self.drops)
+
+    @property
     def few(self) -> bool:
         """It can be taken together with other flows."""
-        return self.small and not self.ranges
+        return self.small and not self.ranged
+
+    @property
+    def proofs(self) -> Iterator[dict[str, Any]]:
+        """Values of `fold_ranges` for each (hop, stage) that ranges speak of: which checkpoint they make seen, or from
+        which hop they took what lay there, which the reference then judges."""
+        for hop, stage in self.ranges:
+            seen = 1 << self.shape.checkpoint_bits[hop, stage]
+            yield {"hop": hop, "stage": stage, "seen": seen, "dropped": 0, "marks": 0}
+        for hop in self.drops:
+            dropped = 1 << self.shape.hop_bits[hop]
+            yield {"hop": hop, "stage": Stage.drop.value, "seen": 0, "dropped": dropped, "marks": DROPPED}
 
     def at_most(self, rows: int) -> bool:
         """It takes so many rows at most; not counted is who is looked at for what `rows` does not count."""
@@ -94,6 +113,7 @@ class Reach(msgspec.Struct, frozen=True):
         """Values of the queries."""
         base = {"flow": self.shape.spec.flow, "size": self.shape.size, "in_force_from": self.in_force_from}
         base |= {"added": list(self.added), "grown": self.grown or 0, "longest": self.longest}
+        base |= {"named": list(self.shape.hop_bits)}
         return base | self.of_pass | self.shape.parameters
 
     @property

@@ -233,6 +233,7 @@ CREATE TABLE {db}.ranges
     `partition` LowCardinality(String),
     `offset` Int64 CODEC(Delta(8), ZSTD(1)),
     `offset_to` Int64 CODEC(Delta(8), ZSTD(1)),
+    `reason` LowCardinality(String),
     `consumer_group` LowCardinality(String),
     `node` LowCardinality(String),
     `observed_from` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),

@@ -172,7 +172,7 @@ def test_a_drop_is_known_when_the_message_lies_there() -> None:
     early = structs.replace(GONE, observed_from=0, observed_at=0, received_at=0)
     [drop] = range_drops(SPEC, [PLACED], [early])
     assert (drop.observed_at, drop.received_at) == (SECOND, 2 * SECOND)
-    here = {"delivery": delivery_of(PLACED), "group": "billing"}
+    here = {"delivery": delivery_of(PLACED), "group": "billing", "attributes": {"evidence": "range"}}
     assert drop == structs.replace(PLACED, stage=Stage.drop, reason="expired", **here)
     [drop] = range_drops(SPEC, [structs.replace(PLACED, delivery="d", node="b")], [structs.replace(GONE, node="c")])
     assert (drop.observed_at, drop.received_at, drop.delivery, drop.node) == (21 * SECOND, 22 * SECOND, "d", "c")

@@ -10,8 +10,8 @@ import xxhash
 
 from tracker.model.event import Event, Range, Stage, delivery_of
 from tracker.model.facts import HOLDING, parks, received
-from tracker.model.judge import range_over
 from tracker.model.origin import origin_of
+from tracker.model.ranges import range_drops, range_over
 from tracker.model.spec import FlowSpec
 from tracker.store.shape import BACKFILL, DEAD, DROPPED, INTERVAL, MAX_DELIVERIES, NEVER, REPLAYED, Shape
 
@@ -53,7 +53,9 @@ def _row(
     limited = {b for i, c in enumerate(spec.checkpoints) if c.at_most for b in shape.bits(i)}
     counted = {b for i, c in enumerate(spec.checkpoints) if c.quorum > 1 for b in shape.bits(i)}
     outboxes = {h for c in spec.checkpoints if c.outbox for h in c.hop}
-    for e in mine:
+    for e in [*mine, *range_drops(spec, mine, ranges)]:
+        if e.hop not in shape.hop_bits:
+            continue
         place = 1 << shape.hop_bits[e.hop]
         hops |= place
         keeps = e.stage in HOLDING or (e.stage == Stage.produce and e.hop in outboxes)
@@ -75,7 +77,7 @@ def _row(
         if e.digest and any(bit in shape.bits(j) for j in joined):
             digests.add(int(e.digest, 16))
     for hop, stage in targets:
-        moved = range_over(mine, [hop], Stage(stage), ranges)
+        moved = range_over(mine, [hop], Stage(stage), [r for r in ranges if r.stage != Stage.drop])
         if moved is not None:
             bit = shape.checkpoint_bits[hop, stage]
             seen, ranged = seen | 1 << bit, ranged | 1 << bit

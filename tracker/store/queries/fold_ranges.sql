@@ -1,5 +1,5 @@
--- Adds the messages of one flow that ranges moved past at one (hop, stage): new ranges over what was persisted, and
--- what was newly persisted under the ranges known. Of these, only what reaches into the stretches at hand (`range_spans`)
+-- Adds the messages of one flow that ranges moved past, or dropped, at one (hop, stage): new ranges over what was
+-- persisted, and what was newly persisted under the ranges known. Of these, only what reaches into the stretches at hand (`range_spans`)
 -- is looked at, and only so far: a pass costs what is new, however many ranges there were before.
 INSERT INTO {db}.{delta}
 WITH spans AS (
@@ -27,14 +27,14 @@ SELECT
     '' AS tenant,
     {flow:String} AS flow,
     message_id,
-    toUInt64({mask:UInt64}) AS seen,
-    toUInt64({mask:UInt64}) AS ranged,
-    toUInt64(0) AS hops,
+    toUInt64({seen:UInt64}) AS seen,
+    toUInt64({seen:UInt64}) AS ranged,
+    toUInt64({dropped:UInt64}) AS hops,
     toUInt64(0) AS kept,
-    toUInt64(0) AS gone,
-    toUInt32(0) AS marks,
-    arrayMap(b -> if(b = {bit:UInt8}, passed, {never}), range({bit:UInt8} + 1)) AS observed,
-    arrayMap(b -> if(b = {bit:UInt8}, got, {never}), range({bit:UInt8} + 1)) AS received,
+    toUInt64({dropped:UInt64}) AS gone,
+    toUInt32({marks:UInt32}) AS marks,
+    arrayMap(b -> if(bitTest({seen:UInt64}, b), passed, {never}), range({size:UInt8})) AS observed,
+    arrayMap(b -> if(bitTest({seen:UInt64}, b), got, {never}), range({size:UInt8})) AS received,
     {never}, {never}, {never}, {never}, toInt64(0),
     CAST([], 'Array(UInt64)'),
     CAST([], 'Array(UInt64)'),
@@ -46,7 +46,7 @@ FROM (
     FROM (
         SELECT hop, partition, offset, message_id FROM {db}.events
         WHERE tenant = '' AND flow = {flow:String} AND offset >= 0 AND stage IN ('persist', 'replicate')
-            AND {slice} AND {new_since}
+            AND {slice} AND {placed}
         UNION ALL
         SELECT p.hop, p.partition, p.offset, p.message_id
         FROM {db}.positions AS p
