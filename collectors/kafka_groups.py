@@ -1,7 +1,8 @@
 """Kafka: range evidence of consumer groups, by following their committed offsets.
 
 A commit says "moved past", not "processed": a consumer that skips a record commits past it all the same. So these
-ranges count only where nothing tells of single messages.
+ranges count only where nothing tells of single messages. What a group was moved past while nobody could read, and what
+was deleted before it came there, is told as dropped (`collectors.kafka_moves`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 from pydantic import Field
 
 from collectors.base import NOTHING_YET_MS, Lag, Raw
@@ -21,11 +22,19 @@ from collectors.clock import Clock, now_micros, steady
 from collectors.errors import Unavailable, Undecodable
 from collectors.kafka_client import ADVICE, REQUEST_TIMEOUT, Cluster, driver_errors
 from collectors.kafka_frontier import Slot
+from collectors.kafka_members import members
+from collectors.kafka_moves import How, Mark, Members, Seen, Stretch, moved
+from collectors.kafka_offsets import beginnings, first_records
 from collectors.kafka_positions import Committed, commit, committed
 from collectors.kafka_watch import View, Watch
 from collectors.part import Part, settings
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Range, Stage
+
+Key = tuple[str, Slot]
+"""A group and a partition."""
+NOWHERE = Committed(-1)
+"""Where a group stands that has committed nothing."""
 
 
 class Followed(Part):
@@ -43,18 +52,12 @@ class GroupsConfig(Cluster):
 
     groups: tuple[Followed, ...] = Field(min_length=1)
     poll_every: float = Field(1.0, gt=0)
+    rebalance_delay: float = Field(3.0, ge=0)
     node: str = ""
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """A group stood at or before `offset` when it was polled at `at` (us); all before was reported."""
-
-    offset: int
-    at: int
-
-
 class Moved(msgspec.Struct, frozen=True):
-    """A group moved past `start` up to `end`, not included, after the poll at `since` (us)."""
+    """A group moved past `start` up to `end`, not included, after the poll at `since` (us), and `how`."""
 
     followed: Followed
     partition: int
@@ -62,6 +65,7 @@ class Moved(msgspec.Struct, frozen=True):
     end: int
     since: int
     topic_id: str
+    how: How = How.read
 
 
 def groups(name: str, config: Mapping[str, Any]) -> KafkaGroups:
@@ -74,7 +78,9 @@ class KafkaGroups:
 
     What was reported is kept in groups of our own, `tracker.<name>.<group>`, so that a restart neither repeats a range
     with a wider span of time nor leaves one out. Going back (a reset) reports nothing until the group is past the old
-    place again. `clock` dates the polls, `ticks` (never jumping) measures the lag.
+    place again, but for what it skipped there. Where nobody can tell whether a group has read what it moved past, its
+    partition is left out of `sources` first; only when the runner has asked for these, so that the hole lies in the
+    spool, is that stretch given up. `clock` dates the polls, `ticks` (never jumping) measures the lag.
     """
 
     def __init__(self, name: str, config: GroupsConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
@@ -87,7 +93,10 @@ class KafkaGroups:
             self._ours = {group: Consumer(config.member(f"tracker.{name}.{group}")) for group in names}
         self._watch = Watch(self._what, self._admin, sorted({f.topic for f in config.groups}), committed_only=False)
         self._node = config.node
-        self._marks: dict[tuple[str, Slot], Mark] = {}
+        self._marks: dict[Key, Mark] = {}
+        self._unsure: set[Key] = set()
+        self._given_up: list[Raw] = []
+        self._asked = False
         self._ids: dict[str, str] = {}
         self._partitions: frozenset[Slot] = frozenset()
         self._ready: deque[Raw] = deque()
@@ -109,48 +118,53 @@ class KafkaGroups:
             self._complete_to = self._polled
         return found
 
-    def decode(self, raw: Raw) -> tuple[Range]:
-        """The range, as having been passed some time between two polls."""
-        moved = raw.position
-        if not isinstance(moved, Moved) or raw.observed_at is None:
+    def decode(self, raw: Raw) -> tuple[Range, ...]:
+        """The range, as having been passed, or dropped, some time between two polls; none where nobody can tell."""
+        found = raw.position
+        if not isinstance(found, Moved) or raw.observed_at is None:
             raise Undecodable("a record that is no move of a consumer group")
-        followed = moved.followed
-        found = Range(
+        if found.how is How.unknown:
+            return ()
+        followed, lost = found.followed, found.how is not How.read
+        told = Range(
             flow=followed.flow,
-            hop=followed.hop,
-            stage=Stage.ack,
+            hop=followed.log if found.how is How.expired else followed.hop,
+            stage=Stage.drop if lost else Stage.ack,
+            reason=found.how.value if lost else "",
             log=followed.log,
-            partition=f"{followed.topic}/{moved.partition}",
-            offset=moved.start,
-            offset_to=moved.end,
-            observed_from=min(moved.since, raw.observed_at),
+            partition=f"{followed.topic}/{found.partition}",
+            offset=found.start,
+            offset_to=found.end,
+            observed_from=min(found.since, raw.observed_at),
             observed_at=raw.observed_at,
             evidence="range",
             group=followed.group,
             node=self._node,
         )
-        return (found,)
+        return (told,)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep that these ranges were reported."""
         ahead: dict[str, dict[Slot, Committed]] = {}
         for raw in raws:
-            moved: Moved = raw.position
-            slot = (moved.followed.topic, moved.partition)
-            if self._ids.get(slot[0]) == moved.topic_id:
-                ahead.setdefault(moved.followed.group, {})[slot] = Committed(
-                    moved.end, f"{moved.topic_id} {raw.observed_at}"
-                )
+            found: Moved = raw.position
+            group, slot = found.followed.group, (found.followed.topic, found.partition)
+            if self._ids.get(slot[0]) == found.topic_id:
+                known = ahead.setdefault(group, {})
+                end = max(found.end, known[slot].offset if slot in known else 0)
+                mark = self._marks.get((group, slot), Mark(end, 0))
+                known[slot] = Committed(end, self._note(slot, mark, raw.observed_at or 0))
         for group, offsets in ahead.items():
             commit(self._ours[group], f"{self._what}, positions of group {group}", offsets)
 
     def sources(self) -> list[SourceRef]:
         """One per group and partition: `group@topic/p`, with range evidence."""
+        self._asked = True
         return [
             SourceRef(f.flow, f.hop, Stage.ack.value, f"{f.group}@{topic}/{number}", "range")
             for f in self._config.groups
             for topic, number in sorted(self._partitions)
-            if topic == f.topic
+            if topic == f.topic and (f.group, (topic, number)) not in self._unsure
         ]
 
     def lag(self) -> Lag:
@@ -169,17 +183,36 @@ class KafkaGroups:
 
     def _poll(self, now: int) -> None:
         """Ask for all groups' offsets; what moved goes to `_ready`. Raises `Unavailable` or `ConfigInvalid`."""
+        if self._asked:
+            self._ready.extend(self._given_up)
+            self._given_up, self._unsure = [], set()
+        self._asked = False
         view = self._view(now)
-        before = self._clock()
-        for group, consumer in self._theirs.items():
-            topics = {f.topic for f in self._config.groups if f.group == group}
-            slots = {slot for slot in view.partitions if slot[0] in topics}
-            self._learn(group, {slot for slot in slots if (group, slot) not in self._marks}, view, before)
-            at = committed(consumer, f"{self._what}, group {group}", slots)
-            consumer.poll(0)  # nothing is read; it takes the driver's notices, which would pile up
-            for slot in slots:
-                self._moved(group, slot, at[slot].offset if slot in at else 0, before)
-        self._polled = now
+        begins = beginnings(self._admin, self._what, view.partitions)  # asked before what is committed
+        deleted: list[Raw] = []
+        try:
+            for group in self._theirs:
+                deleted += self._poll_group(group, view, begins)
+        finally:
+            self._ready.extend(deleted)  # behind what all have read: one may have read what another had not
+        if begins.keys() == view.partitions:
+            self._polled = now
+
+    def _poll_group(self, group: str, view: View, begins: Mapping[Slot, int]) -> list[Raw]:
+        """Take note of where one group stands. The answer is what was deleted before it came there."""
+        began, tick = self._clock(), self._ticks()
+        topics = {f.topic for f in self._config.groups if f.group == group}
+        slots = {slot for slot in begins if slot[0] in topics}
+        self._learn(group, {slot for slot in slots if (group, slot) not in self._marks}, view, began)
+        there = members(self._admin, group)
+        at = committed(self._theirs[group], f"{self._what}, group {group}", slots)
+        self._theirs[group].poll(0)  # nothing is read; it takes the driver's notices, which would pile up
+        deleted: list[Raw] = []
+        for slot in slots:
+            place = at.get(slot, NOWHERE)
+            seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader)
+            deleted += self._moved((group, slot), seen)
+        return deleted
 
     def _view(self, now: int) -> View:
         """The topics' partitions. What is known of a topic that was deleted, or made again, is forgotten."""
@@ -199,34 +232,40 @@ class KafkaGroups:
     def _learn(self, group: str, slots: set[Slot], view: View, now: int) -> None:
         """Where to go on in partitions seen for the first time: where we were, else at the beginning of the log."""
         for slot, kept in committed(self._ours[group], f"{self._what}, positions of group {group}", slots).items():
-            topic_id, _, at = kept.note.partition(" ")
-            if topic_id == self._ids[slot[0]] and at.isdigit():
-                self._marks[group, slot] = Mark(kept.offset, int(at))
+            topic_id, *numbers = kept.note.split(" ")
+            if topic_id == self._ids[slot[0]] and numbers and all(one.isdigit() for one in numbers):
+                at, *unread = map(int, numbers)
+                hull = (unread[0], unread[1]) if len(unread) == 2 else None
+                self._marks[group, slot] = Mark(kept.offset, at, unread=hull)
         fresh = {slot for slot in slots if (group, slot) not in self._marks}
-        first = self._first(fresh)
-        for slot in fresh:
-            self._marks[group, slot] = first.get(slot) or Mark(view.ends.get(slot, 0), now)
+        first = first_records(self._admin, self._what, fresh)
+        begin = {slot: Mark(*first.get(slot, (view.ends.get(slot, 0), now)), Members.first) for slot in fresh}
+        where = {slot: Committed(mark.offset, self._note(slot, mark, mark.at)) for slot, mark in begin.items()}
+        commit(self._ours[group], f"{self._what}, positions of group {group}", where)
+        self._marks |= {(group, slot): mark for slot, mark in begin.items()}
 
-    def _first(self, slots: set[Slot]) -> dict[Slot, Mark]:
-        """The first record that each log holds, with its timestamp: no group moved past it before that. Empty logs are
-        left out."""
-        if not slots:
-            return {}
-        oldest = OffsetSpec.for_timestamp(0)
-        with driver_errors(self._what):
-            asked = self._admin.list_offsets(
-                {TopicPartition(*slot): oldest for slot in slots}, request_timeout=REQUEST_TIMEOUT
-            )
-            found = {(place.topic, place.partition): future.result() for place, future in asked.items()}
-        return {slot: Mark(at.offset, at.timestamp * 1000) for slot, at in found.items() if at.offset >= 0}
+    def _note(self, slot: Slot, mark: Mark, at: int) -> str:
+        """What stands beside a position: the topic's id, when it was reached, and where something before it may be
+        unread."""
+        return " ".join(map(str, (self._ids[slot[0]], at, *(mark.unread or ()))))
 
-    def _moved(self, group: str, slot: Slot, offset: int, before: int) -> None:
-        mark = self._marks[group, slot]
-        if offset > mark.offset:
-            now = self._clock()
-            self._ready.extend(
-                Raw(b"", position=Moved(f, slot[1], mark.offset, offset, mark.at, self._ids[slot[0]]), observed_at=now)
-                for f in self._config.groups
-                if f.group == group and f.topic == slot[0]
-            )
-        self._marks[group, slot] = Mark(max(offset, mark.offset), before)
+    def _moved(self, key: Key, seen: Seen) -> list[Raw]:
+        """Take note of what one poll shows. The answer is what was deleted unread."""
+        before = self._marks[key]
+        found, self._marks[key] = moved(before, seen, int(self._config.rebalance_delay * 1e6))
+        lost: list[Raw] = []
+        for stretch in found:
+            unsure = stretch.how is How.unknown
+            self._unsure |= {key} if unsure else set()
+            told = self._given_up if unsure else lost if stretch.how is How.expired else self._ready
+            told.extend(self._raws(key, stretch, before.at))
+        return lost
+
+    def _raws(self, key: Key, stretch: Stretch, since: int) -> list[Raw]:
+        (group, slot), now = key, self._clock()
+        return [
+            Raw(b"", position=Moved(f, slot[1], stretch.start, stretch.end, since, self._ids[slot[0]], stretch.how),
+                observed_at=now)
+            for f in self._config.groups
+            if f.group == group and f.topic == slot[0]
+        ]  # fmt: skip

@@ -48,10 +48,12 @@ def _say(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartitio
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """A group's offset in one partition, the next to be read, and the note that was left beside it."""
+    """A group's offset in one partition, the next to be read, and the note that was left beside it. `by_reader`: with
+    the epoch of the record that was read last, as consumers say and tools do not."""
 
     offset: int
     note: str = ""
+    by_reader: bool = False
 
 
 def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot, Committed]:
@@ -69,7 +71,11 @@ def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot
     for place in found:
         if place.error is not None and place.error.code() not in GONE:
             raise translated(place.error, f"{what}, {place.topic}/{place.partition}")
-    return {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in found if p.offset >= 0}
+    return {
+        (p.topic, p.partition): Committed(p.offset, p.metadata or "", p.leader_epoch is not None)
+        for p in found
+        if p.offset >= 0
+    }
 
 
 def commit(consumer: Consumer, what: str, offsets: Mapping[Slot, Committed]) -> set[Slot]:

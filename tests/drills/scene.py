@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -127,13 +127,30 @@ class Scene:
 
         return dict(self.until(done, "a verdict for every message"))
 
-    def result(self, drill: str, truth: Sequence[str], **more: Any) -> Result:
+    def decided(self, messages: int) -> dict[str, Any]:
+        """The books, once they hold so many messages and none is in flight: what is unknown may stay so."""
+
+        def done() -> dict[str, Any] | None:
+            books = self.books()
+            enough = sum(books["verdicts"].values()) >= messages
+            return books if enough and not books["verdicts"].get("in_flight", 0) else None
+
+        return dict(self.until(done, "a verdict for every message"))
+
+    def unknown(self, ids: Iterable[str]) -> list[str]:
+        """Those of these messages of which the tracker says that it does not know."""
+        if not self.books()["verdicts"].get("blind", 0):
+            return []
+        told = {one: self.service.get(f"/v1/flows/{self.flow}/messages/{one}") for one in ids}
+        return sorted(one for one, answer in told.items() if answer["verdict"] == "blind")
+
+    def result(self, drill: str, truth: Sequence[str], blind: Sequence[str] = (), **more: Any) -> Result:
         """Compared with what brokers themselves say."""
         found = self.findings()
         late = [_seconds(one["opened_at"]) - _seconds(one["known_at"]) for one in found]
         books = self.books()
         told = {"produced": books["produced"], "verdicts": books["verdicts"], "conserved": books["conserved"]}
-        return Result(drill, truth, sorted({one["message_id"] for one in found}), late, more={**told, **more})
+        return Result(drill, truth, sorted({one["message_id"] for one in found}), late, blind, more={**told, **more})
 
     def close(self) -> None:
         """End both."""

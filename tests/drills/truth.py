@@ -30,6 +30,36 @@ def in_topic(bootstrap: str, topic: str, header: str = "x-message-id") -> set[st
         consumer.close()
 
 
+def begins(bootstrap: str, topic: str) -> dict[int, int]:
+    """The first offset that each partition still holds."""
+    return {number: low for number, (low, _) in _watermarks(bootstrap, topic).items()}
+
+
+def ends(bootstrap: str, topic: str) -> dict[int, int]:
+    """The offset that each partition's next record will have."""
+    return {number: high for number, (_, high) in _watermarks(bootstrap, topic).items()}
+
+
+def _watermarks(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "truth"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in partitions}
+    finally:
+        consumer.close()
+
+
+def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    """Where a group stands in each partition; 0 where it has committed nothing."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        found = consumer.committed([TopicPartition(topic, number) for number in partitions], timeout=10)
+        return {place.partition: max(place.offset, 0) for place in found}
+    finally:
+        consumer.close()
+
+
 def in_table(url: str, query: str) -> set[str]:
     """The first column of a query's answer."""
     with psycopg.connect(url) as connection:

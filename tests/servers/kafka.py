@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.servers.ports import free_port
 from tests.servers.process import Process, accepts
@@ -147,6 +147,11 @@ class Kafka:
         done = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise RuntimeError(f"kafka: storage format failed ({done.returncode})\n{done.stdout}{done.stderr}")
+
+    def create_topic(self, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+        """Make a topic of one replica."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        admin.create_topics([NewTopic(name, partitions, 1, config=dict(config or {}))])[name].result(30)
 
     def _answers(self) -> None:
         accepts(self.port)  # a cheap look first: the client below is slow to give up on a closed port

@@ -1,0 +1,105 @@
+"""What a group's committed offset shows, held against the poll before: what it read, what it was moved past, what was
+deleted before it came there, and what nobody can tell. Pure.
+
+A consumer that joins a group that has no members shows in it for `group.initial.rebalance.delay.ms` before it can
+commit (GroupCoordinator: the first rebalance waits that long), and tools may set offsets only while there are none. So
+between two polls that lie closer together than that, and both show none, nobody has read; unless the commit itself says
+so, by the epoch of the record that its consumer had read last (OffsetCommit, KIP-320), which tools leave out.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Members(StrEnum):
+    """Who was in a group at a poll: somebody; nobody, though members is how it reads; nobody ever, for its consumers
+    assign partitions to themselves; or it is not known. `first`: nobody has looked before."""
+
+    some = "some"
+    none = "none"
+    never = "never"
+    unknown = "unknown"
+    first = "first"
+
+
+class How(StrEnum):
+    """What became of a stretch of the log, for one group."""
+
+    read = "read"
+    skipped = "skipped"
+    expired = "expired"
+    unknown = "unknown"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A group at a poll. All before `offset` was told; the poll began at `at` (µs of the clock) and `tick`. It `stood`
+    there (None: not known). What it was moved past and did not read, or may not have read, lies in `unread`."""
+
+    offset: int
+    at: int
+    members: Members = Members.unknown
+    tick: int = 0
+    stood: int | None = None
+    unread: tuple[int, int] | None = None
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The next poll, which began at `at` and `tick` and ended at tick `end`: where the log began (asked first), who was
+    in the group, and then what it had committed (-1: nothing); `by_reader`: with the epoch of a record."""
+
+    at: int
+    tick: int
+    end: int
+    start: int
+    members: Members
+    offset: int
+    by_reader: bool
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """From `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+    how: How
+
+
+def moved(mark: Mark, seen: Seen, delay: int) -> tuple[list[Stretch], Mark]:
+    """What is new since `mark`, and the mark of this poll. `delay`: µs that a first rebalance takes.
+
+    What was deleted between two polls while the group moved past it may have been read just before, or jumped over:
+    that is unknown. Going back is nothing new, but for what the group then reads of what it had skipped.
+    """
+    there, how = max(seen.offset, mark.offset), _how(mark, seen, delay)
+    found = [
+        *_read_again(mark, seen, how),
+        Stretch(mark.offset, min(seen.offset, seen.start), How.unknown),
+        Stretch(max(mark.offset, seen.start), seen.offset, how),
+        Stretch(there, seen.start, How.expired),
+    ]
+    found = [one for one in found if one.start < one.end]
+    unread = [(one.start, one.end) for one in found if one.how in (How.skipped, How.unknown)]
+    unread += [mark.unread] if mark.unread else []
+    hull = (min(start for start, _ in unread), max(end for _, end in unread)) if unread else None
+    stood = seen.offset if seen.offset >= 0 else None
+    return found, Mark(max(there, seen.start), seen.at, seen.members, seen.tick, stood, hull)
+
+
+def _how(mark: Mark, seen: Seen, delay: int) -> How:
+    polls = {mark.members, seen.members}
+    if seen.by_reader or polls & {Members.some, Members.never, Members.first}:
+        return How.read
+    closely = seen.end - mark.tick <= delay
+    return How.skipped if polls == {Members.none} and closely else How.unknown
+
+
+def _read_again(mark: Mark, seen: Seen, how: How) -> list[Stretch]:
+    """It had been set back, and has read what it had passed over before. (Told again of what it had read then, nothing
+    changes.)"""
+    if mark.unread is None or mark.stood is None or how is not How.read:
+        return []
+    start, end = mark.unread
+    return [Stretch(max(mark.stood, start), min(seen.offset, mark.offset, end), How.read)]

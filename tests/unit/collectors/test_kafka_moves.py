@@ -1,0 +1,137 @@
+"""What a group's committed offset shows between two polls, without a Kafka."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from collectors.kafka_moves import How, Mark, Members, Seen, Stretch, moved
+
+DELAY = 3_000_000
+MARK = Mark(10, at=1_000, members=Members.none, tick=0, stood=10)
+POLL = Seen(at=2_000, tick=1_000_000, end=1_100_000, start=0, members=Members.none, offset=20, by_reader=False)
+
+
+def found(mark: Mark = MARK, **seen: Any) -> list[tuple[int, int, str]]:
+    """What is new, by start, end and how."""
+    return [(s.start, s.end, s.how.value) for s in moved(mark, structs.replace(POLL, **seen), DELAY)[0]]
+
+
+def test_moved_while_nobody_was_there() -> None:
+    """Two polls show no members, and there was no time to join and commit in between: skipped."""
+    assert found() == [(10, 20, "skipped")]
+    assert found(end=DELAY) == [(10, 20, "skipped")]
+
+
+def test_read_where_somebody_was_there() -> None:
+    """At either poll; or the commit itself names the record that was read last."""
+    assert found(members=Members.some) == [(10, 20, "read")]
+    assert found(structs.replace(MARK, members=Members.some)) == [(10, 20, "read")]
+    assert found(by_reader=True) == found(by_reader=True, end=DELAY + 1) == [(10, 20, "read")]
+
+
+def test_consumers_that_never_join() -> None:
+    """Assigning partitions to themselves they commit as tools do: that is how such a group reads."""
+    assert found(members=Members.never) == [(10, 20, "read")]
+
+
+@pytest.mark.parametrize(
+    ("mark", "seen"),
+    [
+        (MARK, {"end": DELAY + 1}),
+        (structs.replace(MARK, members=Members.unknown), {}),
+        (MARK, {"members": Members.unknown}),
+    ],
+    ids=["polls far apart", "restarted since", "nobody answers"],
+)
+def test_who_moved_it_is_not_known(mark: Mark, seen: dict[str, Any]) -> None:
+    """Neither read nor skipped."""
+    assert found(mark, **seen) == [(10, 20, "unknown")]
+
+
+def test_what_was_passed_before_anybody_looked_counts_as_read() -> None:
+    """The first look: whatever the group did before."""
+    assert found(structs.replace(MARK, members=Members.first)) == [(10, 20, "read")]
+
+
+def test_deleted_before_the_group_came_there() -> None:
+    """Where the log begins now is behind where the group stands, whoever is in it, and whether it moved or not."""
+    assert found(offset=10, start=15, members=Members.some) == [(10, 15, "expired")]
+    assert found(offset=-1, start=15) == [(10, 15, "expired")]
+    assert found(offset=12, start=15, members=Members.some) == [(10, 12, "unknown"), (12, 15, "expired")]
+    assert found(offset=10, start=10) == found(offset=10, start=9) == []
+
+
+def test_what_the_client_does_then_acks_nothing() -> None:
+    """It jumps to where the log begins (auto.offset.reset), and reads on from there."""
+    mark = moved(MARK, structs.replace(POLL, offset=10, start=15, members=Members.some), DELAY)[1]
+    assert found(mark, offset=15, start=15, members=Members.some) == []
+    assert found(mark, offset=18, start=15, members=Members.some) == [(15, 18, "read")]
+
+
+def test_deleted_and_passed_between_two_polls() -> None:
+    """It may have been read just before; nobody can tell. What is still there was read."""
+    assert found(offset=20, start=15, members=Members.some) == [(10, 15, "unknown"), (15, 20, "read")]
+    assert found(offset=20, start=30, members=Members.some) == [(10, 20, "unknown"), (20, 30, "expired")]
+
+
+def test_set_back_is_no_news() -> None:
+    """Nor is what it reads again, until it is past the old place."""
+    mark = moved(MARK, structs.replace(POLL, offset=4, members=Members.some), DELAY)[1]
+    assert (mark.offset, mark.stood) == (10, 4)
+    assert found(mark, offset=8, members=Members.some) == []
+    assert found(mark, offset=12, members=Members.some) == [(10, 12, "read")]
+
+
+def test_set_back_to_what_was_skipped_and_read() -> None:
+    """That is news, as far as it read; not what it is moved past once more."""
+    _, mark = moved(MARK, POLL, DELAY)
+    assert mark.unread == (10, 20)
+    _, mark = moved(mark, structs.replace(POLL, offset=5), DELAY)
+    assert found(mark, offset=9, members=Members.some) == []
+    assert found(mark, offset=13, members=Members.some) == [(10, 13, "read")]
+    assert found(mark, offset=13) == []
+    assert found(mark, offset=25, members=Members.some) == [(10, 20, "read"), (20, 25, "read")]
+    assert found(structs.replace(mark, stood=None), offset=13, members=Members.some) == []
+
+
+def test_all_that_may_be_unread_is_kept_in_mind() -> None:
+    """Of several stretches, the first beginning and the last end."""
+    _, mark = moved(MARK, POLL, DELAY)
+    _, mark = moved(mark, structs.replace(POLL, offset=25, members=Members.some), DELAY)
+    _, mark = moved(mark, structs.replace(POLL, offset=30, members=Members.unknown), DELAY)
+    assert mark.unread == (10, 20)
+    _, mark = moved(mark, structs.replace(POLL, offset=40, members=Members.unknown), DELAY)
+    assert mark.unread == (10, 40)
+
+
+polls = st.lists(
+    st.builds(
+        Seen, at=st.just(0), tick=st.just(0), end=st.sampled_from([0, DELAY + 1]), start=st.integers(0, 30),
+        members=st.sampled_from(list(Members)), offset=st.integers(-1, 30), by_reader=st.booleans(),
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+@given(polls)
+def test_every_offset_is_told_once(seen: list[Seen]) -> None:
+    """From where it begins to where it ends without a hole, but for what had been skipped and was read again; what is
+    gone was never called read at the poll that showed it gone."""
+    mark, told = Mark(0, 0, Members.first), list[Stretch]()
+    for poll in seen:
+        before = mark
+        stretches, mark = moved(mark, poll, DELAY)
+        assert all(s.start < s.end for s in stretches)
+        assert mark.offset == max(before.offset, poll.offset, poll.start)
+        new = [s for s in stretches if s.start >= before.offset]
+        assert all(s.how is How.read and s.end <= before.offset for s in stretches if s not in new)
+        assert all(s.how in (How.unknown, How.expired) for s in new if s.start < poll.start)
+        told += new
+    ends = [0, *(s.end for s in told)]
+    assert [s.start for s in told] == ends[:-1]
+    assert ends[-1] == mark.offset
