@@ -1,7 +1,13 @@
-"""Whether consumer groups have members. All brokers are asked, for the admin client's requests to a group's coordinator
-never recover from a broker's restart (seen with librdkafka 2.16)."""
+"""Whether consumer groups have members.
+
+All brokers are asked at once (ListGroups, DescribeGroups), by a method that librdkafka would rather see replaced. What
+is to replace it asks a group's coordinator, and with librdkafka 2.16 that ends the process (an assertion in
+`rd_kafka_enq_once_del_source_return`) when a broker goes away and comes back a second time.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -9,22 +15,23 @@ from confluent_kafka.admin import AdminClient
 from collectors.kafka_client import REQUEST_TIMEOUT
 from collectors.kafka_moves import Members
 
-EMPTY = "Empty"
-"""The state of a group that has offsets and no members. One of the newer protocol (KIP-848) does not show it to this
-question, and so is never called empty."""
+EMPTY, DEAD = "Empty", "Dead"
+"""States of a group that has offsets and no members, and of one that this question does not reach: a group of the newer
+protocol (KIP-848), whoever is in it."""
 
 
 def members(admin: AdminClient, group: str) -> Members:
     """Who is in a group now; unknown where a broker does not answer: that must not keep offsets from being read."""
     try:
-        found = admin.list_groups(group, timeout=REQUEST_TIMEOUT)
+        answers: list[Any] = admin.list_groups(group, timeout=REQUEST_TIMEOUT)
     except KafkaException:
         return Members.unknown
-    states = [one for one in found if one.error is None]
-    if not states:
-        return Members.unknown
-    if any(one.members for one in states):
+    found = [one for one in answers if one.error is None]
+    states = {one.state for one in found}
+    if any(one.members for one in found):
         return Members.some
-    if any(one.state != EMPTY for one in states):
+    if states == {DEAD}:
+        return Members.hidden
+    if states != {EMPTY}:
         return Members.unknown
-    return Members.none if any(one.protocol_type for one in states) else Members.never
+    return Members.none if any(one.protocol_type for one in found) else Members.hidden

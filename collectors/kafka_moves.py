@@ -15,12 +15,13 @@ import msgspec
 
 
 class Members(StrEnum):
-    """Who was in a group at a poll: somebody; nobody, though members is how it reads; nobody ever, for its consumers
-    assign partitions to themselves; or it is not known. `first`: nobody has looked before."""
+    """Who was in a group at a poll: somebody; nobody, though members is how it reads; `hidden`, for its consumers
+    assign partitions to themselves, or its protocol does not show them; or it is not known. `first`: nobody has looked
+    before."""
 
     some = "some"
     none = "none"
-    never = "never"
+    hidden = "hidden"
     unknown = "unknown"
     first = "first"
 
@@ -90,7 +91,7 @@ def moved(mark: Mark, seen: Seen, delay: int) -> tuple[list[Stretch], Mark]:
 
 def _how(mark: Mark, seen: Seen, delay: int) -> How:
     polls = {mark.members, seen.members}
-    if seen.by_reader or polls & {Members.some, Members.never, Members.first}:
+    if seen.by_reader or polls & {Members.some, Members.hidden, Members.first}:
         return How.read
     closely = seen.end - mark.tick <= delay
     return How.skipped if polls == {Members.none} and closely else How.unknown

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
@@ -36,12 +36,14 @@ def app(topic: Topic) -> Iterator[Consumer]:
 
 
 @contextmanager
-def following(topic: Topic, group: str = "") -> Iterator[KafkaGroups]:
+def following(topic: Topic, group: str = "", **more: Any) -> Iterator[KafkaGroups]:
     """A follower of the group; the same topic gives the same name, and so the same positions."""
     followed = {"group": group or f"app-{topic.name}", "topic": topic.name}
     settings = {
         "url": topic.url,
         "poll_every": 0.1,
+        "rebalance_delay": 60,  # however busy the machine is
+        **more,
         "groups": [{**followed, **{"flow": "orders", "hop": "billing", "log": "kafka-eu"}}],
     }
     found = groups(f"test.{topic.name}", settings)
@@ -148,6 +150,133 @@ def test_a_group_that_never_committed_is_watched_all_the_same(topic: Topic) -> N
     assert [(s.hop, s.stage, s.source, s.evidence) for s in sources] == [
         ("billing", "ack", f"nobody@{topic.name}/{n}", "range") for n in range(2)
     ]
+
+
+@pytest.fixture
+def group(topic: Topic) -> str:
+    """A group that has read three records as a member, and has none now."""
+    name = f"members-{topic.name}"
+    consume(topic, name, 3)
+    return name
+
+
+def consume(topic: Topic, group: str, count: int) -> None:
+    """Read so many records as the group's only member, commit, leave."""
+    consumer = Consumer(topic.client(group_id=group, enable_auto_commit=False, auto_offset_reset="earliest"))
+    try:
+        consumer.subscribe([topic.name])
+        for _ in range(count):
+            message = wait_for(lambda: consumer.poll(0.5), "a record")
+            assert message.error() is None
+            consumer.commit(message=message, asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def reset(topic: Topic, group: str, offset: int) -> None:
+    """As `kafka-consumer-groups.sh --reset-offsets` does."""
+    there = ConsumerGroupTopicPartitions(group, [TopicPartition(topic.name, 0, offset)])
+    [place] = topic.admin.alter_consumer_group_offsets([there])[group].result(20).topic_partitions
+    assert place.error is None
+
+
+def told(found: list[Range]) -> list[tuple[str, str, str, int, int]]:
+    """Hop, stage, reason, from and to of each."""
+    return [(r.hop, r.stage.value, r.reason, r.offset, r.offset_to) for r in found]
+
+
+def listed(collector: KafkaGroups) -> int:
+    """Partitions that are vouched for."""
+    return len(collector.sources())
+
+
+def test_set_forward_while_nobody_is_there(topic: Topic, group: str) -> None:
+    """What lies between was passed over, at the group's hop. What it reads of that when it is set back, it has read."""
+    with following(topic, group) as collector:
+        assert told(read(collector)[1]) == [("billing", "ack", "", 0, 3)]
+        reset(topic, group, 8)
+        [skipped] = read(collector)[1]
+        assert told([skipped]) == [("billing", "drop", "skipped", 3, 8)]
+        assert (skipped.log, skipped.partition, skipped.group) == ("kafka-eu", f"{topic.name}/0", group)
+        assert listed(collector) == 2
+        reset(topic, group, 2)
+        assert read(collector)[1] == []
+        consume(topic, group, 3)
+        [again] = read(collector)[1]
+    assert told([again]) == [("billing", "ack", "", 3, 5)]
+    assert again.observed_from > skipped.observed_at, "so it counts"
+
+
+def test_set_forward_while_nobody_looked(topic: Topic, group: str) -> None:
+    """Between two polls far apart, or before and after a restart, somebody may have come and gone: neither is said, and
+    a hole is told before that stretch is given up; after the next restart, too, nobody takes it for read."""
+    with following(topic, group) as collector:
+        collector.commit(read(collector)[0])
+    reset(topic, group, 6)
+    with following(topic, group) as collector:
+        assert read(collector) == ([], [])
+        assert listed(collector) == 1
+        raws, found = read(collector)
+        assert (len(raws), found) == (1, [])
+        assert listed(collector) == 2
+        collector.commit(raws)
+    consume(topic, group, 1)
+    with following(topic, group, rebalance_delay=0) as collector:
+        raws, found = read(collector)
+        assert told(found) == [("billing", "ack", "", 6, 7)]
+        collector.commit(raws)
+        reset(topic, group, 9)
+        assert read(collector) == ([], [])
+        assert listed(collector) == 1
+
+
+def delete(topic: Topic, offset: int) -> None:
+    """The log loses what lies before, as by retention."""
+    place = TopicPartition(topic.name, 0, offset)
+    topic.admin.delete_records([place])[place].result(20)
+    wait_for(lambda: topic.ends()[0][0] == offset, "the deletion")
+
+
+def test_deleted_before_the_group_came_there(topic: Topic, group: str) -> None:
+    """At the log's hop, once, across a restart too; that the client then goes on where the log begins acks nothing."""
+    with following(topic, group) as collector:
+        collector.commit(read(collector)[0])
+        delete(topic, 5)
+        [lost] = read(collector)[1]
+        assert told([lost]) == [("kafka-eu", "drop", "expired", 3, 5)]
+        assert (lost.log, lost.partition, lost.group) == ("kafka-eu", f"{topic.name}/0", group)
+        assert read(collector)[1] == []
+    with following(topic, group) as collector:
+        raws, found = read(collector)
+        assert told(found) == [("kafka-eu", "drop", "expired", 3, 5)], "it was not committed to us"
+        collector.commit(raws)
+    with following(topic, group) as collector:
+        assert read(collector)[1] == []
+        consume(topic, group, 2)
+        raws, found = read(collector)
+        assert told(found) == [("billing", "ack", "", 5, 7)]
+        collector.commit(raws)
+        delete(topic, 6)
+        assert read(collector)[1] == [], "everybody has read it"
+
+
+def test_deleted_and_passed_while_nobody_looked(topic: Topic, group: str) -> None:
+    """It may have been read just before it was deleted."""
+    with following(topic, group) as collector:
+        collector.commit(read(collector)[0])
+    delete(topic, 5)
+    consume(topic, group, 2)
+    with following(topic, group) as collector:
+        assert told(read(collector)[1]) == [("billing", "ack", "", 5, 7)]
+        assert listed(collector) == 1
+
+
+def test_an_unread_group_of_an_emptied_log(topic: Topic) -> None:
+    """It had committed nothing, and never will."""
+    with following(topic, group="nobody-yet") as collector:
+        assert read(collector)[1] == []
+        delete(topic, 10)
+        assert told(read(collector)[1]) == [("kafka-eu", "drop", "expired", 0, 10)]
 
 
 def test_following_changes_nothing_for_the_group(topic: Topic, app: Consumer) -> None:
