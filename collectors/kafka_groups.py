@@ -23,7 +23,8 @@ from collectors.errors import Unavailable, Undecodable
 from collectors.kafka_client import ADVICE, REQUEST_TIMEOUT, Cluster, driver_errors
 from collectors.kafka_frontier import Slot
 from collectors.kafka_members import members
-from collectors.kafka_moves import How, Mark, Members, Seen, Stretch, moved
+from collectors.kafka_moves import How, Mark, Members, Seen, moved
+from collectors.kafka_notes import mark_of, note_of, who
 from collectors.kafka_offsets import beginnings, first_records
 from collectors.kafka_positions import Committed, commit, committed
 from collectors.kafka_watch import View, Watch
@@ -57,7 +58,8 @@ class GroupsConfig(Cluster):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """A group moved past `start` up to `end`, not included, after the poll at `since` (us), and `how`."""
+    """A group moved past `start` up to `end`, not included, after the poll at `since` (us), and `how`. `kept`: what to
+    remember when it was told."""
 
     followed: Followed
     partition: int
@@ -65,7 +67,8 @@ class Moved(msgspec.Struct, frozen=True):
     end: int
     since: int
     topic_id: str
-    how: How = How.read
+    how: How
+    kept: Committed
 
 
 def groups(name: str, config: Mapping[str, Any]) -> KafkaGroups:
@@ -96,6 +99,7 @@ class KafkaGroups:
         self._marks: dict[Key, Mark] = {}
         self._unsure: set[Key] = set()
         self._given_up: list[Raw] = []
+        self._kept: dict[Key, Committed] = {}
         self._asked = False
         self._ids: dict[str, str] = {}
         self._partitions: frozenset[Slot] = frozenset()
@@ -149,13 +153,10 @@ class KafkaGroups:
         for raw in raws:
             found: Moved = raw.position
             group, slot = found.followed.group, (found.followed.topic, found.partition)
-            if self._ids.get(slot[0]) == found.topic_id:
-                known = ahead.setdefault(group, {})
-                end = max(found.end, known[slot].offset if slot in known else 0)
-                mark = self._marks.get((group, slot), Mark(end, 0))
-                known[slot] = Committed(end, self._note(slot, mark, raw.observed_at or 0))
+            if self._ids.get(slot[0]) == found.topic_id and found.kept.offset >= self._kept[group, slot].offset:
+                ahead.setdefault(group, {})[slot] = found.kept
         for group, offsets in ahead.items():
-            commit(self._ours[group], f"{self._what}, positions of group {group}", offsets)
+            self._keep(group, offsets)
 
     def sources(self) -> list[SourceRef]:
         """One per group and partition: `group@topic/p`, with range evidence."""
@@ -212,6 +213,10 @@ class KafkaGroups:
             place = at.get(slot, NOWHERE)
             seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader)
             deleted += self._moved((group, slot), seen)
+        marks = {slot: self._marks[group, slot] for slot in slots}
+        told = {slot: mark for slot, mark in marks.items() if mark.offset == self._kept[group, slot].offset}
+        fresh = {slot: self._where(slot, mark, mark.at) for slot, mark in told.items()}
+        self._keep(group, {s: new for s, new in fresh.items() if who(new) != who(self._kept[group, s])})
         return deleted
 
     def _view(self, now: int) -> View:
@@ -226,46 +231,45 @@ class KafkaGroups:
             self._node = cluster.cluster_id or ""
         gone = {topic for topic, known in self._ids.items() if view.topics.get(topic) != known}
         self._marks = {key: mark for key, mark in self._marks.items() if key[1][0] not in gone}
+        self._kept = {key: kept for key, kept in self._kept.items() if key[1][0] not in gone}
         self._ids, self._partitions = view.topics, view.partitions
         return view
 
     def _learn(self, group: str, slots: set[Slot], view: View, now: int) -> None:
         """Where to go on in partitions seen for the first time: where we were, else at the beginning of the log."""
         for slot, kept in committed(self._ours[group], f"{self._what}, positions of group {group}", slots).items():
-            topic_id, *numbers = kept.note.split(" ")
-            if topic_id == self._ids[slot[0]] and numbers and all(one.isdigit() for one in numbers):
-                at, *unread = map(int, numbers)
-                hull = (unread[0], unread[1]) if len(unread) == 2 else None
-                self._marks[group, slot] = Mark(kept.offset, at, unread=hull)
+            mark = mark_of(kept, self._ids[slot[0]])
+            if mark is not None:
+                self._marks[group, slot], self._kept[group, slot] = mark, kept
         fresh = {slot for slot in slots if (group, slot) not in self._marks}
         first = first_records(self._admin, self._what, fresh)
         begin = {slot: Mark(*first.get(slot, (view.ends.get(slot, 0), now)), Members.first) for slot in fresh}
-        where = {slot: Committed(mark.offset, self._note(slot, mark, mark.at)) for slot, mark in begin.items()}
-        commit(self._ours[group], f"{self._what}, positions of group {group}", where)
+        self._keep(group, {slot: self._where(slot, mark, mark.at) for slot, mark in begin.items()})
         self._marks |= {(group, slot): mark for slot, mark in begin.items()}
 
-    def _note(self, slot: Slot, mark: Mark, at: int) -> str:
-        """What stands beside a position: the topic's id, when it was reached, and where something before it may be
-        unread."""
-        return " ".join(map(str, (self._ids[slot[0]], at, *(mark.unread or ()))))
+    def _where(self, slot: Slot, mark: Mark, at: int) -> Committed:
+        return Committed(mark.offset, note_of(mark, self._ids[slot[0]], at))
+
+    def _keep(self, group: str, where: Mapping[Slot, Committed]) -> None:
+        """Remember for the next start where a group was, and who was in it."""
+        commit(self._ours[group], f"{self._what}, positions of group {group}", where)
+        self._kept |= {(group, slot): kept for slot, kept in where.items()}
 
     def _moved(self, key: Key, seen: Seen) -> list[Raw]:
         """Take note of what one poll shows. The answer is what was deleted unread."""
-        before = self._marks[key]
-        found, self._marks[key] = moved(before, seen, int(self._config.rebalance_delay * 1e6))
+        (group, slot), before, now = key, self._marks[key], self._clock()
+        stretches, mark = moved(before, seen, int(self._config.rebalance_delay * 1e6))
+        self._marks[key] = mark
+        unsure = any(stretch.how is How.unknown for stretch in stretches)
+        self._unsure |= {key} if unsure else set()
         lost: list[Raw] = []
-        for stretch in found:
-            unsure = stretch.how is How.unknown
-            self._unsure |= {key} if unsure else set()
+        for stretch in stretches:
+            kept = Committed(max(stretch.end, before.offset), note_of(mark, self._ids[slot[0]], now))
             told = self._given_up if unsure else lost if stretch.how is How.expired else self._ready
-            told.extend(self._raws(key, stretch, before.at))
+            told.extend(
+                Raw(b"", observed_at=now, position=Moved(
+                    f, slot[1], stretch.start, stretch.end, before.at, self._ids[slot[0]], stretch.how, kept))
+                for f in self._config.groups
+                if f.group == group and f.topic == slot[0]
+            )  # fmt: skip
         return lost
-
-    def _raws(self, key: Key, stretch: Stretch, since: int) -> list[Raw]:
-        (group, slot), now = key, self._clock()
-        return [
-            Raw(b"", position=Moved(f, slot[1], stretch.start, stretch.end, since, self._ids[slot[0]], stretch.how),
-                observed_at=now)
-            for f in self._config.groups
-            if f.group == group and f.topic == slot[0]
-        ]  # fmt: skip

@@ -4,7 +4,8 @@ deleted before it came there, and what nobody can tell. Pure.
 A consumer that joins a group that has no members shows in it for `group.initial.rebalance.delay.ms` before it can
 commit (GroupCoordinator: the first rebalance waits that long), and tools may set offsets only while there are none. So
 between two polls that lie closer together than that, and both show none, nobody has read; unless the commit itself says
-so, by the epoch of the record that its consumer had read last (OffsetCommit, KIP-320), which tools leave out.
+so, by the epoch of the record that its consumer had read last (OffsetCommit, KIP-320), which tools leave out. Where
+polls lie further apart, after one that showed nobody, that says too little: the consumer may have begun anywhere.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ class How(StrEnum):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A group at a poll. All before `offset` was told; the poll began at `at` (µs of the clock) and `tick`. It `stood`
-    there (None: not known). What it was moved past and did not read, or may not have read, lies in `unread`."""
+    """A group at a poll. All before `offset` was told; the poll began at `at` (µs of the clock) and `tick` (None: of
+    another process). It `stood` there (None: not known). What it was moved past and did not read, or may not have
+    read, lies in `unread`."""
 
     offset: int
     at: int
     members: Members = Members.unknown
-    tick: int = 0
+    tick: int | None = None
     stood: int | None = None
     unread: tuple[int, int] | None = None
 
@@ -90,11 +92,17 @@ def moved(mark: Mark, seen: Seen, delay: int) -> tuple[list[Stretch], Mark]:
 
 
 def _how(mark: Mark, seen: Seen, delay: int) -> How:
-    polls = {mark.members, seen.members}
-    if seen.by_reader or polls & {Members.some, Members.hidden, Members.first}:
+    if Members.hidden in (mark.members, seen.members) or mark.members is Members.first:
         return How.read
-    closely = seen.end - mark.tick <= delay
-    return How.skipped if polls == {Members.none} and closely else How.unknown
+    closely = mark.tick is not None and seen.end - mark.tick <= delay
+    if mark.members is Members.none:
+        if not closely:  # whoever commits now may have begun behind what somebody skipped
+            return How.unknown
+        if seen.by_reader:
+            return How.read
+        return How.skipped if seen.members is Members.none else How.unknown
+    here = Members.some in ((mark.members, seen.members) if closely else (seen.members,))
+    return How.read if here or seen.by_reader else How.unknown
 
 
 def _read_again(mark: Mark, seen: Seen, how: How) -> list[Stretch]:

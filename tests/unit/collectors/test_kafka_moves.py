@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from collectors.kafka_moves import How, Mark, Members, Seen, Stretch, moved
+from collectors.kafka_notes import mark_of, note_of, who
+from collectors.kafka_positions import Committed
 
 DELAY = 3_000_000
 MARK = Mark(10, at=1_000, members=Members.none, tick=0, stood=10)
@@ -29,9 +31,10 @@ def test_moved_while_nobody_was_there() -> None:
 
 def test_read_where_somebody_was_there() -> None:
     """At either poll; or the commit itself names the record that was read last."""
-    assert found(members=Members.some) == [(10, 20, "read")]
-    assert found(structs.replace(MARK, members=Members.some)) == [(10, 20, "read")]
-    assert found(by_reader=True) == found(by_reader=True, end=DELAY + 1) == [(10, 20, "read")]
+    there = structs.replace(MARK, members=Members.some)
+    assert found(there) == found(there, members=Members.some, end=DELAY + 1) == [(10, 20, "read")]
+    assert found(by_reader=True) == found(there, by_reader=True, end=DELAY + 1) == [(10, 20, "read")]
+    assert found(structs.replace(MARK, members=Members.unknown), members=Members.some) == [(10, 20, "read")]
 
 
 def test_consumers_that_are_not_shown() -> None:
@@ -43,10 +46,20 @@ def test_consumers_that_are_not_shown() -> None:
     ("mark", "seen"),
     [
         (MARK, {"end": DELAY + 1}),
+        (structs.replace(MARK, tick=None), {"members": Members.some, "by_reader": True}),
+        (structs.replace(MARK, members=Members.some, tick=None), {}),
+        (MARK, {"members": Members.some}),
         (structs.replace(MARK, members=Members.unknown), {}),
         (MARK, {"members": Members.unknown}),
     ],
-    ids=["polls far apart", "restarted since", "nobody answers"],
+    ids=[
+        "polls far apart",
+        "they came since a restart",
+        "they went since a restart",
+        "they come too soon to commit",
+        "nobody had answered",
+        "nobody answers",
+    ],
 )
 def test_who_moved_it_is_not_known(mark: Mark, seen: dict[str, Any]) -> None:
     """Neither read nor skipped."""
@@ -66,6 +79,19 @@ def test_deleted_before_the_group_came_there() -> None:
     assert found(offset=10, start=10) == found(offset=10, start=9) == []
 
 
+def test_what_is_remembered() -> None:
+    """Comes back as it was, but for the tick, which is of one process; what is of another topic, or unreadable, does
+    not."""
+    mark = Mark(10, 5, Members.none, tick=7, stood=4, unread=(3, 9))
+    kept = Committed(10, note_of(mark, "id", 6))
+    assert mark_of(kept, "id") == Mark(10, 6, Members.none, unread=(3, 9))
+    assert who(kept) == "none"
+    assert mark_of(Committed(10, "id 6"), "id") == Mark(10, 6, Members.unknown)
+    assert who(Committed(10, "id 6")) == ""
+    for note in ("", "id", "other 6 none", "id -1000 none"):
+        assert mark_of(Committed(10, note), "id") is None
+
+
 def test_what_the_client_does_then_acks_nothing() -> None:
     """It jumps to where the log begins (auto.offset.reset), and reads on from there."""
     mark = moved(MARK, structs.replace(POLL, offset=10, start=15, members=Members.some), DELAY)[1]
@@ -75,16 +101,17 @@ def test_what_the_client_does_then_acks_nothing() -> None:
 
 def test_deleted_and_passed_between_two_polls() -> None:
     """It may have been read just before; nobody can tell. What is still there was read."""
-    assert found(offset=20, start=15, members=Members.some) == [(10, 15, "unknown"), (15, 20, "read")]
-    assert found(offset=20, start=30, members=Members.some) == [(10, 20, "unknown"), (20, 30, "expired")]
+    there = structs.replace(MARK, members=Members.some)
+    assert found(there, offset=20, start=15) == [(10, 15, "unknown"), (15, 20, "read")]
+    assert found(there, offset=20, start=30) == [(10, 20, "unknown"), (20, 30, "expired")]
 
 
 def test_set_back_is_no_news() -> None:
     """Nor is what it reads again, until it is past the old place."""
     mark = moved(MARK, structs.replace(POLL, offset=4, members=Members.some), DELAY)[1]
     assert (mark.offset, mark.stood) == (10, 4)
-    assert found(mark, offset=8, members=Members.some) == []
-    assert found(mark, offset=12, members=Members.some) == [(10, 12, "read")]
+    assert found(mark, offset=8) == []
+    assert found(mark, offset=12) == [(10, 12, "read")]
 
 
 def test_set_back_to_what_was_skipped_and_read() -> None:
@@ -92,18 +119,18 @@ def test_set_back_to_what_was_skipped_and_read() -> None:
     _, mark = moved(MARK, POLL, DELAY)
     assert mark.unread == (10, 20)
     _, mark = moved(mark, structs.replace(POLL, offset=5), DELAY)
-    assert found(mark, offset=9, members=Members.some) == []
-    assert found(mark, offset=13, members=Members.some) == [(10, 13, "read")]
-    assert found(mark, offset=13) == []
-    assert found(mark, offset=25, members=Members.some) == [(10, 20, "read"), (20, 25, "read")]
-    assert found(structs.replace(mark, stood=None), offset=13, members=Members.some) == []
+    mark = structs.replace(mark, members=Members.some)
+    assert found(mark, offset=9) == []
+    assert found(mark, offset=13) == [(10, 13, "read")]
+    assert found(structs.replace(mark, members=Members.none), offset=13) == []
+    assert found(mark, offset=25) == [(10, 20, "read"), (20, 25, "read")]
+    assert found(structs.replace(mark, stood=None), offset=13) == []
 
 
 def test_all_that_may_be_unread_is_kept_in_mind() -> None:
     """Of several stretches, the first beginning and the last end."""
     _, mark = moved(MARK, POLL, DELAY)
-    _, mark = moved(mark, structs.replace(POLL, offset=25, members=Members.some), DELAY)
-    _, mark = moved(mark, structs.replace(POLL, offset=30, members=Members.unknown), DELAY)
+    _, mark = moved(mark, structs.replace(POLL, offset=25, by_reader=True), DELAY)
     assert mark.unread == (10, 20)
     _, mark = moved(mark, structs.replace(POLL, offset=40, members=Members.unknown), DELAY)
     assert mark.unread == (10, 40)
