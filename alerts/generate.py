@@ -15,12 +15,18 @@ from pathlib import Path
 import yaml
 
 from alerts.alert import Alert, Places, rule
+from alerts.collecting import COLLECTING
 from alerts.findings import FINDINGS
 from alerts.itself import COVERAGE, ITSELF
 from tracker.model.spec import load_spec
 
 FILE = Path(__file__).parent / "tracker.yaml"
-GROUPS: Mapping[str, Sequence[Alert]] = {"findings": FINDINGS, "coverage": COVERAGE, "itself": ITSELF}
+GROUPS: Mapping[str, Sequence[Alert]] = {
+    "findings": FINDINGS,
+    "coverage": COVERAGE,
+    "collecting": COLLECTING,
+    "itself": ITSELF,
+}
 INTERVAL = "15s"
 HEAD = "# Made by `python -m alerts.generate`: change alerts/*.py, not this file.\n"
 

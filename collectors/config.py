@@ -25,6 +25,15 @@ Seconds = Annotated[float, BeforeValidator(lambda value: duration(value) / SECON
 """`500ms`, `5s`, `2m`, or a bare number of seconds."""
 
 
+def _address(value: Any) -> str:
+    """`host:port`, `[::1]:port`, or a port of loopback."""
+    text = str(value)
+    host, _, port = text.rpartition(":")
+    if text and not (port.isascii() and port.isdigit() and 0 <= int(port) < 65536):
+        raise ValueError(f"{text!r} is no address; write 127.0.0.1:9464")
+    return f"{host or '127.0.0.1'}:{port}" if text else ""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,26 +63,32 @@ class TrackerAt(_Part):
 
 
 class CollectorAt(BaseModel):
-    """One collector: its name (also in coverage), its kind, and the settings of that kind, checked by the kind."""
+    """One collector: its name (also in coverage), its kind, and the settings of that kind, checked by the kind.
+    `retired`: what it watched is over; it is not run any more, only signed off."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(pattern=NAME)
     kind: str
+    retired: bool = False
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All keys but name and kind."""
+        """All keys but name, kind and `retired`."""
         return self.model_extra or {}
 
 
 class Config(_Part):
-    """The whole file. Each collector gets a folder of its name in `spool`, of at most `spool_mb`."""
+    """The whole file. Each collector gets a folder of its name in `spool`, of at most `spool_mb`. `listen`: where
+    health and metrics are shown, `host:port`; empty: nowhere. `unready_after`: seconds that one may go without reading.
+    """
 
     tracker: TrackerAt
     spool: Path
     spool_mb: int = Field(256, ge=1)
     heartbeat: Seconds = 1.0
+    listen: Annotated[str, BeforeValidator(_address)] = ""
+    unready_after: Seconds = 60.0
     collectors: tuple[CollectorAt, ...] = Field(min_length=1)
 
     @field_validator("collectors")

@@ -145,6 +145,11 @@ class Emitter:
         return self._sender.position
 
     @property
+    def sources(self) -> list[SourceRef]:
+        """What is announced and not signed off, also what an earlier process of this spool left open."""
+        return self._sources.listed()
+
+    @property
     def counts(self) -> Counts:
         """Counters for a metrics page."""
         counts, spool = self._sender.counts, self._spool

@@ -26,12 +26,10 @@ class ConfigInvalid(CollectorError):
 
 
 class MissingExtra(CollectorError):
-    """A client library is not installed."""
+    """A library is not installed. `what` needs it."""
 
-    def __init__(self, kind: str, extra: str, module: str) -> None:
-        super().__init__(
-            f"collector kind {kind!r} needs {module!r}, which is not installed: pip install message-tracker[{extra}]"
-        )
+    def __init__(self, what: str, extra: str, module: str) -> None:
+        super().__init__(f"{what} needs {module!r}, which is not installed: pip install message-tracker[{extra}]")
 
 
 class SpoolHeld(CollectorError):

@@ -35,18 +35,30 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+EXPOSITION = Kind("collectors.exposition:exposition", "metrics", "prometheus_client")
+
+
 def factory(kind: str) -> Factory:
     """The factory of a kind. Raises `ConfigInvalid` for an unknown one, `MissingExtra` when its library is missing."""
     found = KINDS.get(kind)
     if found is None:
         raise ConfigInvalid(f"unknown kind {kind!r}; there are {', '.join(sorted(KINDS))}")
-    module, _, function = found.factory.partition(":")
-    try:
-        made = getattr(import_module(module), function)
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == found.library:
-            raise MissingExtra(kind, found.extra, found.library) from error
-        raise
+    made = _imported(found.factory, found, f"collector kind {kind!r}")
     if found.name_inside:
         return lambda name, config: made({**config, "name": name})
-    return made  # type: ignore[no-any-return]
+    return made
+
+
+def exposition() -> Callable[..., Callable[[], bytes]]:
+    """What writes metrics as Prometheus reads them. Raises `MissingExtra`."""
+    return _imported(EXPOSITION.factory, EXPOSITION, "`listen`")
+
+
+def _imported(place: str, kind: Kind, what: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
+    try:
+        return getattr(import_module(module), function)  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == kind.library:
+            raise MissingExtra(what, kind.extra, kind.library) from error
+        raise

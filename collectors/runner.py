@@ -36,18 +36,21 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Health:
-    """A snapshot. Times in epoch microseconds; `last_read` is the last read that worked, 0 before the first."""
+    """A snapshot. Times in epoch microseconds, 0 before the first: `last_read` is the last read that worked, `lag_at`
+    when `lag_ms` was taken. `failures` since the system was there last, `errors` of all time."""
 
     name: str
     state: str = "starting"
     last_read: int = 0
     lag_ms: int = 0
+    lag_at: int = 0
     backlog: int = 0
     in_flight: int = 0
     read: int = 0
     committed: int = 0
     undecodable: int = 0
     failures: int = 0
+    errors: int = 0
     last_error: str = ""
 
 
@@ -152,7 +155,7 @@ class Runner:
         lag = self._collector.lag()
         self._emitter.vouch(self._collector.sources(), lag, at)
         self._vouched_at = at
-        self._note(lag_ms=lag.ms, backlog=lag.backlog)
+        self._note(lag_ms=lag.ms, lag_at=self._clock(), backlog=lag.backlog)
 
     def _commit(self) -> None:
         done: list[Raw] = []
@@ -175,13 +178,19 @@ class Runner:
         if str(error) != self.health.last_error:
             self._log.warning("system unavailable; will try again", error=str(error))
         pause = self._chance() * min(longest, first * 2 ** min(self.health.failures, 20))
-        self._note(state="unavailable", failures=self.health.failures + 1, last_error=str(error))
+        self._note(
+            state="unavailable",
+            failures=self.health.failures + 1,
+            errors=self.health.errors + 1,
+            last_error=str(error),
+        )
         self._stopping.wait(pause)
 
     def _finish(self, grace: float) -> None:
         failed = self.health.state == "failed"
         try:
-            self._emitter.flush(grace)
+            if self._flying or self._emitter.sources:  # else there is nothing that the tracker could say yes to
+                self._emitter.flush(grace)
             self._commit()
         except CollectorError as error:
             self._log.warning("last commit failed: these records come again", error=str(error))

@@ -32,7 +32,8 @@ SMALLEST = 16 * 1024
 
 @dataclass
 class Counts:
-    """What an emitter did, in lines unless said otherwise. `retries` and `reports` are requests."""
+    """What an emitter did, in lines unless said otherwise. `retries` and `reports` are requests. `answered_at`: when
+    the tracker last said yes, by the emitter's clock (epoch µs); before the first time, when the emitter was made."""
 
     emitted: int = 0
     sent: int = 0
@@ -43,6 +44,8 @@ class Counts:
     reports: int = 0
     backlog: int = 0
     spool_bytes: int = 0
+    spool_limit: int = 0
+    answered_at: int = 0
     last_error: str = ""
 
 
@@ -86,7 +89,7 @@ class Sender:
         clock: Clock,
         node: NodeClock | None = None,
     ) -> None:
-        self.counts = Counts()
+        self.counts = Counts(spool_limit=spool.limit, answered_at=clock())
         self.acknowledged = threading.Condition()
         """Notified whenever the tracker said yes."""
         self.behind = 0
@@ -254,6 +257,7 @@ class Sender:
         counts = self.counts
         counts.acknowledged += report.events
         counts.reports += 1
+        counts.answered_at = self._clock()
         if answer.quarantined:
             counts.quarantined += answer.quarantined
             self._log.warning(

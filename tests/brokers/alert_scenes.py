@@ -75,6 +75,10 @@ def _gauge(alert: str, series: str, good: str, bad: str, lasting: int, summary: 
                  60 + lasting + 120, summary, **rest)  # fmt: skip
 
 
+def _state(collector: str, state: str) -> str:
+    return f'collector_state{{collector="{collector}",kind="kafka",state="{state}",instance="c",job="collectors"}}'
+
+
 FLOW = {"labels": {"flow": "orders"}, "dashboard": "?var-flow=orders"}
 PLACE = {"flow": "orders", "hop": "billing", "stage": "ack"}
 T = {"instance": "t", "job": "tracker"}
@@ -126,6 +130,34 @@ SCENES = (
         "orders: blind at billing:ack (hole)",
         {**PLACE, "cause": "hole"},
         "?var-flow=orders",
+    ),
+    Scene(
+        "CollectorUnavailable",  # unavailable from 60 s on, then failed, then running again at 480 s
+        {
+            _state("kafka-eu", "running"): "1x3 0x28 1x40",
+            _state("kafka-eu", "unavailable"): "0x3 1x14 0x60",
+            _state("kafka-eu", "failed"): "0x18 1x13 0x40",
+            _state("other", "waiting"): "1x80",
+        },
+        345,
+        375,
+        500,
+        "collector kafka-eu (kafka) on c cannot read",
+        {"collector": "kafka-eu", "kind": "kafka", "instance": "c"},
+    ),
+    Scene(
+        "CollectorSpoolFilling",
+        {
+            'collector_spool_bytes{collector="kafka-eu",kind="kafka",instance="c",job="collectors"}': "8x3 192x12 8x40",
+            'collector_spool_limit_bytes{collector="kafka-eu",kind="kafka",instance="c",job="collectors"}': "256x80",
+            'collector_spool_bytes{collector="other",kind="kafka",instance="c",job="collectors"}': "179x80",
+            'collector_spool_limit_bytes{collector="other",kind="kafka",instance="c",job="collectors"}': "256x80",
+        },
+        165,
+        195,
+        300,
+        "spool of collector kafka-eu on c: 75% full",
+        {"collector": "kafka-eu", "kind": "kafka", "instance": "c"},
     ),
     _gauge("TrackerDown", 'up{job="tracker",instance="t"}', "1", "0", 60,
            "the tracker does not answer Prometheus", labels=T),

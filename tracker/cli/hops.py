@@ -103,6 +103,7 @@ def _made(hop: str, name: str, place: str, keys: Mapping[str, Any], others: froz
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != kind.library:
             raise
-        raise CommandError(f"hop {hop!r}: {MissingExtra(name, kind.extra, kind.library)}", UNAVAILABLE) from None
+        missing = MissingExtra(f"collector kind {name!r}", kind.extra, kind.library)
+        raise CommandError(f"hop {hop!r}: {missing}", UNAVAILABLE) from None
     except CollectorError as error:
         raise CommandError(f"hop {hop!r}: {error}") from None

@@ -196,12 +196,13 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hist
 
 
 def page() -> str:
-    """docs/metrics.md."""
+    """docs/metrics.md, without the collectors' part."""
     lines = [
         "# Metrics",
         "",
         "What `GET /metrics` shows (Prometheus text format; scope `read`). Made from `tracker/slo/metrics.py` by",
-        "`python -m tracker.slo.metrics`; a test keeps the two equal.",
+        "`python -m tracker.slo.metrics`, and its part on [collectors](#collectors) from `collectors/metrics.py` by",
+        "`python -m collectors.metrics`; a test keeps page and code equal.",
         "",
         "| metric | kind | labels | meaning |",
         "|---|---|---|---|",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-METRIC = re.compile(r"\btracker_[a-z0-9_]+\b")
+METRIC = re.compile(r"\b(?:tracker|collectors?)_[a-z0-9_]+\b")
 OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 

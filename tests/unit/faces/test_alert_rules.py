@@ -8,6 +8,7 @@ import yaml
 
 from alerts.alert import OPERATIONS, Places, owner
 from alerts.generate import FILE, alerts, main, rendered
+from collectors import metrics as collectors_metrics
 from dashboards.generate import DASHBOARDS
 from tests.unit.faces import grafana
 from tracker.assets import folder
@@ -28,8 +29,9 @@ def test_the_kept_file_is_what_the_code_makes() -> None:
 
 @EVERY
 def test_every_metric_and_label_exists(rule: dict[str, Any]) -> None:
-    """No alert waits for a metric or a label value's label that the tracker does not define."""
+    """No alert waits for a metric or a label value's label that neither tracker nor collectors define."""
     labels = {metric.name: set(metric.labels) for metric in ALL}
+    labels |= {metric.name: set(metric.labels) for metric in collectors_metrics.ALL}
     used = grafana.metrics(rule["expr"])
     assert used <= set(labels)
     if "up{" in rule["expr"]:

@@ -1,0 +1,32 @@
+"""Alerts about collectors, from what `collectors run` shows itself: the reason, where the tracker only misses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alerts.alert import Alert
+
+FULL = 0.7
+"""Share of a collector's spool. It is taken in segments, so a small spool looks half full when it holds little."""
+
+COLLECTING: Sequence[Alert] = (
+    Alert(
+        "CollectorUnavailable",
+        'max by (instance, collector, kind) (collector_state{state=~"unavailable|failed"}) == 1',
+        "5m",
+        "ticket",
+        "collector-unavailable",
+        "collector {{ $labels.collector }} ({{ $labels.kind }}) on {{ $labels.instance }} cannot read",
+        "Its system is not reached, or refuses it. What happens there is not seen: a blind spot, until it is back.",
+    ),
+    Alert(
+        "CollectorSpoolFilling",
+        f"max by (instance, collector, kind) (collector_spool_bytes / collector_spool_limit_bytes) > {FULL}",
+        "2m",
+        "page",
+        "collector-spool",
+        "spool of collector {{ $labels.collector }} on {{ $labels.instance }}: {{ $value | humanizePercentage }} full",
+        "The tracker does not take what it sees, or not fast enough. When it is full it stops reading, and the system "
+        "may delete what was not read.",
+    ),
+)

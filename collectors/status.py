@@ -1,0 +1,77 @@
+"""How the collectors of a process are, for those who ask from outside. Pure: snapshots in, words out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from collectors.runner import Health
+from collectors.sender import Counts
+
+ENDED = ("retiring", "retired")
+"""States in which nothing is to be read any more."""
+_LOGIN = re.compile(r"(?<=//)\S*@")
+_LONGEST = 500
+
+
+class Seen(NamedTuple):
+    """One collector at one moment."""
+
+    name: str
+    kind: str
+    health: Health
+    counts: Counts
+
+
+def unready(seen: Seen, now: int, within: int) -> str:
+    """Why what happens now is not seen, empty when it is: nothing was read for longer than `within` µs, whatever the
+    reason, or trying again is no use."""
+    health = seen.health
+    if health.state in ENDED:
+        return ""
+    why = f": {health.last_error}" if health.last_error else ""
+    if health.state == "failed":
+        return f"ended for good{why}"
+    if not health.last_read:
+        return f"has not read yet{why}"
+    behind = now - health.last_read
+    return f"has not read for {behind // 1_000_000} s{why}" if behind > within else ""
+
+
+def readiness(every: Sequence[Seen], now: int, within: int, refused: str) -> tuple[bool, bytes]:
+    """Whether all collectors see what happens, and that as JSON with the state of each. `refused`: what is wrong with
+    the configuration that was read last and not taken."""
+    told = [_told(seen, plain(unready(seen, now, within))) for seen in every]
+    ready = bool(told) and all(one["ready"] for one in told)
+    said = {"ready": ready, "collectors": told}
+    if refused:
+        said["configuration_refused"] = plain(refused)
+    return ready, msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n"
+
+
+def plain(text: str) -> str:
+    """A text for everybody: without logins in addresses, and not endless."""
+    return _LOGIN.sub("***@", text)[:_LONGEST]
+
+
+def _told(seen: Seen, why: str) -> dict[str, object]:
+    health, counts = seen.health, seen.counts
+    return {
+        "name": seen.name,
+        "kind": seen.kind,
+        "state": health.state,
+        "ready": not why,
+        "why": why,
+        "lag_ms": health.lag_ms if health.lag_at else None,
+        "backlog": health.backlog,
+        "in_flight": health.in_flight,
+        "read": health.read,
+        "committed": health.committed,
+        "undecodable": health.undecodable,
+        "spool_bytes": counts.spool_bytes,
+        "last_error": plain(health.last_error),
+        "tracker_error": plain(counts.last_error),
+    }

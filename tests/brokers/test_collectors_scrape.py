@@ -1,0 +1,70 @@
+"""A real Prometheus scrapes a real `collectors run`, and has our rules."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.generate import FILE
+from collectors.metrics import ALL
+from tests.brokers.kafka_topic import wait_for
+from tests.contract.http_tracker import HttpTracker
+from tests.servers.ports import free_port
+from tests.servers.prometheus import Prometheus
+
+pytestmark = pytest.mark.brokers
+
+CONFIG = """\
+tracker: {{url: '{tracker}'}}
+spool: {folder}/spool
+listen: 127.0.0.1:{port}
+collectors:
+  - {{name: orders, kind: memory, topics: [{{topic: orders, flow: orders, hop: log}}]}}
+  - name: kafka-eu
+    kind: kafka
+    url: kafka://127.0.0.1:{nobody}
+    topics: [{{topic: orders, flow: orders, hop: kafka-eu}}]
+"""
+
+
+def test_prometheus_sees_collectors(prometheus_server: Callable[[str], Prometheus], tmp_path: Path) -> None:
+    """One collector runs, one cannot reach its broker: Prometheus takes every metric without complaint, knows the
+    states, and the alert on the one that is away is on its way, with its name."""
+    port = free_port()
+    scraping = f"""
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [{FILE}]
+scrape_configs: [{{job_name: collectors, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}]
+"""
+    with HttpTracker() as tracker:
+        text = CONFIG.format(tracker=tracker.url, folder=tmp_path, port=port, nobody=free_port())
+        (tmp_path / "config.yaml").write_text(text)
+        command = [sys.executable, "-m", "collectors.main", "run", str(tmp_path / "config.yaml")]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                prometheus = prometheus_server(scraping)
+                running = 'collector_state{collector="orders",state="running"} == 1'
+                wait_for(lambda: prometheus.query(running), "the state", 60)
+                wait_for(lambda: _pending(prometheus, "kafka-eu"), "the alert", 60)
+                assert not _pending(prometheus, "orders")
+                assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 503
+                names = httpx.get(f"{prometheus.url}/api/v1/label/__name__/values").json()["data"]
+                assert {name for name in names if re.match("collectors?_", name)} == {metric.name for metric in ALL}
+            finally:
+                process.terminate()
+                process.wait(60)
+    assert process.returncode == 0
+
+
+def _pending(prometheus: Prometheus, collector: str) -> bool:
+    found = httpx.get(f"{prometheus.url}/api/v1/alerts").json()["data"]["alerts"]
+    return any(
+        one["labels"]["alertname"] == "CollectorUnavailable" and one["labels"]["collector"] == collector
+        for one in found
+    )
