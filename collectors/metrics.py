@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from collectors.runner import UNKNOWN_MS
 from collectors.status import Seen
 
-UNKNOWN_MS = 10**9
-"""A lag from here on says that nothing was shown to be complete yet: it is left out."""
 STATES = ("starting", "running", "waiting", "unavailable", "failed", "stopped", "retiring", "retired")
 _EACH = ("collector", "kind")
 

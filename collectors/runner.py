@@ -19,7 +19,11 @@ from collectors.logs import logger
 from collectors.rejects import Rejects
 from collectors.spool import REFUSED
 
+UNKNOWN_MS = 10**9
+"""A lag from here on says that nothing was shown to be complete yet."""
 _FIRST_FEW = 5
+_STEP = 50_000
+"""Microseconds by which what is vouched for has to move to count: lags are taken a moment after the clock is read."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Health:
-    """A snapshot. Times in epoch microseconds, 0 before the first: `last_read` is the last read that worked, `lag_at`
-    when `lag_ms` was taken. `failures` since the system was there last, `errors` of all time."""
+    """A snapshot. Times in epoch microseconds, 0 before the first: `last_read` is the last read that gave records or
+    showed that there were none, `lag_at` when `lag_ms` was taken. `failures` since then, `errors` of all time."""
 
     name: str
     state: str = "starting"
@@ -80,6 +84,7 @@ class Runner:
         self._flying: deque[tuple[int, list[Raw]]] = deque()
         self._stopping = threading.Event()
         self._vouched_at = -self._bounds.vouch_every
+        self._reached = 0
         self._log = logger("collectors.runner").bind(collector=name)
 
     def run(self, grace: float = 10.0) -> None:
@@ -114,9 +119,9 @@ class Runner:
         raws = self._collector.read(self._bounds.read, self._bounds.wait)
         if raws:
             self._take(raws)
-        if not self._stopping.is_set():
-            self._vouch()
-        self._note(state="running", last_read=self._clock(), failures=0, last_error="")
+        moved = not self._stopping.is_set() and self._vouch()
+        if raws or moved:  # an empty answer may only mean that none has come yet
+            self._note(state="running", last_read=self._clock(), failures=0, last_error="")
         return len(raws)
 
     def _take(self, raws: Sequence[Raw]) -> None:
@@ -147,15 +152,20 @@ class Runner:
             self._log.warning("record set aside: it cannot be decoded", at=raw.position, reason=reason, kept=kept)
         return ()
 
-    def _vouch(self) -> None:
-        """Everything read was emitted, so coverage may move: to the moment before the lag was asked for."""
+    def _vouch(self) -> bool:
+        """Everything read was emitted, so coverage may move: to the moment before the lag was asked for. Whether it
+        did: the system was reached."""
         at = self._emitter.clock()
         if at - self._vouched_at < self._bounds.vouch_every * 1e6:
-            return
+            return False
         lag = self._collector.lag()
         self._emitter.vouch(self._collector.sources(), lag, at)
         self._vouched_at = at
         self._note(lag_ms=lag.ms, lag_at=self._clock(), backlog=lag.backlog)
+        reached = at - lag.ms * 1000
+        moved = lag.ms < UNKNOWN_MS and reached > self._reached + _STEP
+        self._reached = reached if moved else self._reached
+        return moved
 
     def _commit(self) -> None:
         done: list[Raw] = []

@@ -36,10 +36,11 @@ collectors:
 def test_prometheus_sees_collectors(prometheus_server: Callable[[str], Prometheus], tmp_path: Path) -> None:
     """One collector runs, one cannot reach its broker: Prometheus takes every metric without complaint, knows the
     states, and the alert on the one that is away is on its way, with its name."""
-    port = free_port()
+    port, rules = free_port(), tmp_path / "rules.yaml"
+    rules.write_text(FILE.read_text("utf-8").replace("interval: 15s", "interval: 1s"))
     scraping = f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
-rule_files: [{FILE}]
+rule_files: [{rules}]
 scrape_configs: [{{job_name: collectors, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}]
 """
     with HttpTracker() as tracker:

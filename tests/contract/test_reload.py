@@ -129,7 +129,8 @@ def test_what_is_new_starts_and_what_is_the_same_is_left_alone(world):
     same, changed, gone = Fed.made
     member = world.fleet._members["same"]
     world.apply(same="hop: h", changed="hop: other", new="hop: h")
-    world.until(lambda: world.states == {"same": "running", "changed": "running", "new": "running"})
+    exchanged = {"same": "running", "changed": "running", "new": "running"}
+    world.until(lambda: not world.fleet._next and world.states == exchanged)
     assert (same.closed, changed.closed, gone.closed) == (False, True, True)
     assert world.fleet._members["same"] is member
     assert [(each.name, each.hop) for each in Fed.made[3:]] == [("changed", "other"), ("new", "h")]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
-from collectors.base import Lag
+from collectors.base import NOTHING_YET_MS, Lag
 from collectors.emitter import Emitter
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.memory import Config, MemoryBroker, MemoryCollector, Tailed
@@ -175,6 +176,26 @@ def test_an_unavailable_system_is_tried_again(world, caplog):
     assert caplog.text.count("refused the connection") == 1
     world.stop()
     assert world.runner.health.last_error == ""
+
+
+@pytest.mark.parametrize("behind", [NOTHING_YET_MS, None])
+def test_an_empty_answer_is_no_sign_of_life(world, behind):
+    """A read that gives nothing, while what is vouched for does not move, shows nothing: whoever asks is told so, and
+    the pauses go on growing. Once it moves, the collector runs."""
+    began = time.time()
+    world.collector.lag = lambda: Lag(behind or round((time.time() - began + 5) * 1000))
+    world.start()
+    assert world.tracker.until(lambda: len(world.tracker.requests) > 5)
+    known = world.runner.health.last_read  # the first lag that is known is news
+    assert bool(known) == (behind is None)
+    world.collector.trouble = [Unavailable("away")]
+    assert world.tracker.until(lambda: world.runner.health.failures == 1)
+    count = len(world.tracker.requests)
+    assert world.tracker.until(lambda: len(world.tracker.requests) > count + 5)
+    assert (world.runner.health.state, world.runner.health.last_read) == ("unavailable", known)
+    world.collector.lag = Lag
+    assert world.tracker.until(lambda: world.runner.health.state == "running")
+    assert world.runner.health.failures == 0
 
 
 def test_the_pause_grows_with_jitter_up_to_its_bound(world, monkeypatch):
