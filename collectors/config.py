@@ -19,8 +19,8 @@ from collectors.errors import ConfigInvalid
 from tracker.model.units import SECOND, duration
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET = re.compile(r"(token|password|secret|url|dsn)$", re.IGNORECASE)
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+SECRET = re.compile(r"(token|password|secret|url|dsn)$", re.IGNORECASE)
 Seconds = Annotated[float, BeforeValidator(lambda value: duration(value) / SECOND), Field(gt=0)]
 """`500ms`, `5s`, `2m`, or a bare number of seconds."""
 
@@ -144,15 +144,15 @@ def _expanded(value: Any, place: tuple[int | str, ...], environment: Mapping[str
         return {key: _expanded(each, (*place, key), environment) for key, each in value.items()}
     if isinstance(value, list):
         return [_expanded(each, (*place, i), environment) for i, each in enumerate(value)]
-    if not isinstance(value, str) or not _VARIABLE.search(value):
+    if not isinstance(value, str) or not VARIABLE.search(value):
         return value
     name = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
-    if not _SECRET.search(name):
+    if not SECRET.search(name):
         raise _Misplaced(f"{name}: ${{...}} is for secrets only (token, password, secret, url, dsn)", place)
-    missing = [found for found in _VARIABLE.findall(value) if found not in environment]
+    missing = [found for found in VARIABLE.findall(value) if found not in environment]
     if missing:
         raise _Misplaced(f"{name}: {', '.join(missing)} is not set in the environment", place)
-    return _VARIABLE.sub(lambda match: environment[match[1]], value)
+    return VARIABLE.sub(lambda match: environment[match[1]], value)
 
 
 def _one_of_each(node: yaml.Node) -> None:

@@ -1,4 +1,5 @@
-"""`collectors run CONFIG.yaml`: any number of collectors in one process, until SIGTERM or SIGINT."""
+"""`collectors run CONFIG.yaml`: any number of collectors in one process, until SIGTERM or SIGINT. And
+`collectors discover URL`: a configuration to begin with."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from typing import Annotated
 import typer
 
 from collectors.config import read_config
-from collectors.errors import CollectorError
+from collectors.discovery import drafted, looked_at, told, write
+from collectors.errors import CollectorError, Unavailable
 from collectors.service import Service, blocked_signals, checked
+from collectors.status import plain
 
 USAGE, UNAVAILABLE = 2, 3
 
@@ -43,6 +46,32 @@ def run(
         raise typer.Exit(USAGE) from None
     if not fine:
         raise typer.Exit(UNAVAILABLE)
+
+
+@app.command()
+def discover(
+    url: Annotated[
+        str, typer.Argument(help="kafka://, amqp:// or postgresql://; ${NAME} is taken from the environment")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="folder to write the drafts to: one configuration, one file a flow")
+    ] = None,
+    identity_header: Annotated[str, typer.Option(help="Kafka: the header with the application's id")] = "",
+    client: Annotated[
+        list[str] | None, typer.Option(help="Kafka: setting of librdkafka, KEY=VALUE; may be repeated")
+    ] = None,
+    management: Annotated[str, typer.Option(help="RabbitMQ: management API, http://host:15672 by default")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """What a live system holds, looked at without changing it, and drafts of a configuration and of flow specs."""
+    try:
+        found = looked_at(url, client or [], identity_header, management)
+        drafts = drafted(found)
+        written = write(out, drafts) if out else []
+    except CollectorError as error:
+        typer.echo(f"collectors: {plain(str(error))}", err=True)
+        raise typer.Exit(UNAVAILABLE if isinstance(error, Unavailable) else USAGE) from None
+    typer.echo(told(found, drafts, written, as_json), nl=False)
 
 
 def main() -> None:

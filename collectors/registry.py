@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from collectors.base import Collector
+from collectors.draft import Asked, Found
 from collectors.errors import ConfigInvalid, MissingExtra
 
 Factory = Callable[[str, Mapping[str, Any]], Collector]
@@ -35,6 +36,15 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+DISCOVERERS: Mapping[str, Kind] = {
+    "kafka": Kind("collectors.kafka_discover:discover", "kafka", "confluent_kafka"),
+    "amqp": Kind("collectors.rabbitmq_discover:discover", "rabbitmq", "pika"),
+    "amqps": Kind("collectors.rabbitmq_discover:discover", "rabbitmq", "pika"),
+    "postgres": Kind("collectors.postgres_discover:discover", "postgres", "psycopg"),
+    "postgresql": Kind("collectors.postgres_discover:discover", "postgres", "psycopg"),
+}
+"""By the scheme of a URL: who looks at a live system of that kind."""
+
 EXPOSITION = Kind("collectors.exposition:exposition", "metrics", "prometheus_client")
 
 
@@ -47,6 +57,14 @@ def factory(kind: str) -> Factory:
     if found.name_inside:
         return lambda name, config: made({**config, "name": name})
     return made
+
+
+def discoverer(scheme: str) -> Callable[[str, str, Asked], Found]:
+    """Who looks at systems with such URLs. Raises `ConfigInvalid` for unknown ones, `MissingExtra`."""
+    found = DISCOVERERS.get(scheme)
+    if found is None:
+        raise ConfigInvalid(f"no system is known by {scheme}://; there are {', '.join(f'{s}://' for s in DISCOVERERS)}")
+    return _imported(found.factory, found, f"looking at {scheme}://")
 
 
 def exposition() -> Callable[..., Callable[[], bytes]]:
