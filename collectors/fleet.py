@@ -37,12 +37,15 @@ class Wanted:
     heartbeat: float
 
     def emitter(self) -> Emitter:
-        """Its emitter. Raises `SpoolHeld`."""
-        return Emitter(
-            self.url, self.token, collector=self.at.name, spool=self.folder, reader=not self.at.retired,
-            own_clock=KINDS[self.at.kind].own_clock, limit=self.limit, timeout=self.timeout,
-            pace=Pace(heartbeat=self.heartbeat),
-        )  # fmt: skip
+        """Its emitter. Raises `SpoolHeld`, and `ConfigInvalid` when the folder cannot be used."""
+        try:
+            return Emitter(
+                self.url, self.token, collector=self.at.name, spool=self.folder, reader=not self.at.retired,
+                own_clock=KINDS[self.at.kind].own_clock, limit=self.limit, timeout=self.timeout,
+                pace=Pace(heartbeat=self.heartbeat),
+            )  # fmt: skip
+        except OSError as error:
+            raise ConfigInvalid(f"collector {self.at.name}: spool {self.folder}: {error.strerror}") from error
 
 
 class Member:
@@ -72,7 +75,7 @@ class Member:
         return Seen(self.wanted.at.name, self.wanted.at.kind, self.health, counts)
 
     def take_spool(self) -> None:
-        """Hold the spool folder from now on. Raises `SpoolHeld`."""
+        """Hold the spool folder from now on. Raises `SpoolHeld`, `ConfigInvalid`."""
         self._emitter = self._emitter or self.wanted.emitter()
 
     def start(self) -> None:

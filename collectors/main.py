@@ -13,7 +13,7 @@ from collectors.config import read_config
 from collectors.discovery import drafted, looked_at, told, write
 from collectors.errors import CollectorError, Unavailable
 from collectors.service import Service, blocked_signals, checked
-from collectors.status import plain
+from collectors.status import without_logins
 
 USAGE, UNAVAILABLE = 2, 3
 
@@ -42,7 +42,7 @@ def run(
         with blocked_signals():
             fine = Service(config).run(located)
     except CollectorError as error:
-        typer.echo(f"collectors: {error}", err=True)
+        typer.echo(f"collectors: {without_logins(str(error))}", err=True)
         raise typer.Exit(USAGE) from None
     if not fine:
         raise typer.Exit(UNAVAILABLE)
@@ -69,7 +69,7 @@ def discover(
         drafts = drafted(found)
         written = write(out, drafts) if out else []
     except CollectorError as error:
-        typer.echo(f"collectors: {plain(str(error))}", err=True)
+        typer.echo(f"collectors: {without_logins(str(error))}", err=True)
         raise typer.Exit(UNAVAILABLE if isinstance(error, Unavailable) else USAGE) from None
     typer.echo(told(found, drafts, written, as_json), nl=False)
 

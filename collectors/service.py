@@ -16,7 +16,7 @@ from collectors.listener import Answer, Listener, words
 from collectors.logs import logger
 from collectors.metrics import Sample, samples
 from collectors.registry import exposition
-from collectors.status import readiness
+from collectors.status import readiness, without_logins
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PAUSE = 0.2
@@ -53,6 +53,7 @@ class Service:
         self._listener: Listener | None = None
         self._within = 0
         self._refused = ""
+        self._version = version("message-tracker")
         self._log = logger("collectors.main")
 
     def run(self, located: Located) -> bool:
@@ -81,7 +82,7 @@ class Service:
             self._take(read_config(self._path))
             self._refused = ""
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the present one is to go on
-            self._refused = str(error) or repr(error)
+            self._refused = without_logins(str(error) or repr(error))
             self._log.error("configuration refused: everything goes on as before", error=self._refused)
 
     def _take(self, located: Located) -> None:
@@ -112,7 +113,7 @@ class Service:
         return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "application/json", body)
 
     def _samples(self) -> Iterable[Sample]:
-        return samples(self._fleet.seen(), self._clock(), not self._refused, version("message-tracker"))
+        return samples(self._fleet.seen(), self._clock(), not self._refused, self._version)
 
 
 def _alive() -> Answer:

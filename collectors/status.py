@@ -52,9 +52,14 @@ def readiness(every: Sequence[Seen], now: int, within: int, refused: str) -> tup
     return ready, msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n"
 
 
+def without_logins(text: str) -> str:
+    """A text whose addresses tell no user and no password."""
+    return _LOGIN.sub("***@", text)
+
+
 def plain(text: str) -> str:
-    """A text for everybody: without logins in addresses, and not endless."""
-    return _LOGIN.sub("***@", text)[:_LONGEST]
+    """A text for everybody: without logins, and not endless."""
+    return without_logins(text)[:_LONGEST]
 
 
 def _told(seen: Seen, why: str) -> dict[str, object]:

@@ -189,6 +189,30 @@ def test_a_held_spool_refuses_the_whole(world):
     world.until(lambda: set(world.states.values()) == {"running"})
 
 
+def test_a_spool_that_cannot_be_made_refuses_the_whole(world):
+    """A file stands where its folder should: the error names collector and folder."""
+    world.apply(a="hop: h")
+    (world.folder / "spool" / "b").write_text("no folder")
+    with pytest.raises(ConfigInvalid, match=r"collector b: spool .*/b: "):
+        world.apply(a="hop: other", b="hop: h")
+    assert list(world.states) == ["a"]
+    assert not Fed.made[0].closed
+
+
+def test_one_that_cannot_begin_does_not_end_the_others(world):
+    """A successor whose folder has become unusable has failed, and says so; the others go on, and so does the fleet."""
+    world.apply(a="hop: h", b="hop: h")
+    world.until(lambda: set(world.states.values()) == {"running"})
+    Fed.slow, before = 0.2, world.fleet._members["b"]._thread
+    world.apply(a="hop: h", b="hop: other")
+    before.join(PATIENCE)
+    held = Spool(world.folder / "spool" / "b")
+    world.until(lambda: world.states == {"a": "running", "b": "failed"})
+    held.close()
+    world.apply(a="hop: h", b="hop: other")
+    world.until(lambda: world.states == {"a": "running", "b": "running"})
+
+
 def test_one_that_failed_is_started_again(world):
     """The same configuration, read again, starts what had ended for good and leaves the other alone."""
     Fed.wrong = {"b"}
