@@ -1,27 +1,34 @@
-"""The side of the firehose collector that publishes canaries and looks at the trace queue's depth.
+"""The side of a collector with a queue of its own that publishes canaries and looks at that queue's depth.
 
 It has a connection of its own: when the broker runs out of memory or disk it stops reading from connections that
-publish, and the acks of the trace queue must not wait behind a canary.
+publish, and the acks of the queue must not wait behind a canary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import pika
 
-from collectors.rabbitmq_config import FirehoseConfig
+from collectors.rabbitmq_config import OwnQueueConfig
 from collectors.rabbitmq_connect import closed, opened, working
 from collectors.rabbitmq_watch import Watch
 
 FULL = 0.9
-"""From this part of `max_length` on the trace queue may have given up records between two looks."""
+"""From this part of `max_length` on the queue may have given up records between two looks."""
 
 
-def trace_queue(name: str) -> str:
-    """The queue of a collector's own that the broker copies traces into."""
-    return f"tracker.trace.{name}"
+class Owned(NamedTuple):
+    """What a collector owns: its queue, the exchange that its canaries are published to, and what the queue is bound
+    to, as (exchange, routing key). `again`: bind again before each canary, for others may take a binding away that no
+    canary passes."""
+
+    queue: str
+    exchange: str
+    bindings: tuple[tuple[str, str], ...]
+    again: bool = False
 
 
 def canary_exchange(name: str) -> str:
@@ -34,17 +41,16 @@ class Canaries:
 
     def __init__(
         self,
-        name: str,
-        config: FirehoseConfig,
+        owned: Owned,
+        config: OwnQueueConfig,
         at: pika.URLParameters,
         watch: Watch,
         clock: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
         self.depth = 0
-        """Records waiting in the trace queue at the last tick."""
-        self._queue, self._exchange = trace_queue(name), canary_exchange(name)
-        self._config, self._at, self._watch = config, at, watch
+        """Records waiting in the queue at the last tick."""
+        self._owned, self._config, self._at, self._watch = owned, config, at, watch
         self._clock, self._monotonic = clock, monotonic
         self._due = monotonic()
         self._blocked = False
@@ -63,6 +69,8 @@ class Canaries:
                 self._connection.process_data_events(0)
                 if not self._blocked:
                     self._look()
+                    if self._owned.again:
+                        self._bind()
                     self._publish(now)
         return max(0.0, self._due - now)
 
@@ -72,14 +80,14 @@ class Canaries:
 
     def _declare(self) -> None:
         config = self._config
-        self._channel.exchange_declare(self._exchange, "fanout", durable=True)
+        self._channel.exchange_declare(self._owned.exchange, "fanout", durable=True)
         self._channel.queue_declare(
-            self._queue,
+            self._owned.queue,
             durable=True,
             arguments={
                 # Traces are not persistent messages: a classic queue loses them at a restart. A stream got none at all.
                 "x-queue-type": "quorum",
-                # A second instance stands by instead of taking half of the traces.
+                # A second instance stands by instead of taking half of the records.
                 "x-single-active-consumer": True,
                 # From 4.0 on a quorum queue drops what was given back 20 times unless told otherwise; each restart and
                 # each cut connection of ours gives back what is not committed.
@@ -89,20 +97,23 @@ class Canaries:
                 "x-expires": config.expires * 1000,
             },
         )
-        self._channel.queue_bind(self._queue, self._exchange, "")
-        for key in config.bindings(self._exchange):
-            self._channel.queue_bind(self._queue, "amq.rabbitmq.trace", key)
+        self._channel.queue_bind(self._owned.queue, self._owned.exchange, "")
+        self._bind()
+
+    def _bind(self) -> None:
+        for exchange, key in self._owned.bindings:
+            self._channel.queue_bind(self._owned.queue, exchange, key)
 
     def _look(self) -> None:
-        """How deep the trace queue is. Near its limit it may have dropped its oldest records unseen."""
-        found = self._channel.queue_declare(self._queue, passive=True)
+        """How deep the queue is. Near its limit it may have dropped its oldest records unseen."""
+        found = self._channel.queue_declare(self._owned.queue, passive=True)
         self.depth = found.method.message_count
         if self.depth >= FULL * self._config.max_length:
             self._watch.broken(self._monotonic())
 
     def _publish(self, now: float) -> None:
         body = msgspec.json.encode(self._watch.sent(now, self._clock()))
-        self._channel.basic_publish(self._exchange, "", body, pika.BasicProperties(delivery_mode=2))
+        self._channel.basic_publish(self._owned.exchange, "", body, pika.BasicProperties(delivery_mode=2))
 
     def _alarmed(self, blocked: bool) -> None:
         self._blocked = blocked

@@ -1,13 +1,16 @@
-"""What a firehose collector is told: where the broker is, and which exchanges and queues carry which flow."""
+"""What collectors of RabbitMQ are told: where the broker is, and which exchanges and queues carry which flow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from collectors.errors import ConfigInvalid
+
+CONFIG = TypeVar("CONFIG", bound=msgspec.Struct)
+OWN = TypeVar("OWN", bound="OwnQueueConfig")
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -46,14 +49,13 @@ class QueueRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.hop or self.queue
 
 
-class FirehoseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `config` of a `RabbitFirehose`; `docs/collectors/rabbitmq.md` explains each key.
+class OwnQueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a collector is told that has the broker copy messages into a queue of its own.
 
     `identity`: flow -> header that carries the application's id, where it is not the `message_id` property.
     `prefetch`: records unacknowledged at once; `memory_mb`: payloads held before they are read.
     `canary_every`, `settle`, `hole_for`: seconds, see `collectors.rabbitmq_watch`.
-    `max_length`: records that the trace queue keeps; `expires`: seconds until one that nobody reads is deleted.
-    `only_listed_exchanges`: bind the trace queue to the publishes of `exchanges` alone, not to all.
+    `max_length`: records that its queue keeps; `expires`: seconds until one that nobody reads is deleted.
     """
 
     url: str
@@ -67,14 +69,22 @@ class FirehoseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hole_for: Annotated[float, msgspec.Meta(ge=0)] = 3.0
     max_length: Annotated[int, msgspec.Meta(ge=1000)] = 1_000_000
     expires: Annotated[int, msgspec.Meta(ge=1)] = 7 * 24 * 3600
-    only_listed_exchanges: bool = False
     tls: Tls | None = None
 
     @property
     def prompt(self) -> float:
-        """Seconds since the last canary within which a trace counts as read when it happened. With the defaults the
+        """Seconds since the last canary within which a record counts as read when it happened. With the defaults the
         error stays below the second from which on observed times count as contradicting each other."""
         return self.canary_every + self.settle
+
+
+class FirehoseConfig(OwnQueueConfig, frozen=True):
+    """The `config` of a `RabbitFirehose`; `docs/collectors/rabbitmq.md` explains each key.
+
+    `only_listed_exchanges`: bind the trace queue to the publishes of `exchanges` alone, not to all.
+    """
+
+    only_listed_exchanges: bool = False
 
     def bindings(self, canaries: str) -> list[str]:
         """Keys under which the trace queue is bound to `amq.rabbitmq.trace`. Deliveries only of queues that name a
@@ -87,12 +97,48 @@ class FirehoseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [*(f"publish.{exchange}" for exchange in listed), *delivered]
 
 
+class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dead letter exchange, and what it means to be there. `parked`: somebody keeps such messages; `retry`: they go
+    back after a while; `dropped`: nobody but us reads them. `routing_keys`: what our queue is bound by; on a `direct`
+    exchange, which has no patterns, every key that dead letters have."""
+
+    exchange: str
+    means: Literal["parked", "retry", "dropped"] = "parked"
+    routing_keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("#",)
+
+
+class DeadLetterConfig(OwnQueueConfig, frozen=True):
+    """The `config` of a `RabbitDeadLetters`; `docs/collectors/rabbitmq-dead-letters.md` explains each key."""
+
+    dead_letters: Annotated[list[DeadLetters], msgspec.Meta(min_length=1)]
+
+
 def firehose_config(name: str, config: Mapping[str, Any]) -> FirehoseConfig:
     """The `config` of collector `name` as read from YAML, checked. Raises `ConfigInvalid` that names the key."""
-    try:
-        found = msgspec.convert(dict(config), FirehoseConfig)
-    except msgspec.ValidationError as error:
-        raise ConfigInvalid(f"collector {name}: {error}") from None
+    return _checked(name, config, FirehoseConfig)
+
+
+def dead_letter_config(name: str, config: Mapping[str, Any]) -> DeadLetterConfig:
+    """The same of a collector of dead letters."""
+    found = _checked(name, config, DeadLetterConfig)
+    if any(not each.exchange for each in found.dead_letters):
+        raise ConfigInvalid(
+            f"collector {name}: `dead_letters` names the default exchange, to which nothing can be bound. Give the "
+            "queues a dead letter exchange with a name (x-dead-letter-exchange, or a policy), bind the dead letter "
+            "queue to that, and name it here"
+        )
+    return found
+
+
+def _checked(name: str, config: Mapping[str, Any], model: type[OWN]) -> OWN:
+    found = _converted(name, config, model)
     if not found.exchanges and not found.queues:
         raise ConfigInvalid(f"collector {name}: neither `exchanges` nor `queues` names anything")
     return found
+
+
+def _converted(name: str, config: Mapping[str, Any], model: type[CONFIG]) -> CONFIG:
+    try:
+        return msgspec.convert(dict(config), model)
+    except msgspec.ValidationError as error:
+        raise ConfigInvalid(f"collector {name}: {error}") from None

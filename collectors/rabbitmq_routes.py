@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from collectors.errors import Undecodable
-from collectors.rabbitmq_config import ExchangeRoute, FirehoseConfig, QueueRoute
+from collectors.rabbitmq_config import ExchangeRoute, OwnQueueConfig, QueueRoute
 from tracker.model.coverage import SourceRef
 
 Place = tuple[str, str]
@@ -26,7 +26,7 @@ def topic_matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
 class Routes:
     """The configured exchanges and queues, ready to be asked."""
 
-    def __init__(self, config: FirehoseConfig) -> None:
+    def __init__(self, config: OwnQueueConfig) -> None:
         self.identity = dict(config.identity)
         self.flows = sorted({e.flow for e in config.exchanges} | {q.flow for q in config.queues})
         self._exchanges: dict[str, list[ExchangeRoute]] = {}

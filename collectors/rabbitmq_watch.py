@@ -3,7 +3,8 @@
 A canary is a small message to an exchange of ours that is bound to the trace queue, so it comes by twice: as a trace,
 because the firehose copies every publish, and directly. One channel process does both, the trace first, so the order
 in the queue is certain. Hence, when the direct copy is read: everything published before it was sent has been read;
-and if its trace was not read just before it, the firehose is off.
+and if its trace was not read just before it, the firehose is off. A queue that gets no traces asks for the direct copy
+only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Literal
 import msgspec
 
 State = Literal["unknown", "on", "off"]
+
+NEVER = 10**9
+"""Lag in milliseconds of a collector that has proven nothing yet."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -35,14 +39,15 @@ class Watch:
     """Follows canaries from sending to reading. `now` is seconds of a monotonic clock everywhere.
 
     It begins with a break: what happened before it was there nobody knows. `hole_for` (s): how long a break is shown
-    at least, so that a report without our sources goes out and makes the hole in coverage that the break is.
+    at least, so that a report without our sources goes out and makes the hole in coverage that the break is. `traces`:
+    whether a canary has to be traced.
     """
 
-    def __init__(self, token: str, now: float, hole_for: float) -> None:
+    def __init__(self, token: str, now: float, hole_for: float, traces: bool = True) -> None:
         self.state: State = "unknown"
         self.marker = 0
         """When the last canary read was sent, by the clock of whoever sent it (epoch microseconds; 0: none yet)."""
-        self._token = token
+        self._token, self._traces = token, traces
         self._sequence = 0
         self._arrived = 0
         self._traced: Mark | None = None
@@ -51,6 +56,7 @@ class Watch:
         self._hole_for = hole_for
         self._hole_until = now + hole_for
         self._shown = False
+        self._before = (now, True)
 
     def sent(self, now: float, sent_at: int) -> Mark:
         """The next canary, to be published now."""
@@ -68,10 +74,10 @@ class Watch:
         sent = self._sent.get(mark.sequence) if mark.token == self._token else None
         if sent is None:
             return
-        if self._traced != mark:
+        if self._traces and self._traced != mark:
             self.broken(now, "off")
             return
-        if mark.sequence != self._arrived + 1:  # the trace queue gave up records: it was full
+        if mark.sequence != self._arrived + 1:  # the queue gave up records: it was full
             self._break(now)
         self._arrived = mark.sequence
         self._sent = {sequence: at for sequence, at in self._sent.items() if sequence > mark.sequence}
@@ -91,9 +97,25 @@ class Watch:
             return False
         return self.state == "on"
 
+    def mended(self) -> None:
+        """The last break hid nothing: reading goes on right behind what was read before it."""
+        self._hole_until, self._shown = self._before
+
     def _break(self, now: float) -> None:
+        self._before = (self._hole_until, self._shown)
         self._hole_until, self._shown = now + self._hole_for, False
 
     def behind(self, now: float) -> float | None:
         """Seconds since the last proof; None when there is none."""
         return None if self._proven is None else max(0.0, now - self._proven)
+
+    def lag_ms(self, now: float, settle: float) -> int:
+        """Milliseconds since the last proof, and `settle` seconds for channels that were a little slower."""
+        behind = self.behind(now)
+        return NEVER if behind is None else int((behind + settle) * 1000)
+
+    def since(self, now: float, prompt: float) -> int | None:
+        """For a record that is read now: None where it happened just now, for the last proof is `prompt` seconds old at
+        most; else when the last canary before it was sent (epoch µs), which may be long ago."""
+        behind = self.behind(now)
+        return self.marker if behind is None or behind > prompt else None

@@ -33,6 +33,9 @@ KINDS: Mapping[str, Kind] = {
     "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=True),
     "postgres-outbox": Kind("collectors.postgres_outbox:outbox", "postgres", "psycopg"),
     "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=True),
+    "rabbitmq-dead-letters": Kind(
+        "collectors.rabbitmq_dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=True
+    ),
 }
 
 

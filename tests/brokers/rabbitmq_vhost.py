@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 import pika
 
-from collectors.base import Raw
-from collectors.rabbitmq import RabbitFirehose, firehose
+from collectors.base import Collector, Raw
+from collectors.rabbitmq import firehose
 from tracker.model.event import Event
 
 PATIENCE = 20.0
@@ -98,22 +98,24 @@ def own_vhost(server: Any) -> Iterator[Vhost]:
 
 
 @contextmanager
-def reading(settings: dict[str, Any]) -> Iterator[RabbitFirehose]:
-    """A collector that has declared its queue and seen the firehose on; closed afterwards."""
-    collector = firehose(settings)
+def reading(
+    settings: dict[str, Any], made: Callable[[dict[str, Any]], Collector] = firehose, stage: str = "persist"
+) -> Iterator[Any]:
+    """A collector that has declared its queue and vouches for a stage of the application's; closed afterwards."""
+    collector = made(settings)
     try:
-        assert read_until(collector, lambda _: vouches(collector)) == []
+        assert read_until(collector, lambda _: vouches(collector, stage)) == []
         yield collector
     finally:
         collector.close()
 
 
-def vouches(collector: RabbitFirehose) -> bool:
+def vouches(collector: Collector, stage: str = "persist") -> bool:
     """Whether it vouches for the application's queues, not only for reading its own."""
-    return any(source.stage == "persist" for source in collector.sources())
+    return any(source.stage == stage for source in collector.sources())
 
 
-def read_until(collector: RabbitFirehose, done: Callable[[Sequence[Raw]], bool]) -> list[Raw]:
+def read_until(collector: Collector, done: Callable[[Sequence[Raw]], bool]) -> list[Raw]:
     """Read until `done` of all that was read, or fail after `PATIENCE`."""
     raws: list[Raw] = []
     until = time.monotonic() + PATIENCE
@@ -123,7 +125,7 @@ def read_until(collector: RabbitFirehose, done: Callable[[Sequence[Raw]], bool])
     return raws
 
 
-def read_to_now(collector: RabbitFirehose) -> list[Raw]:
+def read_to_now(collector: Collector) -> list[Raw]:
     """Everything that happened before this call: read until a canary sent after it has come back."""
     began = time.monotonic()
 
@@ -134,6 +136,6 @@ def read_to_now(collector: RabbitFirehose) -> list[Raw]:
     return read_until(collector, proven)
 
 
-def decoded(collector: RabbitFirehose, raws: Sequence[Raw]) -> list[Event]:
+def decoded(collector: Collector, raws: Sequence[Raw]) -> list[Event]:
     """The events of all of them."""
     return [event for raw in raws for event in collector.decode(raw) if isinstance(event, Event)]

@@ -14,8 +14,9 @@ from pika.compat import long
 from collectors.base import Raw
 from collectors.errors import Undecodable
 from collectors.rabbitmq_config import firehose_config
+from collectors.rabbitmq_message import SINCE
 from collectors.rabbitmq_routes import Routes
-from collectors.rabbitmq_trace import ROUTING_KEY, SINCE, TRACE, events_of, packed
+from collectors.rabbitmq_trace import ROUTING_KEY, TRACE, events_of, packed_trace
 from tracker.model.event import Event, Stage, natural_key
 
 NOW = 1_795_000_100_000_000
@@ -50,7 +51,7 @@ def headers(properties: dict[str, Any] | None = None, **more: Any) -> dict[str, 
 
 def raw(trace: dict[str, Any], key: str = "publish.orders", body: bytes = b"x", since: int | None = None) -> Raw:
     """The record as `read` makes it."""
-    carried = {ROUTING_KEY: key.encode(), TRACE: packed(trace)}
+    carried = {ROUTING_KEY: key.encode(), TRACE: packed_trace(trace)}
     if since is not None:
         carried[SINCE] = str(since).encode()
     return Raw(body, carried, observed_at=NOW)
@@ -150,7 +151,7 @@ def test_what_no_flow_is_configured_for_gives_nothing() -> None:
         raw({}, "publish.orders"),
         raw(headers(routing_keys=[b"\xff"])),
         raw(headers(routed_queues=None)),
-        Raw(b"x", {TRACE: packed(headers()), ROUTING_KEY: b"publish.orders"}),
+        Raw(b"x", {TRACE: packed_trace(headers()), ROUTING_KEY: b"publish.orders"}),
     ],
 )
 def test_anything_else_is_undecodable(broken: Raw) -> None:

@@ -79,3 +79,34 @@ def test_anything_may_be_published_to_the_canary_exchange() -> None:
     """What is no canary is told from one."""
     assert mark_of(b'{"token":"a","sequence":1,"sent_at":2}') == Mark("a", 1, 2)
     assert [mark_of(body) for body in (b"", b"{}", b"\xff", b'{"token":1}')] == [None] * 4
+
+
+def test_where_nothing_is_traced_the_canary_alone_counts() -> None:
+    """A queue of dead letters gets no traces."""
+    watch = Watch("me", 0.0, 0.0, traces=False)
+    assert not watch.vouches(9.0)
+    watch.arrived(watch.sent(10.0, 0), 11.0)
+    assert watch.vouches(11.0)
+
+
+def test_a_break_that_hid_nothing_is_not_shown() -> None:
+    """But one before it still is, to its end."""
+    watch, marks = proven(hole_for=3.0)
+    back(watch, marks[0], 11.0)
+    watch.broken(20.0)
+    watch.mended()
+    back(watch, watch.sent(20.5, 0), 21.0)
+    assert watch.vouches(21.0)
+    watch.broken(30.0)
+    watch.broken(31.0)
+    watch.mended()
+    back(watch, watch.sent(31.0, 0), 31.5)
+    assert [watch.vouches(now) for now in (31.5, 32.5, 33.5)] == [False, False, True]
+
+
+def test_what_is_read_long_after_the_last_proof_is_an_interval() -> None:
+    """From the last canary before it on; nothing when it was just now."""
+    watch, marks = proven()
+    assert watch.since(10.5, 1.0) == 0
+    back(watch, marks[1], 11.2)
+    assert [watch.since(now, 1.0) for now in (11.5, 12.5)] == [None, 1_000_000]
