@@ -113,6 +113,53 @@ class DeadLetterConfig(OwnQueueConfig, frozen=True):
     dead_letters: Annotated[list[DeadLetters], msgspec.Meta(min_length=1)]
 
 
+class StreamRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`stream` holds messages of `flow`: it is the hop `hop` (default: the stream's name)."""
+
+    stream: Name
+    flow: Name
+    hop: str = ""
+
+    @property
+    def at(self) -> str:
+        """The stream's hop."""
+        return self.hop or self.stream
+
+
+class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"from_": "from"}):
+    """The `config` of a `RabbitStreams`; `docs/collectors/rabbitmq-streams.md` explains each key.
+
+    `from`: where reading begins at the first start. `prefetch`: messages of a stream given out and not read yet.
+    `look_every`, `settle`, `hole_for`: seconds, see `collectors.rabbitmq_follow` and `collectors.rabbitmq_watch`.
+    `timeout` (s): how long the broker may refuse to keep a place (alarm).
+    """
+
+    url: str
+    streams: Annotated[list[StreamRoute], msgspec.Meta(min_length=1)]
+    identity: dict[str, str] = {}
+    from_: Literal["first", "next"] = "first"
+    prefetch: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1000
+    look_every: Annotated[float, msgspec.Meta(gt=0)] = 0.5
+    settle: Annotated[float, msgspec.Meta(ge=0)] = 0.25
+    hole_for: Annotated[float, msgspec.Meta(ge=0)] = 3.0
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    tls: Tls | None = None
+
+    @property
+    def prompt(self) -> float:
+        """As of `OwnQueueConfig`, since the last look."""
+        return self.look_every + self.settle
+
+
+def stream_config(name: str, config: Mapping[str, Any]) -> StreamConfig:
+    """The `config` of a collector of streams as read from YAML, checked. Raises `ConfigInvalid` that names the key."""
+    found = _converted(name, config, StreamConfig)
+    names = [each.stream for each in found.streams]
+    if len(set(names)) < len(names):
+        raise ConfigInvalid(f"collector {name}: `streams` names a stream twice")
+    return found
+
+
 def firehose_config(name: str, config: Mapping[str, Any]) -> FirehoseConfig:
     """The `config` of collector `name` as read from YAML, checked. Raises `ConfigInvalid` that names the key."""
     return _checked(name, config, FirehoseConfig)

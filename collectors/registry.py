@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "rabbitmq-dead-letters": Kind(
         "collectors.rabbitmq_dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=True
     ),
+    "rabbitmq-stream": Kind("collectors.rabbitmq_stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=True),
 }
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from collectors.base import Collector
 from collectors.config import read_config
-from collectors.rabbitmq_config import DeadLetterConfig, FirehoseConfig
+from collectors.rabbitmq_config import DeadLetterConfig, FirehoseConfig, StreamConfig
 from collectors.registry import factory
 from tests.brokers.rabbitmq_vhost import Vhost, decoded, own_vhost, read_to_now, read_until, vouches
 
@@ -116,9 +116,20 @@ def test_the_example_of_dead_letters(vhost: Vhost, limited: Limited, tmp_path: P
         assert (event.hop, event.stage, event.reason) == ("inventory", "drop", "expired")
 
 
+def test_the_example_of_streams(vhost: Vhost, limited: Limited, tmp_path: Path) -> None:
+    """Reads the stream under the page's permissions."""
+    vhost.channel.queue_declare("orders.log", durable=True, arguments={"x-queue-type": "stream"})
+    with limited("rabbitmq-streams") as url, example("rabbitmq-streams", url, tmp_path) as collector:
+        vhost.publish("m-1", "orders.log", "")
+        raws = read_until(collector, lambda raws: bool(raws))
+        [event] = decoded(collector, raws)
+        assert (event.message_id, event.hop, event.offset) == ("m-1", "rabbit-eu-log", 0)
+        collector.commit(raws)
+
+
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("rabbitmq", FirehoseConfig), ("rabbitmq-dead-letters", DeadLetterConfig)],
+    [("rabbitmq", FirehoseConfig), ("rabbitmq-dead-letters", DeadLetterConfig), ("rabbitmq-streams", StreamConfig)],
 )
 def test_every_key_is_explained_with_its_default(name: str, model: type[msgspec.Struct]) -> None:
     """A key without a row, or a row with another default, is found here."""

@@ -7,6 +7,7 @@ import pytest
 
 from collectors.rabbitmq import firehose
 from collectors.rabbitmq_dead_letters import dead_letters
+from collectors.rabbitmq_stream import streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, own_vhost, read_until, vouches
 from tests.contract.suite import CollectorContract
 
@@ -103,3 +104,53 @@ def read_until_parked(vhost, count):
     while vhost.message_count("parked") < count:
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+class TestRabbitStreams(CollectorContract):
+    patience = PATIENCE
+
+    @pytest.fixture(autouse=True)
+    def system(self, rabbitmq_server):
+        """A stream, which somebody else reads too."""
+        with own_vhost(rabbitmq_server) as vhost:
+            self.vhost, self.sent = vhost, 0
+            vhost.channel.queue_declare("log", durable=True, arguments={"x-queue-type": "stream"})
+            yield
+
+    def put(self, count):
+        """Publish into the stream."""
+        ids = [f"m-{self.sent + i}" for i in range(count)]
+        self.sent += count
+        for name in ids:
+            self.vhost.publish(name, "log", "")
+        return ids
+
+    def collector(self, name="one"):
+        """A reader with a place of its own."""
+        route = {"stream": "log", "flow": "orders", "hop": "rabbit-log"}
+        found = streams(
+            {
+                "name": name,
+                "url": self.vhost.url,
+                "streams": [route],
+                "look_every": 0.1,
+                "settle": 0.05,
+                "hole_for": 0.0,
+            }
+        )
+        assert not vouches(found)  # the break before its start, shown once
+        return found
+
+    def others(self):
+        """What somebody who reads it from its beginning gets."""
+        channel = self.vhost.connection.channel()
+        channel.basic_qos(prefetch_count=100)
+        found = []
+        for method, properties, body in channel.consume(
+            "log", arguments={"x-stream-offset": "first"}, inactivity_timeout=0.3
+        ):
+            if method is None:
+                break
+            found.append((properties.headers, body))
+        channel.close()
+        return found

@@ -1,0 +1,169 @@
+"""Streams of a real RabbitMQ: read by offset, and every way in which messages were gone before we read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from collectors.base import Raw
+from collectors.errors import Unavailable
+from collectors.rabbitmq_stream import RabbitStreams, streams
+from tests.brokers.rabbitmq_vhost import Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Stage
+
+pytestmark = pytest.mark.brokers
+
+SMALL = {"x-max-length-bytes": 60_000, "x-stream-max-segment-size-bytes": 20_000}
+
+
+@pytest.fixture
+def vhost(rabbitmq_server: Any) -> Iterator[Vhost]:
+    """A virtual host of the test's own."""
+    with own_vhost(rabbitmq_server) as vhost:
+        yield vhost
+
+
+def settings(vhost: Vhost, *names: str, **more: Any) -> dict[str, Any]:
+    """Settings of a collector of these streams."""
+    return {
+        "name": "streams",
+        "url": vhost.url,
+        "streams": [{"stream": each, "flow": "orders", "hop": "rabbit-log"} for each in names or ("log",)],
+        "look_every": 0.1,
+        "hole_for": 0.0,
+        **more,
+    }
+
+
+def stream(vhost: Vhost, name: str = "log", arguments: Mapping[str, Any] | None = None) -> None:
+    """A stream."""
+    vhost.channel.queue_declare(name, durable=True, arguments={"x-queue-type": "stream", **(arguments or {})})
+
+
+def put(vhost: Vhost, numbers: range, name: str = "log", size: int = 0) -> list[str]:
+    """Publish into a stream; the ids."""
+    ids = [f"m-{number}" for number in numbers]
+    for each in ids:
+        vhost.publish(each, name, "", headers={"filling": "x" * size})
+    return ids
+
+
+def ids(collector: RabbitStreams, raws: Sequence[Raw]) -> list[str]:
+    """Of the messages read."""
+    return [event.message_id for event in decoded(collector, raws)]
+
+
+def test_a_message_is_persisted_at_its_offset(vhost: Vhost) -> None:
+    """Position in the log, and what it carries."""
+    stream(vhost)
+    put(vhost, range(3))
+    with reading(settings(vhost, **{"from": "next"}), streams) as collector:
+        put(vhost, range(3, 5))
+        events = decoded(collector, read_to_now(collector))
+        assert SourceRef("orders", "rabbit-log", "persist", "log") in collector.sources()
+    assert [(e.message_id, e.partition, e.offset) for e in events] == [("m-3", "log", 3), ("m-4", "log", 4)]
+    assert {(e.flow, e.hop, e.stage) for e in events} == {("orders", "rabbit-log", Stage.persist)}
+
+
+def test_a_collector_that_comes_back_goes_on_and_vouches_for_the_time_between(vhost: Vhost) -> None:
+    """What it committed is still there, so nothing can be missing behind it: no break, however long it was away."""
+    stream(vhost)
+    collector = streams(settings(vhost, hole_for=1e9))
+    try:
+        put(vhost, range(5))
+        raws = read_until(collector, lambda raws: len(raws) == 5)
+        collector.commit(raws[:3])
+    finally:
+        collector.close()
+    put(vhost, range(5, 7))
+    second = streams(settings(vhost, hole_for=1e9))
+    try:
+        raws = read_until(second, lambda raws: len(raws) >= 4 and vouches(second))
+        assert ids(second, raws) == ["m-3", "m-4", "m-5", "m-6"]
+    finally:
+        second.close()
+
+
+def test_what_retention_took_unread_is_a_hole(vhost: Vhost) -> None:
+    """Reading goes on with what is left; the stream is not vouched for until the break was shown."""
+    stream(vhost, arguments=SMALL)
+    with reading(settings(vhost), streams) as collector:
+        put(vhost, range(5), size=1000)
+        collector.commit(read_until(collector, lambda raws: len(raws) == 5))
+    put(vhost, range(5, 400), size=1000)
+    second = streams(settings(vhost, hole_for=1e9))
+    try:
+        raws = read_until(second, lambda raws: bool(raws) and ids(second, raws[-1:]) == ["m-399"])
+        assert ids(second, raws)[0] != "m-5"
+        read_until(second, lambda _: second.lag().ms < 5_000)
+        assert not vouches(second)
+    finally:
+        second.close()
+
+
+def test_a_stream_made_anew_is_read_from_its_beginning(vhost: Vhost) -> None:
+    """Deleted under the collector, or while it was away; with fewer messages than were read, or with others."""
+    stream(vhost)
+    with reading(settings(vhost), streams) as collector:
+        put(vhost, range(5))
+        collector.commit(read_until(collector, lambda raws: len(raws) == 5))
+        vhost.channel.queue_delete("log")
+        with pytest.raises(Unavailable):
+            read_until(collector, lambda _: False)
+        assert not vouches(collector)
+        stream(vhost)
+        put(vhost, range(10, 12))
+        raws: list[Any] = []
+        while len(raws) < 2:
+            with suppress(Unavailable):  # until the broker has let go of the old one
+                raws += read_until(collector, lambda raws: bool(raws))
+        assert ids(collector, raws) == ["m-10", "m-11"]
+        collector.commit(raws)
+        vhost.channel.queue_delete("log")
+    stream(vhost)
+    put(vhost, range(20, 28))
+    with_others = streams(settings(vhost))
+    try:
+        assert ids(with_others, read_until(with_others, lambda raws: len(raws) >= 8)) == [
+            f"m-{n}" for n in range(20, 28)
+        ]
+    finally:
+        with_others.close()
+
+
+def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost) -> None:
+    """Two of one name would keep each other's places."""
+    stream(vhost)
+    with reading(settings(vhost), streams) as first:
+        second = streams(settings(vhost))
+        try:
+            with pytest.raises(Unavailable, match="another collector reads"):
+                second.read(1, 0.1)
+            put(vhost, range(3))
+            first.commit(read_until(first, lambda raws: len(raws) == 3))
+            first.close()
+            put(vhost, range(3, 4))
+            assert ids(second, read_until(second, lambda raws: len(raws) == 1)) == ["m-3"]
+        finally:
+            second.close()
+
+
+def test_several_streams_and_one_that_is_not_there(vhost: Vhost) -> None:
+    """Each is a source; a missing one is named."""
+    stream(vhost, "a")
+    collector = streams(settings(vhost, "a", "b"))
+    try:
+        with pytest.raises(Unavailable, match="'b'"):
+            collector.read(1, 0.1)
+        stream(vhost, "b")
+        put(vhost, range(2), "a")
+        put(vhost, range(2, 4), "b")
+        raws = read_until(collector, lambda raws: len(raws) == 4 and len(collector.sources()) == 3)
+        assert sorted(ids(collector, raws)) == [f"m-{n}" for n in range(4)]
+        collector.commit(raws)
+    finally:
+        collector.close()
