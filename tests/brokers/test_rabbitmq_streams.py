@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import yaml
 
+from collectors import rabbitmq_cursor
 from collectors.base import Raw
 from collectors.errors import Unavailable
+from collectors.rabbitmq_cursor import Kept
 from collectors.rabbitmq_stream import RabbitStreams, streams
-from tests.brokers.rabbitmq_vhost import Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
+from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
+from tests.contract.http_tracker import HttpTracker
+from tests.e2e.service import environment
+from tests.servers.process import Process
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage
 
@@ -135,14 +145,16 @@ def test_a_stream_made_anew_is_read_from_its_beginning(vhost: Vhost) -> None:
         with_others.close()
 
 
-def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost) -> None:
+def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of one name would keep each other's places."""
     stream(vhost)
     with reading(settings(vhost), streams) as first:
         second = streams(settings(vhost))
         try:
-            with pytest.raises(Unavailable, match="another collector reads"):
-                second.read(1, 0.1)
+            with monkeypatch.context() as hasty:
+                hasty.setattr(rabbitmq_cursor, "PATIENCE", 0.5)
+                with pytest.raises(Unavailable, match="another collector reads"):
+                    second.read(1, 0.1)
             put(vhost, range(3))
             first.commit(read_until(first, lambda raws: len(raws) == 3))
             first.close()
@@ -167,3 +179,57 @@ def test_several_streams_and_one_that_is_not_there(vhost: Vhost) -> None:
         collector.commit(raws)
     finally:
         collector.close()
+
+
+def kept(vhost: Vhost, found: int = -1) -> int:
+    """The offset that was kept last for the stream `log`, by a queue that gets what the cursor's gets; `found` when
+    nothing came since."""
+    until = time.monotonic() + PATIENCE
+    while found < 0 or vhost.message_count("spy"):
+        assert time.monotonic() < until, "nothing is kept"
+        body = vhost.channel.basic_get("spy", auto_ack=True)[2]
+        places = (msgspec.json.decode(body, type=Kept).places if body else None) or {}
+        found = max(found, places["log"].offset if "log" in places else -1)
+    return found
+
+
+def test_a_sigkill_loses_no_place_and_no_message(vhost: Vhost, tmp_path: Path) -> None:
+    """The next process, on another host's disk, goes on behind what the tracker has stored, and brings the rest."""
+    stream(vhost)
+    vhost.channel.exchange_declare("tracker.cursor.streams", "fanout", durable=True)
+    vhost.channel.queue_declare("spy")
+    vhost.channel.queue_bind("spy", "tracker.cursor.streams")
+    with HttpTracker() as tracker:
+
+        def process(host: str) -> Process:
+            config = {k: v for k, v in settings(vhost).items() if k != "name"}
+            about = {"name": "streams", "kind": "rabbitmq-stream", **config}
+            path = tmp_path / f"{host}.yaml"
+            path.write_text(
+                yaml.safe_dump({"tracker": {"url": tracker.url}, "spool": str(tmp_path / host), "collectors": [about]})
+            )
+            command = [str(Path(sys.executable).with_name("collectors")), "run", str(path)]
+            return Process(f"collectors-{host}", command, tmp_path, environment())
+
+        def seen(numbers: range) -> None:
+            wanted, until = {f"m-{number}" for number in numbers}, time.monotonic() + 2 * PATIENCE
+            while not wanted <= set(tracker.ids):
+                assert time.monotonic() < until, f"{len(wanted - set(tracker.ids))} never came"
+                time.sleep(0.02)
+
+        first, second = process("one"), process("two")
+        try:
+            first.start(lambda: None)
+            put(vhost, range(100))
+            seen(range(50))
+            place = kept(vhost)
+            first.kill()
+            place = kept(vhost, place)
+            tracker.requests.clear()
+            put(vhost, range(100, 110))
+            second.start(lambda: None)
+            seen(range(place + 1, 110))
+            assert min(int(name[2:]) for name in tracker.ids) == place + 1
+        finally:
+            first.kill()
+            second.kill()
