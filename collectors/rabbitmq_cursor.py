@@ -16,7 +16,6 @@ import pika
 from collectors.errors import Unavailable
 from collectors.rabbitmq_connect import closed, opened, shown, working
 
-PERSISTENT = pika.BasicProperties(delivery_mode=2)
 PATIENCE = 5.0
 """Seconds until what we published ourselves has to be back."""
 
@@ -85,10 +84,13 @@ class Cursor:
         self._channel.basic_consume(self._queue, self._on_message)
 
     def _publish(self, kept: Kept) -> None:
-        self._channel.basic_publish(self._queue, "", msgspec.json.encode(kept), PERSISTENT)
+        self._channel.basic_publish(self._queue, "", msgspec.json.encode(kept))
 
     def _on_message(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        kept = msgspec.json.decode(body, type=Kept)
+        try:
+            kept = msgspec.json.decode(body, type=Kept)
+        except msgspec.MsgspecError:
+            kept = Kept("")  # somebody else published it
         if kept.places is None:
             self._ours = self._ours or kept.token == self._token
             self._channel.basic_ack(method.delivery_tag)

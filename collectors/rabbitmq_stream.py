@@ -78,7 +78,9 @@ class RabbitStreams:
         ahead: dict[str, Place] = {}
         for raw in raws:
             stream, life, place = raw.position
-            if life == self._follows[stream].life and place.offset > self._follows[stream].committed:
+            follow = self._follows[stream]
+            kept = ahead[stream].offset if stream in ahead else follow.committed
+            if life == follow.life and place.offset > kept:
                 ahead[stream] = place
         if not ahead:
             return

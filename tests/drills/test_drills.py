@@ -14,7 +14,14 @@ from tests.drills.result import Result
 from tests.drills.scene import Missing
 from tests.servers.needed import missing
 
-DRILLS = ["outbox_relay", "binding_removed", "node_killed", "offsets_reset", "retention"]
+DRILLS = [
+    "outbox_relay",
+    "binding_removed",
+    "node_killed",
+    "queue_overflown",
+    "offsets_reset",
+    "retention",
+]
 
 
 @pytest.mark.brokers
