@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import pytest
+from pika.exceptions import NackError
 
 from collectors.base import Raw
 from collectors.errors import Unavailable
@@ -97,6 +98,14 @@ def maxlen(vhost: Vhost) -> None:
     put(vhost, "m-1", "m-2")
 
 
+def refused(vhost: Vhost) -> None:
+    """The queue is full, and the newest message finds no room: its publish is nacked, and it is parked all the same."""
+    billing(vhost, x_max_length=1, x_overflow="reject-publish-dlx")
+    put(vhost, "m-0")
+    with pytest.raises(NackError):
+        put(vhost, "m-1")
+
+
 def delivery_limit(vhost: Vhost) -> None:
     """Given back to a quorum queue too often."""
     billing(vhost, x_queue_type="quorum", x_delivery_limit=1)
@@ -107,13 +116,19 @@ def delivery_limit(vhost: Vhost) -> None:
 
 def test_every_way_to_leave_a_queue_without_an_ack(vhost: Vhost) -> None:
     """Each at its queue's hop with the broker's reason; and whoever parks dead letters still gets each of them."""
-    ways = [rejected, expired, maxlen, delivery_limit]
+    ways = {
+        rejected: "rejected",
+        expired: "expired",
+        maxlen: "maxlen",
+        refused: "maxlen",
+        delivery_limit: "delivery_limit",
+    }
     with watching(vhost) as collector:
-        for way in ways:
+        for way, reason in ways.items():
             way(vhost)
             [event] = come(collector, 1)
             assert (event.message_id, event.hop) == ("m-1", "rabbit-billing")
-            assert (event.stage, event.reason) == (Stage.dead_letter, way.__name__)
+            assert (event.stage, event.reason) == (Stage.dead_letter, reason)
             vhost.channel.queue_delete("billing")
     assert vhost.message_count("parked") == len(ways)
 
