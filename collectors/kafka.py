@@ -12,15 +12,19 @@ from typing import Any, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from collectors.base import Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, Unavailable
-from collectors.kafka_client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors, translated
+from collectors.kafka_aborted import Aborts
+from collectors.kafka_client import PASSING, REQUEST_TIMEOUT, Cluster, driver_errors, translated
 from collectors.kafka_frontier import Frontier, Slot
-from collectors.kafka_positions import Positions
+from collectors.kafka_gone import drop_of
+from collectors.kafka_positions import Position, Positions, placed
+from collectors.kafka_recall import Recall
 from collectors.kafka_records import Decoder, Place, Route, Routes, raw_of
+from collectors.kafka_truncated import Cut, cut_of
 from collectors.kafka_watch import View, Watch
 from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID
@@ -30,8 +34,7 @@ from tracker.model.event import Event, Stage
 HOLE_TICKS = 10_000_000
 """How long a partition that lost records unread is not vouched for: longer than the time between two reports."""
 
-PASSING = GONE | {KafkaError._TRANSPORT, KafkaError._RESOLVE}
-"""Errors that mend themselves, or show in the next look at the cluster: one broker of several, a deleted topic."""
+BEGINNING = Position(OFFSET_BEGINNING)
 
 
 class TailConfig(Cluster):
@@ -47,6 +50,16 @@ class TailConfig(Cluster):
     region: str = ""
     look_every: float = Field(0.5, gt=0)
     memory_kb: int = Field(32_768, ge=1024)
+    remember: int = Field(100_000, ge=0)
+    transactions: bool = False
+
+    @model_validator(mode="after")
+    def _seen_at_all(self) -> TailConfig:
+        if self.transactions and self.isolation == "read_committed":
+            raise ValueError(
+                "transactions: with isolation read_committed what is taken back is never seen; leave one out"
+            )
+        return self
 
 
 def tail(name: str, config: Mapping[str, Any]) -> KafkaTail:
@@ -65,15 +78,21 @@ class KafkaTail:
         self._config, self._clock, self._ticks = config, clock, ticks or steady()
         self._what = f"Kafka {config.servers}"
         with driver_errors(self._what):
-            self._consumer = Consumer(self._driver())
+            self._consumer = Consumer(self._driver(config.isolation))
             admin = AdminClient(config.driver())
+            second = Consumer(self._driver("read_committed")) if config.transactions else None
         self._positions = Positions(self._consumer, f"{self._what}, group {self.group}")
-        self._watch = Watch(self._what, admin, [r.topic for r in config.topics], config.isolation == "read_committed")
+        topics, look_every = [route.topic for route in config.topics], int(config.look_every * 1_000_000)
+        self._watch = Watch(self._what, admin, topics, config.isolation == "read_committed")
+        aborts = Aborts(self._what, second, admin, topics, config.remember, look_every) if second else None
+        self._recall = Recall(config.remember, aborts, clock)
         self._frontier = Frontier()
         self._routes = Routes(config.topics)
         identity = config.identity_header if config.id == "header" else None
         self._decoder = Decoder(self._routes, identity, config.key == "plain", config.region)
-        self._decoder.node = config.node
+        self._decoder.node, self._decoder.reused = config.node, self._positions.reused
+        self._stopped: dict[Slot, str] = {}
+        self._done: dict[Slot, Place] = {}
         self._ids: dict[str, str] = {}
         self._vouched_from: dict[Slot, int] = {}
         self._look_at = 0
@@ -85,6 +104,10 @@ class KafkaTail:
         """See `Collector.read`. A partition that was added is read from its beginning within `look_every` seconds."""
         until = time.monotonic() + wait
         with driver_errors(self._what):
+            self._start_again()
+            self._recall.step(self._ticks(), self._frontier)
+            if back := self._recall.back(limit):
+                return back
             self._look(0.0 if self._frontier.reach else wait)
             if not self._frontier.reach:
                 return []
@@ -100,17 +123,33 @@ class KafkaTail:
         return raws
 
     def decode(self, raw: Raw) -> tuple[Event]:
-        """One `persist`. Its time is the record's own timestamp: a backlog of ours never looks like lateness."""
-        return (self._decoder.event_of(raw),)
+        """One `persist`. Its time is the record's own timestamp: a backlog of ours never looks like lateness. Or the
+        `drop` of one that the log no longer holds."""
+        place = raw.position
+        if isinstance(place, Place):
+            event = self._decoder.event_of(raw)
+            self._recall.add(place, event)
+            return (event,)
+        return (drop_of(raw, self._routes, self._decoder.node, self._config.region),)
 
     def commit(self, raws: Sequence[Raw]) -> None:
-        """Keep the position behind the last of `raws` in each partition, never one before it."""
-        kept, ahead = self._positions.kept, dict[Slot, int]()
-        for raw in raws:
-            place: Place = raw.position
-            slot, after = (place.topic, place.partition), place.offset + 1
-            if after > ahead.get(slot, kept.get(slot, 0)) and self._ids.get(place.topic) == place.topic_id:
-                ahead[slot] = after
+        """Keep the position behind the last of `raws` in each partition, never one before it. What waits for the end
+        of its transaction is kept when that is known."""
+        for raw in reversed(raws):
+            place = raw.position
+            if isinstance(place, Place) and self._ids.get(place.topic) == place.topic_id:
+                slot = place.topic, place.partition
+                ahead = slot not in self._done or self._done[slot].offset < place.offset
+                if ahead and not self._recall.gone(place):
+                    self._done[slot] = place
+        self._keep()
+
+    def _keep(self) -> None:
+        kept, ahead = self._positions.kept, dict[Slot, Position]()
+        for slot, stored in self._done.items():
+            place = self._recall.decided(stored)
+            if place and (slot not in kept or kept[slot].offset <= place.offset):
+                ahead[slot] = Position(place.offset + 1, place.epoch)
         self._positions.keep(ahead)
 
     def sources(self) -> list[SourceRef]:
@@ -134,13 +173,14 @@ class KafkaTail:
             self._closed = True
             with driver_errors(self._what):
                 self._consumer.close()
+                self._recall.close()
 
-    def _driver(self) -> dict[str, Any]:
+    def _driver(self, isolation: str) -> dict[str, Any]:
         ours = self._config.member(
             self.group,
             enable_partition_eof=True,
             auto_offset_reset="error",  # a position that is gone means lost records: never pass over it in silence
-            isolation_level=self._config.isolation,
+            isolation_level=isolation,
             queued_max_messages_kbytes=self._config.memory_kb,
             fetch_wait_max_ms=100,
         )
@@ -152,6 +192,7 @@ class KafkaTail:
         if not self._watch.asking and now >= self._look_at:
             self._look_at = now + int(self._config.look_every * 1_000_000)
             self._watch.ask(now)
+            self._keep()
             self._positions.keep_alive(now)
         view = self._watch.answer(wait) if self._watch.asking else None
         if view is None:
@@ -190,20 +231,32 @@ class KafkaTail:
         known = self._positions.load(slots, self._ids)
         if self._config.from_ == "latest" and not self._looked:  # what comes into being later is new from its beginning
             new = {s: end for s, end in view.ends.items() if s in slots and s[0] not in known}
-            self._positions.keep(new)  # or the next start, before the first record, would take its own end
+            # Or the next start, before the first record, would take its own end.
+            self._positions.keep({slot: Position(end) for slot, end in new.items()})
             self._vouched_from |= dict.fromkeys(new, self._ticks())
-        self._assign({slot: self._positions.kept.get(slot, OFFSET_BEGINNING) for slot in slots})
+        starts = {slot: self._positions.kept.get(slot, BEGINNING) for slot in slots}
+        self._assign(starts)
+        for slot, at in starts.items():
+            self._recall.begin(slot, max(at.offset, 0))
 
-    def _assign(self, positions: Mapping[Slot, int]) -> None:
-        self._consumer.incremental_assign([TopicPartition(*slot, offset) for slot, offset in positions.items()])
-        for slot, offset in positions.items():
-            self._frontier.follow(slot, max(offset, 0))
+    def _assign(self, positions: Mapping[Slot, Position]) -> None:
+        """Read from there. The `seek` asks whether the log before is still the one that was read: with an assignment
+        alone librdkafka 2.16 does not compare epochs."""
+        self._consumer.incremental_assign([placed(slot, at.offset, at.epoch) for slot, at in positions.items()])
+        for slot, at in positions.items():
+            self._frontier.follow(slot, max(at.offset, 0))
+            if at.epoch >= 0:
+                self._consumer.seek(placed(slot, at.offset, at.epoch))
 
     def _leave(self, slots: set[Slot]) -> None:
         if slots:
             self._consumer.incremental_unassign([TopicPartition(*slot) for slot in slots])
             self._frontier.forget(slots)
             self._positions.forget(slots)
+            self._recall.forget(slots)
+            for slot in slots:
+                self._stopped.pop(slot, None)
+                self._done.pop(slot, None)
 
     def _sorted_out(self, messages: Iterable[Any]) -> list[Raw]:
         """Records as `Raw`; of what else the driver hands out (ends of partitions, errors) note is taken."""
@@ -225,12 +278,34 @@ class KafkaTail:
         if error.code() == KafkaError._PARTITION_EOF:
             self._frontier.passed(slot, offset)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            # Retention or truncation took the position away: what was unread there is lost to us as well.
-            self._vouched_from[slot] = self._ticks() + HOLE_TICKS
-            self._leave({slot})
-            self._assign({slot: OFFSET_BEGINNING})
+            self._stopped[slot] = error.str()
         else:
             self._fail(error)
+
+    def _start_again(self) -> None:
+        """Go on in partitions whose position is gone. Not before all that was read of them has been decoded."""
+        stopped, self._stopped = self._stopped, {}
+        for slot, said in stopped.items():
+            cut = cut_of(said)
+            start = self._cut_off(slot, cut) if cut else self._lost(slot)
+            self._done.pop(slot, None)
+            self._consumer.incremental_unassign([TopicPartition(*slot)])
+            self._assign({slot: start})
+            self._frontier.again(slot, max(start.offset, 0))
+
+    def _lost(self, slot: Slot) -> Position:
+        """Retention took the position away: what was unread there is lost to us as well."""
+        self._vouched_from[slot] = self._ticks() + HOLE_TICKS
+        self._positions.kept.pop(slot, None)
+        self._recall.begin(slot, 0)
+        return BEGINNING
+
+    def _cut_off(self, slot: Slot, cut: Cut) -> Position:
+        """Take back what was read behind the end of a log that was cut off."""
+        self._recall.cut(slot, cut, self._frontier.reach[slot])
+        start = Position(cut.offset, cut.epoch)
+        self._positions.back(slot, start)
+        return start
 
     def _fail(self, error: KafkaError) -> None:
         """Kept until a read has nothing to return: an exception now would lose the records beside it."""

@@ -37,6 +37,9 @@ PERMANENT = frozenset(
 GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 """Codes that say that a topic or partition is not there (any more)."""
 
+PASSING = GONE | {KafkaError._TRANSPORT, KafkaError._RESOLVE}
+"""Errors that mend themselves, or show in the next look at the cluster: one broker of several, a deleted topic."""
+
 UNREACHED = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,

@@ -39,6 +39,13 @@ class Frontier:
         """Reading of `slot` begins, or begins again, at `position`."""
         self.reach[slot] = position
 
+    def again(self, slot: Slot, position: int) -> None:
+        """Reading of `slot` goes back to `position`, for its log is another one behind it: an end that was found
+        before may be that of the old log, and says nothing."""
+        self.forget([slot])
+        self.follow(slot, position)
+        self._open, self._asked_at = set(), None
+
     def forget(self, slots: Iterable[Slot]) -> None:
         """These partitions are gone: nothing of them is waited for."""
         for slot in slots:
@@ -54,8 +61,9 @@ class Frontier:
 
     def found(self, at: int, ends: Mapping[Slot, int]) -> None:
         """The logs ended at `ends` at some moment after tick `at`. While an earlier answer is still being caught up
-        with it is ignored: a goal that moves is never reached."""
-        if self._open:
+        with it is ignored: a goal that moves is never reached. So is one by which a log ends before where reading
+        stands: it was cut off, and what it holds since may not have been read."""
+        if self._open or any(end < self.reach.get(slot, 0) for slot, end in ends.items()):
             return
         self._asked_at = at
         self._ends = {slot: end for slot, end in ends.items() if slot in self.reach}

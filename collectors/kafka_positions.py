@@ -48,12 +48,17 @@ def _say(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartitio
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """A group's offset in one partition, the next to be read, and the note that was left beside it. `by_reader`: with
-    the epoch of the record that was read last, as consumers say and tools do not."""
+    """A group's offset in one partition, the next to be read, and the note that was left beside it. `epoch`: of the
+    leader who appended the record before it, -1 where nobody said."""
 
     offset: int
     note: str = ""
-    by_reader: bool = False
+    epoch: int = -1
+
+    @property
+    def by_reader(self) -> bool:
+        """It came with the epoch of the record that was read last, as consumers say and tools do not."""
+        return self.epoch >= 0
 
 
 def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot, Committed]:
@@ -72,7 +77,7 @@ def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot
         if place.error is not None and place.error.code() not in GONE:
             raise translated(place.error, f"{what}, {place.topic}/{place.partition}")
     return {
-        (p.topic, p.partition): Committed(p.offset, p.metadata or "", p.leader_epoch is not None)
+        (p.topic, p.partition): Committed(p.offset, p.metadata or "", -1 if p.leader_epoch is None else p.leader_epoch)
         for p in found
         if p.offset >= 0
     }
@@ -81,7 +86,7 @@ def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot
 def commit(consumer: Consumer, what: str, offsets: Mapping[Slot, Committed]) -> set[Slot]:
     """Commit for the consumer's group, which nobody joins; gives the partitions that took it: those that are gone do
     not. Raises as `committed`."""
-    wanted = [TopicPartition(*slot, at.offset, metadata=at.note) for slot, at in offsets.items()]
+    wanted = [placed(slot, at.offset, at.epoch, at.note) for slot, at in offsets.items()]
     if not wanted:
         return set()
     with driver_errors(what):
@@ -92,11 +97,30 @@ def commit(consumer: Consumer, what: str, offsets: Mapping[Slot, Committed]) -> 
     return {(answer.topic, answer.partition) for answer in answers if answer.error is None}
 
 
+def placed(slot: Slot, offset: int, epoch: int, note: str = "") -> TopicPartition:
+    """A position as the driver takes it."""
+    return (
+        TopicPartition(*slot, offset, metadata=note, leader_epoch=epoch)
+        if epoch >= 0
+        else TopicPartition(*slot, offset, metadata=note)
+    )
+
+
+class Position(msgspec.Struct, frozen=True):
+    """`offset` is the next to be read; `epoch` is that of the record before it, by which the next start finds out that
+    the log was cut off meanwhile. -1: nothing was read yet."""
+
+    offset: int
+    epoch: int = -1
+
+
 class Positions:
-    """Where a tail stands: the offsets of its consumer's group. `kept`: next to be read, per partition."""
+    """Where a tail stands: the offsets of its consumer's group. `kept`: next to be read, per partition. `reused`: the
+    offset from which on a log was cut off, ever; it is kept in the note, beside the topic's id."""
 
     def __init__(self, consumer: Consumer, what: str) -> None:
-        self.kept: dict[Slot, int] = {}
+        self.kept: dict[Slot, Position] = {}
+        self.reused: dict[Slot, int] = {}
         self._consumer, self._what = consumer, what
         self._ids: dict[str, str] = {}
         self._said_at = 0
@@ -106,14 +130,30 @@ class Positions:
         that were read under this name before, whatever their id was then."""
         self._ids |= ids
         found = committed(self._consumer, self._what, slots)
-        self.kept |= {slot: at.offset for slot, at in found.items() if at.note in ("", ids[slot[0]])}
+        for slot, at in found.items():
+            topic_id, _, reused = at.note.partition(" ")
+            if topic_id in ("", ids[slot[0]]):
+                self.kept[slot] = Position(at.offset, at.epoch)
+                if reused:
+                    self.reused[slot] = int(reused)
         return {topic for topic, _ in found}
 
-    def keep(self, ahead: Mapping[Slot, int]) -> None:
+    def keep(self, ahead: Mapping[Slot, Position]) -> None:
         """Remember these offsets for the next start. A partition that is gone is passed over."""
-        offsets = {slot: Committed(offset, self._ids.get(slot[0], "")) for slot, offset in ahead.items()}
+        offsets = {slot: Committed(at.offset, self._note(slot), at.epoch) for slot, at in ahead.items()}
         for slot in commit(self._consumer, self._what, offsets):
             self.kept[slot] = ahead[slot]
+
+    def _note(self, slot: Slot) -> str:
+        topic_id = self._ids.get(slot[0], "")
+        return f"{topic_id} {self.reused[slot]}" if slot in self.reused else topic_id
+
+    def back(self, slot: Slot, to: Position) -> None:
+        """The log was cut off here. That is remembered with the next `keep_alive`; a start before that finds out by
+        the epoch."""
+        self.kept[slot] = to
+        self.reused[slot] = min(to.offset, self.reused.get(slot, to.offset))
+        self._said_at = -KEEP_EVERY_TICKS
 
     def keep_alive(self, now: int) -> None:
         """Say all offsets again when it is time, so that those of quiet partitions do not expire. `now` in ticks."""
@@ -125,3 +165,4 @@ class Positions:
         """These partitions are no longer read."""
         for slot in slots:
             self.kept.pop(slot, None)
+            self.reused.pop(slot, None)

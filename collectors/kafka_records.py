@@ -43,30 +43,35 @@ def _fits(pattern: str, topic: str) -> bool:
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a record stands. `created` tells a producer's timestamp (CreateTime) from the broker's (LogAppendTime)."""
+    """Where a record stands. `created` tells a producer's timestamp (CreateTime) from the broker's (LogAppendTime);
+    `epoch` is that of the leader who appended it, the same on every replica."""
 
     topic: str
     partition: int
     offset: int
     topic_id: str
     created: bool
+    epoch: int = -1
 
 
 def raw_of(message: Any, ids: Mapping[str, str], now: int) -> Raw:
     """The driver's `Message` as the runner carries it (Any: its stubs allow None everywhere). Its time is its own
     timestamp; `now` (us) only where it has none."""
     topic, (kind, ms) = message.topic(), message.timestamp()
-    place = Place(topic, message.partition(), message.offset(), ids.get(topic, ""), kind == TIMESTAMP_CREATE_TIME)
+    created, epoch = kind == TIMESTAMP_CREATE_TIME, message.leader_epoch()
+    place = Place(topic, message.partition(), message.offset(), ids.get(topic, ""), created, epoch)
     observed_at = now if kind == TIMESTAMP_NOT_AVAILABLE else ms * 1000
     return Raw(message.value() or b"", dict(message.headers() or ()), message.key(), place, observed_at)
 
 
 class Decoder:
     """Makes events of records. `identity_header` None: the place in the log is the id, for a flow that never leaves
-    its cluster. `plain_keys` sends record keys as they are; otherwise they stay here."""
+    its cluster. `plain_keys` sends record keys as they are; otherwise they stay here. `reused`: from this offset on a
+    partition was cut off once, so that offsets were given twice and only the epoch tells two deliveries apart."""
 
     def __init__(self, routes: Routes, identity_header: str | None, plain_keys: bool, region: str) -> None:
         self.node = ""
+        self.reused: Mapping[tuple[str, int], int] = {}
         self._routes, self._region = routes, region
         self._identity_header, self._plain_keys = identity_header, plain_keys
 
@@ -82,11 +87,13 @@ class Decoder:
         if not message_id or route is None:
             why = f"has no header {self._identity_header!r}" if route else "is of a topic not configured"
             raise Undecodable(f"{partition} offset {place.offset} {why}")
+        twice = self.reused and place.offset >= self.reused.get((place.topic, place.partition), place.offset + 1)
         return Event(
             flow=route.flow,
             message_id=message_id,
             hop=route.hop,
             stage=Stage.persist,
+            delivery=f"{partition}:{place.offset}@{place.epoch}" if twice else "",
             observed_at=raw.observed_at,
             origin_at=said.origin_at or (raw.observed_at if place.created else None),
             node=self.node,

@@ -16,6 +16,7 @@ from tests.drills.result import Result
 from tests.e2e.service import PATIENCE, Service, environment
 from tests.servers import kafka, postgres, rabbitmq
 from tests.servers.kafka import Kafka
+from tests.servers.kafka_cluster import Cluster
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import Process
 from tests.servers.rabbitmq import RabbitMQ
@@ -37,6 +38,18 @@ def started_kafka(folder: Path, **properties: str) -> Iterator[Kafka]:
     with ExitStack() as stack:
         stack.callback(node.kill)
         yield node.start()
+
+
+@contextmanager
+def started_cluster(folder: Path, **properties: str) -> Iterator[Cluster]:
+    """Three brokers of Kafka and a controller, gone afterwards."""
+    runtime, jars = kafka.java(), kafka.jars()
+    if runtime is None or jars is None:
+        raise Missing("this drill needs Kafka: make servers")
+    cluster = Cluster(folder, runtime, jars, properties={k.replace("_", "."): v for k, v in properties.items()})
+    with ExitStack() as stack:
+        stack.callback(cluster.kill)
+        yield cluster.start()
 
 
 @contextmanager

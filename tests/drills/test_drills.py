@@ -21,6 +21,7 @@ DRILLS = [
     "queue_overflown",
     "offsets_reset",
     "retention",
+    "unclean_election",
 ]
 
 

@@ -77,7 +77,7 @@ class Kafka:
     """A cluster of one node. `start`, `stop`, `kill`, `start` again: its data and its ports stay the same.
 
     `properties` are added to, or win over, those in `_properties`. `heap_mb` is small so that several fit beside each
-    other (about 300 MB resident each).
+    other (about 300 MB resident each). `client`: what a client of it has to set.
     """
 
     def __init__(
@@ -87,11 +87,14 @@ class Kafka:
         jar_folder: Path,
         properties: Mapping[str, str] | None = None,
         heap_mb: int = 256,
+        client: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
+        self._client = dict(client or {})
         self.port = free_port()
         self.controller_port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self.properties = {**self._properties(), **(properties or {})}
         self._config = folder / "server.properties"
         self._command = _java(runtime, jar_folder, folder, heap_mb)
@@ -136,12 +139,11 @@ class Kafka:
         self._config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         if (self.folder / "data" / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = [
             *self._command,
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster}",
+            f"--cluster-id={self.cluster_id}",
             f"--config={self._config}",
         ]
         done = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
@@ -155,7 +157,8 @@ class Kafka:
 
     def _answers(self) -> None:
         accepts(self.port)  # a cheap look first: the client below is slow to give up on a closed port
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
+        settings = {"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000}
+        admin = AdminClient(settings | self._client)
         if not admin.list_topics(timeout=2.0).brokers:
             raise KafkaException("no broker has registered yet")
 
@@ -172,6 +175,14 @@ class Kafka:
     def kill(self) -> None:
         """SIGKILL; `start` brings it back with its data."""
         self.process.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP: it neither answers nor copies, and its connections stay open."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.resume()
 
     def restart(self) -> None:
         """A clean shutdown and a start on the same ports."""

@@ -32,8 +32,10 @@ def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
             "kafka", f"the jars of Kafka {kafka.version()} are not in the cache; `make servers` fetches them by Maven"
         )
 
-    def make(properties: Mapping[str, str] | None = None, heap_mb: int = 256) -> Kafka:
-        return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb).start()
+    def make(
+        properties: Mapping[str, str] | None = None, heap_mb: int = 256, client: Mapping[str, str] | None = None
+    ) -> Kafka:
+        return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb, client).start()
 
     return make
 

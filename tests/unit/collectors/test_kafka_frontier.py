@@ -85,3 +85,29 @@ def test_what_names_a_partition() -> None:
     """Topic and number, joined by the last slash; nothing else is one."""
     assert slot_of("orders/3") == ("orders", 3)
     assert [slot_of(text) for text in ("orders", "/3", "orders/", "orders/x", "orders/²", "")] == [None] * 6
+
+
+def test_a_log_that_ends_before_where_reading_stands_says_nothing() -> None:
+    """It was cut off, and others got the offsets since: they are read only when reading has gone back."""
+    frontier = following(a=20)
+    frontier.found(1_000_000, {A: 15, B: 0})
+    assert frontier.complete_to is None
+    frontier.again(A, 11)
+    frontier.found(2_000_000, {A: 15, B: 0})
+    assert frontier.lag(2_000_000).backlog == 4
+    frontier.passed(A, 15)
+    frontier.settle()
+    assert frontier.complete_to == 2_000_000
+
+
+def test_going_back_lets_go_of_what_was_found_before() -> None:
+    """The old log's end is never reached, and says nothing of the new log."""
+    frontier = following()
+    frontier.found(1_000_000, {A: 20, B: 0})
+    frontier.passed(A, 15)
+    frontier.again(A, 11)
+    frontier.settle()
+    assert frontier.complete_to is None
+    assert frontier.reach[A] == 11
+    frontier.found(2_000_000, {A: 11, B: 0})
+    assert frontier.complete_to == 2_000_000
