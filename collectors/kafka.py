@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from collectors.base import Lag, Raw
 from collectors.clock import Clock, now_micros, steady
-from collectors.errors import CollectorError, Unavailable
+from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.kafka_aborted import Aborts
 from collectors.kafka_client import PASSING, REQUEST_TIMEOUT, Cluster, driver_errors, translated
 from collectors.kafka_frontier import Frontier, Slot
@@ -79,12 +79,12 @@ class KafkaTail:
         self._what = f"Kafka {config.servers}"
         with driver_errors(self._what):
             self._consumer = Consumer(self._driver(config.isolation))
-            admin = AdminClient(config.driver())
+            self._admin = AdminClient(config.driver() | {"error_cb": self._fail})
             second = Consumer(self._driver("read_committed")) if config.transactions else None
         self._positions = Positions(self._consumer, f"{self._what}, group {self.group}")
         topics, look_every = [route.topic for route in config.topics], int(config.look_every * 1_000_000)
-        self._watch = Watch(self._what, admin, topics, config.isolation == "read_committed")
-        aborts = Aborts(self._what, second, admin, topics, config.remember, look_every) if second else None
+        self._watch = Watch(self._what, self._admin, topics, config.isolation == "read_committed")
+        aborts = Aborts(self._what, second, self._admin, topics, config.remember, look_every) if second else None
         self._recall = Recall(config.remember, aborts, clock)
         self._frontier = Frontier()
         self._routes = Routes(config.topics)
@@ -194,7 +194,13 @@ class KafkaTail:
             self._watch.ask(now)
             self._keep()
             self._positions.keep_alive(now)
-        view = self._watch.answer(wait) if self._watch.asking else None
+        try:
+            view = self._watch.answer(wait) if self._watch.asking else None
+        except Unavailable:
+            self._admin.poll(0)  # a login that was refused shows as no answer; the reason comes here
+            if isinstance(self._trouble, ConfigInvalid):
+                raise self._trouble from None
+            raise
         if view is None:
             return
         self._follow(view)

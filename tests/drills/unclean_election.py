@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from collectors.emitter import Emitter
@@ -34,6 +35,8 @@ checkpoints:
 """
 PARTITIONS, SAFE, DOOMED, EARLY, AFTER = 3, 600, 900, 500, 1200
 MESSAGES = SAFE + DOOMED + AFTER
+CLIENT = {"socket.timeout.ms": 5000, "topic.metadata.refresh.interval.ms": 1000, "log_level": 0}
+"""A broker that is stopped answers nothing, and keeps its connections: nobody should wait for it for a minute."""
 CLUSTER = {
     "unclean_leader_election_enable": "true",
     "min_insync_replicas": "1",
@@ -51,7 +54,7 @@ def drill(folder: Path, kill: bool) -> Result:
         _create(cluster)
         collector = {
             "name": "kafka", "kind": "kafka", "url": f"kafka://{cluster.bootstrap}",
-            "topics": [{"topic": "orders", "flow": "orders", "hop": "kafka"}],
+            "topics": [{"topic": "orders", "flow": "orders", "hop": "kafka"}], "client": CLIENT,
         }  # fmt: skip
         with scene(folder, SPEC, [collector]) as made, _clients(cluster, made, folder) as (producer, billing):
             made.watch(sources=PARTITIONS + 2)
@@ -89,7 +92,7 @@ def _clients(cluster: Cluster, made: Scene, folder: Path) -> Iterator[tuple[Obse
     """An application that produces, and one that consumes, both instrumented."""
     shop = Emitter(made.service.url, "", collector="shop-1", spool=folder / "shop")
     billing = Emitter(made.service.url, "", collector="billing-1", spool=folder / "billing")
-    settings = {"bootstrap.servers": cluster.bootstrap, "acks": 1, "linger.ms": 5, "log_level": 0}
+    settings = CLIENT | {"bootstrap.servers": cluster.bootstrap, "acks": 1, "linger.ms": 5}
     try:
         yield (
             instrument.producer(Producer(settings), Observer(shop, "orders", "shop", stages=[Stage.produce])),
@@ -104,16 +107,16 @@ def _produce(producer: ObservedProducer, start: int, stop: int) -> set[str]:
     """What was confirmed of these messages: all of them."""
     confirmed: set[str] = set()
 
-    def settled(error: KafkaError | None, message: Message) -> None:
+    def settled(name: str, error: KafkaError | None, _: Message) -> None:
         if error is None:
-            confirmed.add(_id(message))
+            confirmed.add(name)
 
     for number in range(start, stop):
         name = f"m-{number}"
         headers = [("x-message-id", name.encode())]
-        producer.produce("orders", f"order {name}", name, headers=headers, on_delivery=settled)
+        producer.produce("orders", f"order {name}", name, headers=headers, on_delivery=partial(settled, name))
         producer.poll(0)
-    producer.flush(60)
+    producer.flush(90)
     if len(confirmed) != stop - start:
         raise AssertionError(f"{len(confirmed)} of {stop - start} were confirmed")
     return confirmed
@@ -122,9 +125,9 @@ def _produce(producer: ObservedProducer, start: int, stop: int) -> set[str]:
 def _consume(cluster: Cluster, observer: Observer, wanted: set[str]) -> None:
     """Ack messages until these were among them. A client of its own each time: one that stays has fetched ahead."""
     missing = set(wanted)
-    settings = {
+    settings = CLIENT | {
         "bootstrap.servers": cluster.bootstrap, "group.id": "billing", "auto.offset.reset": "earliest",
-        "enable.auto.commit": False, "log_level": 0,
+        "enable.auto.commit": False,
     }  # fmt: skip
     consumer = instrument.consumer(Consumer(settings), observer)
     consumer.subscribe(["orders"])
@@ -135,14 +138,10 @@ def _consume(cluster: Cluster, observer: Observer, wanted: set[str]) -> None:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
             consumer.ack(message)
-            missing.discard(_id(message))
+            headers: dict[str, bytes] = dict(message.headers() or [])  # type: ignore[arg-type]
+            missing.discard(headers["x-message-id"].decode())
     consumer.commit(asynchronous=False)
     consumer.close()
-
-
-def _id(message: Message) -> str:
-    headers: dict[str, bytes] = dict(message.headers() or [])  # type: ignore[arg-type]
-    return headers["x-message-id"].decode()
 
 
 def _persisted(made: Scene, names: set[str]) -> None:
@@ -151,8 +150,8 @@ def _persisted(made: Scene, names: set[str]) -> None:
 
     def all_seen() -> bool:
         for name in sorted(missing):
-            timeline = made.service.get("/v1/flows/orders/messages/" + name)["timeline"]
-            if not any(one["stage"] == "persist" for one in timeline):
+            answer = made.service.http.get(f"/v1/flows/orders/messages/{name}").json()
+            if not any(one["stage"] == "persist" for one in answer.get("timeline", ())):
                 return False
             missing.discard(name)
         return True
@@ -162,21 +161,28 @@ def _persisted(made: Scene, names: set[str]) -> None:
 
 def _alone(cluster: Cluster, made: Scene) -> int:
     """Stop the followers until one broker alone leads all partitions and is in sync with nobody: its number."""
-    leader = cluster.replicas("orders")[0][0]
+    leader = cluster.replicas("orders", 1)[0][0]
     for number, node in cluster.brokers.items():
         if number != leader:
             node.pause()
-    made.until(lambda: all(at == (leader, [leader]) for at in cluster.replicas("orders").values()), "a lonely leader")
+    made.until(lambda: set(_replicas(cluster, leader)) == {(leader, (leader,))}, "a leader without followers")
     return leader
 
 
 def _elect(cluster: Cluster, made: Scene, leader: int) -> None:
     """Kill the leader for good and let the followers go on; returns when each partition has one of them for leader."""
     cluster.brokers[leader].kill()
-    for number, node in cluster.brokers.items():
-        if number != leader:
-            node.resume()
-    made.until(lambda: all(at[0] not in (-1, leader) for at in cluster.replicas("orders").values()), "an election")
+    others = [number for number in cluster.brokers if number != leader]
+    for number in others:
+        cluster.brokers[number].resume()
+    made.until(lambda: {at[0] for at in _replicas(cluster, others[0])} <= set(others), "an election")
+
+
+def _replicas(cluster: Cluster, broker: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Leader and in-sync replicas of the partitions; nothing while the broker is busy."""
+    with suppress(KafkaException):
+        return [(leader, tuple(isr)) for leader, isr in cluster.replicas("orders", broker).values()]
+    return [(-1, ())]
 
 
 if __name__ == "__main__":

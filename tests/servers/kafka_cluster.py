@@ -82,9 +82,9 @@ class Cluster:
                 raise NotReady(f"{found} of {count} brokers after {timeout:.0f} s\n{self.controller.process.tail()}")
             time.sleep(0.1)
 
-    def replicas(self, topic: str) -> dict[int, tuple[int, list[int]]]:
-        """Leader (-1: none) and in-sync replicas of every partition, by brokers' numbers."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+    def replicas(self, topic: str, broker: int) -> dict[int, tuple[int, list[int]]]:
+        """Leader (-1: none) and in-sync replicas of every partition, by brokers' numbers, as `broker` knows them."""
+        admin = AdminClient({"bootstrap.servers": self.brokers[broker].bootstrap, "log_level": 0})
         known = admin.list_topics(topic, timeout=10.0).topics[topic].partitions
         return {number: (one.leader, sorted(one.isrs)) for number, one in known.items()}
 
