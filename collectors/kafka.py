@@ -101,14 +101,16 @@ class KafkaTail:
         self._closed = False
 
     def read(self, limit: int, wait: float) -> list[Raw]:
-        """See `Collector.read`. A partition that was added is read from its beginning within `look_every` seconds."""
+        """See `Collector.read`; until a cluster has answered once it waits for as long as a request may take. A
+        partition that was added is read from its beginning within `look_every` seconds."""
         until = time.monotonic() + wait
         with driver_errors(self._what):
             self._start_again()
             self._recall.step(self._ticks(), self._frontier)
             if back := self._recall.back(limit):
                 return back
-            self._look(0.0 if self._frontier.reach else wait)
+            # Until it is known what there is, saying "no sources" would let go of those of the last run.
+            self._look(0.0 if self._frontier.reach else max(wait, REQUEST_TIMEOUT))
             if not self._frontier.reach:
                 return []
             messages = self._consumer.consume(1, max(0.0, until - time.monotonic()))
@@ -123,8 +125,8 @@ class KafkaTail:
         return raws
 
     def decode(self, raw: Raw) -> tuple[Event]:
-        """One `persist`. Its time is the record's own timestamp: a backlog of ours never looks like lateness. Or the
-        `drop` of one that the log no longer holds."""
+        """One `persist`, which is remembered. Its time is the record's own timestamp: a backlog of ours never looks
+        like lateness. Or the `drop` of one that the log no longer holds."""
         place = raw.position
         if isinstance(place, Place):
             event = self._decoder.event_of(raw)

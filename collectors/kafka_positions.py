@@ -7,6 +7,7 @@ topic, so that a topic that was deleted and made again under its name is known f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 import tenacity
@@ -72,7 +73,7 @@ def committed(consumer: Consumer, what: str, slots: Iterable[Slot]) -> dict[Slot
     if not wanted:
         return {}
     with driver_errors(what):
-        found = _ask(consumer, wanted)
+        found: list[Any] = _ask(consumer, wanted)  # Any: the stubs do not know that an epoch may be None
     for place in found:
         if place.error is not None and place.error.code() not in GONE:
             raise translated(place.error, f"{what}, {place.topic}/{place.partition}")
@@ -99,11 +100,9 @@ def commit(consumer: Consumer, what: str, offsets: Mapping[Slot, Committed]) -> 
 
 def placed(slot: Slot, offset: int, epoch: int, note: str = "") -> TopicPartition:
     """A position as the driver takes it."""
-    return (
-        TopicPartition(*slot, offset, metadata=note, leader_epoch=epoch)
-        if epoch >= 0
-        else TopicPartition(*slot, offset, metadata=note)
-    )
+    if epoch < 0:
+        return TopicPartition(*slot, offset, metadata=note)
+    return TopicPartition(*slot, offset, metadata=note, leader_epoch=epoch)
 
 
 class Position(msgspec.Struct, frozen=True):

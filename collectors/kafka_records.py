@@ -44,7 +44,7 @@ def _fits(pattern: str, topic: str) -> bool:
 
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a record stands. `created` tells a producer's timestamp (CreateTime) from the broker's (LogAppendTime);
-    `epoch` is that of the leader who appended it, the same on every replica."""
+    `epoch` is that of the leader who appended it, the same on every replica, or -1 where there is none."""
 
     topic: str
     partition: int
@@ -59,7 +59,8 @@ def raw_of(message: Any, ids: Mapping[str, str], now: int) -> Raw:
     timestamp; `now` (us) only where it has none."""
     topic, (kind, ms) = message.topic(), message.timestamp()
     created, epoch = kind == TIMESTAMP_CREATE_TIME, message.leader_epoch()
-    place = Place(topic, message.partition(), message.offset(), ids.get(topic, ""), created, epoch)
+    number, offset, epoch = message.partition(), message.offset(), -1 if epoch is None else epoch
+    place = Place(topic, number, offset, ids.get(topic, ""), created, epoch)
     observed_at = now if kind == TIMESTAMP_NOT_AVAILABLE else ms * 1000
     return Raw(message.value() or b"", dict(message.headers() or ()), message.key(), place, observed_at)
 

@@ -138,6 +138,14 @@ def test_nothing_is_vouched_for_before_reading_is_past_where_it_began(topic: Top
     assert [s.source for s in after] == [f"{topic.name}/0", f"{topic.name}/1"]
 
 
+def test_the_first_read_knows_what_there_is(topic: Topic) -> None:
+    """However short its wait: a list of sources without those of the last run would let go of them, and coverage would
+    have a hole where nothing is missing."""
+    with tailing(topic) as collector:
+        collector.read(1, 0.0)
+        assert [s.source for s in collector.sources()] == [f"{topic.name}/0", f"{topic.name}/1"]
+
+
 def test_a_topic_made_again_is_read_from_its_beginning(topic: Topic) -> None:
     """Its offsets begin anew; the positions of the old one do not count, neither at once nor after a restart."""
     topic.put([f"old-{n}" for n in range(6)], partition=0)

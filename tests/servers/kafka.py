@@ -157,8 +157,9 @@ class Kafka:
 
     def _answers(self) -> None:
         accepts(self.port)  # a cheap look first: the client below is slow to give up on a closed port
-        settings = {"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000}
-        admin = AdminClient(settings | self._client)
+        admin = AdminClient(
+            {"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000, **self._client}
+        )
         if not admin.list_topics(timeout=2.0).brokers:
             raise KafkaException("no broker has registered yet")
 
