@@ -41,7 +41,7 @@ class Wanted:
         try:
             return Emitter(
                 self.url, self.token, collector=self.at.name, spool=self.folder, reader=not self.at.retired,
-                own_clock=KINDS[self.at.kind].own_clock, limit=self.limit, timeout=self.timeout,
+                own_clock=not self.at.retired and KINDS[self.at.kind].own_clock(self.at.settings), limit=self.limit, timeout=self.timeout,
                 pace=Pace(heartbeat=self.heartbeat),
             )  # fmt: skip
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Kafka: `persist` by tailing topics.
+"""Kafka: `persist` by tailing topics, and `replicate` where they are copies of another cluster's.
 
 All partitions are assigned, not subscribed to: no group is joined, nobody is rebalanced, nothing changes for others
 but one more group in the list, `tracker.<name>`, that holds our positions and never has a member.
@@ -18,6 +18,7 @@ from collectors.base import Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.kafka_aborted import Aborts
+from collectors.kafka_arrivals import Arrivals
 from collectors.kafka_client import PASSING, REQUEST_TIMEOUT, Cluster, driver_errors, translated
 from collectors.kafka_frontier import Frontier, Slot
 from collectors.kafka_gone import drop_of
@@ -29,7 +30,7 @@ from collectors.kafka_watch import View, Watch
 from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
-from tracker.model.event import Event, Stage
+from tracker.model.event import Event
 
 HOLE_TICKS = 10_000_000
 """How long a partition that lost records unread is not vouched for: longer than the time between two reports."""
@@ -61,6 +62,22 @@ class TailConfig(Cluster):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_stage(self) -> TailConfig:
+        if len({route.stage for route in self.topics}) > 1:
+            raise ValueError(
+                "topics: some are `stage: replicate` and some are not; the times of copies are this host's, those of "
+                "other records are not, so give the copies a collector of their own"
+            )
+        if self.copies and self.id == "offset":
+            raise ValueError("id: a copy has another offset than its original; it is told by its id's header")
+        return self
+
+    @property
+    def copies(self) -> bool:
+        """Whether it tails what a mirror wrote."""
+        return self.topics[0].stage == "replicate"
+
 
 def tail(name: str, config: Mapping[str, Any]) -> KafkaTail:
     """A tail as the configuration file describes it. Raises `ConfigInvalid` that names the key."""
@@ -68,9 +85,9 @@ def tail(name: str, config: Mapping[str, Any]) -> KafkaTail:
 
 
 class KafkaTail:
-    """Reads every record of the configured topics and says `persist` for each. One thread at a time.
+    """Reads every record of the configured topics and says `persist`, or `replicate`, for each. One thread at a time.
 
-    `clock` dates records that carry no timestamp; `ticks` (microseconds, never jumping) measures the lag.
+    `clock` dates copies, and records that carry no timestamp; `ticks` (microseconds, never jumping) measures the lag.
     """
 
     def __init__(self, name: str, config: TailConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
@@ -87,6 +104,8 @@ class KafkaTail:
         aborts = Aborts(self._what, second, self._admin, topics, config.remember, look_every) if second else None
         self._recall = Recall(config.remember, aborts, clock)
         self._frontier = Frontier()
+        self._arrivals = Arrivals() if config.copies else None
+        self._asked_at = 0
         self._routes = Routes(config.topics)
         identity = config.identity_header if config.id == "header" else None
         self._decoder = Decoder(self._routes, identity, config.key == "plain", config.region)
@@ -125,8 +144,9 @@ class KafkaTail:
         return raws
 
     def decode(self, raw: Raw) -> tuple[Event]:
-        """One `persist`, which is remembered. Its time is the record's own timestamp: a backlog of ours never looks
-        like lateness. Or the `drop` of one that the log no longer holds."""
+        """One `persist` or `replicate`, which is remembered. A backlog of ours never looks like lateness: the time is
+        the record's own timestamp, that of a copy is the span in which it can have come. Or the `drop` of one that the
+        log no longer holds."""
         place = raw.position
         if isinstance(place, Place):
             event = self._decoder.event_of(raw)
@@ -160,7 +180,7 @@ class KafkaTail:
         done = self._frontier.complete_to or 0
         self._vouched_from = {slot: tick for slot, tick in self._vouched_from.items() if done < tick}
         return [
-            SourceRef(route.flow, route.hop, Stage.persist.value, f"{topic}/{number}")
+            SourceRef(route.flow, route.hop, route.stage, f"{topic}/{number}")
             for topic, number in sorted(self._frontier.reach.keys() - self._vouched_from.keys())
             if (route := self._routes.of(topic))
         ]
@@ -192,7 +212,7 @@ class KafkaTail:
         """Ask for partitions and ends when it is time, and follow what the answer says."""
         now = self._ticks()
         if not self._watch.asking and now >= self._look_at:
-            self._look_at = now + int(self._config.look_every * 1_000_000)
+            self._look_at, self._asked_at = now + int(self._config.look_every * 1_000_000), self._clock()
             self._watch.ask(now)
             self._keep()
             self._positions.keep_alive(now)
@@ -222,6 +242,8 @@ class KafkaTail:
         followed = self._frontier.reach.keys()
         self._leave({slot for slot in followed if slot not in view.partitions or slot[0] in remade})
         self._ids = dict(view.topics)
+        if self._arrivals:
+            self._arrivals.found(self._asked_at, view.ends)
         self._begin(view.ends.keys() - followed, view)  # those without a leader begin when they have one
         if view.whole:
             self._looked = True
@@ -265,6 +287,8 @@ class KafkaTail:
             for slot in slots:
                 self._stopped.pop(slot, None)
                 self._done.pop(slot, None)
+            if self._arrivals:
+                self._arrivals.forget(slots)
 
     def _sorted_out(self, messages: Iterable[Any]) -> list[Raw]:
         """Records as `Raw`; of what else the driver hands out (ends of partitions, errors) note is taken."""
@@ -280,7 +304,7 @@ class KafkaTail:
                 self._note(error, (message.topic(), message.partition()), message.offset())
         for slot, position in passed.items():
             self._frontier.passed(slot, position)
-        return raws
+        return [self._arrivals.dated(raw, now) for raw in raws] if self._arrivals else raws
 
     def _note(self, error: KafkaError, slot: Slot, offset: int) -> None:
         if error.code() == KafkaError._PARTITION_EOF:

@@ -1,10 +1,10 @@
-"""From a Kafka record to a `persist` event. Pure: no I/O, and no error but `Undecodable`."""
+"""From a Kafka record to a `persist` or `replicate` event. Pure: no I/O, and no error but `Undecodable`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
@@ -17,11 +17,13 @@ from tracker.model.event import Event, Stage
 
 
 class Route(Part):
-    """Which flow and hop a topic's records belong to; `topic` is a name, or a pattern that begins with `^`."""
+    """Which flow and hop a topic's records belong to; `topic` is a name, or a pattern that begins with `^`. `stage`:
+    `replicate` where the records are copies from another cluster."""
 
     topic: str
     flow: str
     hop: str
+    stage: Literal["persist", "replicate"] = "persist"
 
 
 class Routes:
@@ -44,7 +46,8 @@ def _fits(pattern: str, topic: str) -> bool:
 
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a record stands. `created` tells a producer's timestamp (CreateTime) from the broker's (LogAppendTime);
-    `epoch` is that of the leader who appended it, the same on every replica, or -1 where there is none."""
+    `epoch` is that of the leader who appended it, the same on every replica, or -1 where there is none. `came`: between
+    which moments of our own clock (µs) a copy came here; None: its timestamp says when."""
 
     topic: str
     partition: int
@@ -52,6 +55,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     topic_id: str
     created: bool
     epoch: int = -1
+    came: tuple[int, int] | None = None
 
 
 def raw_of(message: Any, ids: Mapping[str, str], now: int) -> Raw:
@@ -77,7 +81,8 @@ class Decoder:
         self._identity_header, self._plain_keys = identity_header, plain_keys
 
     def event_of(self, raw: Raw) -> Event:
-        """One `persist`. Raises `Undecodable` that names topic, partition and offset when the record has no id."""
+        """One `persist` or `replicate`. Raises `Undecodable` that names topic, partition and offset when the record has
+        no id."""
         place = raw.position
         if not isinstance(place, Place) or raw.observed_at is None:
             raise Undecodable("a record without topic, partition and offset")
@@ -89,13 +94,15 @@ class Decoder:
             why = f"has no header {self._identity_header!r}" if route else "is of a topic not configured"
             raise Undecodable(f"{partition} offset {place.offset} {why}")
         twice = self.reused and place.offset >= self.reused.get((place.topic, place.partition), place.offset + 1)
+        since, at = place.came or (raw.observed_at, raw.observed_at)
         return Event(
             flow=route.flow,
             message_id=message_id,
             hop=route.hop,
-            stage=Stage.persist,
+            stage=Stage(route.stage),
             delivery=f"{partition}:{place.offset}@{place.epoch}" if twice else "",
-            observed_at=raw.observed_at,
+            observed_at=at,
+            observed_from=since if since < at else None,
             origin_at=said.origin_at or (raw.observed_at if place.created else None),
             node=self.node,
             region=self._region,

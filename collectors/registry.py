@@ -15,28 +15,43 @@ Factory = Callable[[str, Mapping[str, Any]], Collector]
 """(name, settings without name and kind) -> collector. Raises `ConfigInvalid` naming the key; connects later."""
 
 
+def _never(_: Mapping[str, Any]) -> bool:
+    return False
+
+
+def _always(_: Mapping[str, Any]) -> bool:
+    return True
+
+
 class Kind(NamedTuple):
     """`module:function` of the factory; the extra that brings `library` (none: the base does). `name_inside`: the
-    factory takes the name as a setting like the others. `own_clock`: it dates what it observes by its own wall clock,
-    not by the broker's."""
+    factory takes the name as a setting like the others. `own_clock`: whether, with these settings, it dates what it
+    observes by its own wall clock, not by the broker's."""
 
     factory: str
     extra: str = ""
     library: str = ""
     name_inside: bool = False
-    own_clock: bool = False
+    own_clock: Callable[[Mapping[str, Any]], bool] = _never
+
+
+def _copies(config: Mapping[str, Any]) -> bool:
+    """Records that a mirror wrote: their timestamps are those of the originals."""
+    return any(route.get("stage") == "replicate" for route in config["topics"])
 
 
 KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
-    "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka"),
-    "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=True),
+    "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka", own_clock=_copies),
+    "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=_always),
     "postgres-outbox": Kind("collectors.postgres_outbox:outbox", "postgres", "psycopg"),
-    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=True),
+    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=_always),
     "rabbitmq-dead-letters": Kind(
-        "collectors.rabbitmq_dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=True
+        "collectors.rabbitmq_dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=_always
     ),
-    "rabbitmq-stream": Kind("collectors.rabbitmq_stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=True),
+    "rabbitmq-stream": Kind(
+        "collectors.rabbitmq_stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=_always
+    ),
 }
 
 

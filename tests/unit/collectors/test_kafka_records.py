@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from msgspec import structs
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
@@ -13,6 +14,8 @@ from collectors.kafka import TailConfig
 from collectors.kafka_client import Cluster, driver_errors, translated
 from collectors.kafka_records import Decoder, Place, Route, Routes
 from collectors.part import settings
+from collectors.registry import KINDS
+from tracker.model.event import Stage
 
 ROUTES = [
     Route(topic="orders", flow="orders", hop="kafka-eu"),
@@ -20,6 +23,8 @@ ROUTES = [
     Route(topic="payroll", flow="never", hop="never"),
 ]
 MINIMAL: dict[str, Any] = {"url": "kafka://h:9092", "topics": [{"topic": "t", "flow": "f", "hop": "h"}]}
+
+COPIES = {"topic": "eu.t", "flow": "f", "hop": "us", "stage": "replicate"}
 
 
 def decoder(identity: str | None = "x-message-id", plain_keys: bool = False) -> Decoder:
@@ -51,6 +56,14 @@ def test_the_header_of_the_origin_wins_over_the_timestamp() -> None:
     assert make(raw(x_message_id=b"m", created=False)).origin_at is None
 
 
+def test_a_copy_has_the_time_in_which_it_came_and_its_originals_origin() -> None:
+    """Its own timestamp is that of the original."""
+    make = Decoder(Routes([Route(topic="orders", flow="f", hop="us", stage="replicate")]), "x-message-id", False, "us")
+    original = raw(x_message_id=b"m")
+    event = make.event_of(structs.replace(original, position=structs.replace(original.position, came=(70, 90))))
+    assert (event.stage, event.observed_from, event.observed_at, event.origin_at) == (Stage.replicate, 70, 90, 5)
+
+
 def test_a_key_leaves_only_when_asked() -> None:
     """By default it stays in the cluster."""
     assert decoder().event_of(raw(x_message_id=b"m")).key == ""
@@ -80,12 +93,21 @@ def test_the_place_is_an_id_where_no_header_is() -> None:
         ({"topic": "orders"}, "topic: Extra inputs"),
         ({"from": "middle"}, "from"),
         ({"look_every": 0}, "look_every"),
+        ({"topics": [COPIES, MINIMAL["topics"][0]]}, "give the copies a collector of their own"),
+        ({"topics": [COPIES], "id": "offset"}, "a copy has another offset than its original"),
+        ({"topics": [COPIES | {"stage": "ack"}]}, r"topics\.0\.stage: Input should be 'persist' or 'replicate'"),
     ],
 )
 def test_what_is_wrong_in_a_configuration_is_named(change: dict[str, Any], named: str) -> None:
     """The collector, the key and why."""
     with pytest.raises(ConfigInvalid, match=f"collector one: .*{named}"):
         settings(TailConfig, MINIMAL | change, "collector one")
+
+
+def test_only_copies_are_dated_by_this_hosts_clock() -> None:
+    """So only there the tracker corrects by how far that is off."""
+    dated = KINDS["kafka"].own_clock
+    assert [dated(MINIMAL), dated(MINIMAL | {"topics": [COPIES]})] == [False, True]
 
 
 def test_the_client_wins_over_our_settings() -> None:
