@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from tests.servers import docker, kafka, rabbitmq
 from tests.servers.external import ExternalRabbitMQ
 from tests.servers.kafka import Kafka
+from tests.servers.mirror_maker import MirrorMaker
 from tests.servers.needed import HINT, missing, skipped_for_want
 from tests.servers.prometheus import Alertmanager, Prometheus
 from tests.servers.rabbitmq import RabbitMQ
@@ -23,7 +25,7 @@ from tests.servers.rabbitmq import RabbitMQ
 KafkaFactory = Callable[..., Kafka]
 
 
-def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
+def _java_and_jars() -> tuple[str, Path]:
     runtime, jars = kafka.java(), kafka.jars()
     if runtime is None:
         missing("kafka", f"Java {kafka.MIN_JAVA} or newer not found (PATH, JAVA_HOME); {HINT}")
@@ -31,6 +33,11 @@ def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
         missing(
             "kafka", f"the jars of Kafka {kafka.version()} are not in the cache; `make servers` fetches them by Maven"
         )
+    return runtime, jars
+
+
+def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
+    runtime, jars = _java_and_jars()
 
     def make(
         properties: Mapping[str, str] | None = None, heap_mb: int = 256, client: Mapping[str, str] | None = None
@@ -67,6 +74,23 @@ def kafka_server(request: pytest.FixtureRequest) -> Iterator[str]:
             yield bootstrap
     else:
         yield request.getfixturevalue("kafka_factory")().bootstrap
+
+
+@pytest.fixture(scope="module")
+def mirror_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., MirrorMaker]]:
+    """`mirror_factory(source, target, topics)` gives a running `MirrorMaker` (stop, kill, start, process.pause) between
+    two bootstrap addresses; ends with the module."""
+    runtime, jars = _java_and_jars()
+    made: list[MirrorMaker] = []
+
+    def make(source: str, target: str, topics: Sequence[str], **options: Any) -> MirrorMaker:
+        mirror = MirrorMaker(tmp_path_factory.mktemp("mirror"), runtime, jars, source, target, topics, **options)
+        made.append(mirror.start())
+        return mirror
+
+    yield make
+    for mirror in made:
+        mirror.kill()
 
 
 @pytest.fixture(scope="session")
