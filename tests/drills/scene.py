@@ -17,6 +17,7 @@ from tests.e2e.service import PATIENCE, Service, environment
 from tests.servers import kafka, postgres, rabbitmq
 from tests.servers.kafka import Kafka
 from tests.servers.kafka_cluster import Cluster
+from tests.servers.mirror_maker import MirrorMaker
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import Process
 from tests.servers.rabbitmq import RabbitMQ
@@ -31,10 +32,7 @@ class Missing(RuntimeError):
 @contextmanager
 def started_kafka(folder: Path, **properties: str) -> Iterator[Kafka]:
     """A node of Kafka, gone afterwards."""
-    runtime, jars = kafka.java(), kafka.jars()
-    if runtime is None or jars is None:
-        raise Missing("this drill needs Kafka: make servers")
-    node = Kafka(folder, runtime, jars, {name.replace("_", "."): value for name, value in properties.items()})
+    node = Kafka(folder, *_java_and_jars(), {name.replace("_", "."): value for name, value in properties.items()})
     with ExitStack() as stack:
         stack.callback(node.kill)
         yield node.start()
@@ -43,13 +41,27 @@ def started_kafka(folder: Path, **properties: str) -> Iterator[Kafka]:
 @contextmanager
 def started_cluster(folder: Path, **properties: str) -> Iterator[Cluster]:
     """Three brokers of Kafka and a controller, gone afterwards."""
-    runtime, jars = kafka.java(), kafka.jars()
-    if runtime is None or jars is None:
-        raise Missing("this drill needs Kafka: make servers")
-    cluster = Cluster(folder, runtime, jars, properties={k.replace("_", "."): v for k, v in properties.items()})
+    named = {key.replace("_", "."): value for key, value in properties.items()}
+    cluster = Cluster(folder, *_java_and_jars(), properties=named)
     with ExitStack() as stack:
         stack.callback(cluster.kill)
         yield cluster.start()
+
+
+@contextmanager
+def started_mirror(folder: Path, source: Kafka, target: Kafka, topics: Sequence[str]) -> Iterator[MirrorMaker]:
+    """A MirrorMaker between two nodes, gone afterwards."""
+    mirror = MirrorMaker(folder, *_java_and_jars(), source.bootstrap, target.bootstrap, topics)
+    with ExitStack() as stack:
+        stack.callback(mirror.kill)
+        yield mirror.start()
+
+
+def _java_and_jars() -> tuple[str, Path]:
+    runtime, jars = kafka.java(), kafka.jars()
+    if runtime is None or jars is None:
+        raise Missing("this drill needs Kafka: make servers")
+    return runtime, jars
 
 
 @contextmanager

@@ -22,6 +22,7 @@ DRILLS = [
     "offsets_reset",
     "retention",
     "unclean_election",
+    "region_lost",
 ]
 
 
