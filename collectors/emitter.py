@@ -35,7 +35,7 @@ from typing import Self
 
 import msgspec
 
-from collectors.base import Lag, Observation
+from collectors.base import NOTHING_YET_MS, Lag, Observation
 from collectors.batch import Bounds
 from collectors.clock import Clock, steady
 from collectors.delivery import Delivery
@@ -81,6 +81,7 @@ class Emitter:
         self._encoder = msgspec.json.Encoder()
         self._spool = Spool(Path(spool), limit=limit, clock=clock)
         standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.lacks)
+        self._heir = standing.reached is not None
         self._spool.resume(standing.acknowledged, standing.undelivered)
         self._sources = Sources(standing.sources, standing.begins)
         self._delivery = Delivery(url, token, timeout)
@@ -130,7 +131,8 @@ class Emitter:
         if gone and self._spool.append(Kind.let_go, msgspec.json.encode(gone)) != REFUSED:
             self._sources.told()
         self._sender.behind = lag.backlog
-        self._spool.append(Kind.mark, b"", at=reached)
+        if lag.ms < NOTHING_YET_MS or not self._heir:  # what the process before this one vouched for stays true
+            self._spool.append(Kind.mark, b"", at=reached)
 
     def sign_off(self, sources: Sequence[SourceRef]) -> None:
         """Nothing can happen on these any more (the process ends, the queue is deleted). Told to the tracker after

@@ -14,7 +14,7 @@ import time
 import msgspec
 import pytest
 
-from collectors.base import Lag
+from collectors.base import NOTHING_YET_MS, Lag
 from collectors.batch import Bounds
 from collectors.emitter import CHUNK
 from collectors.errors import ConfigInvalid, Forked, SpoolHeld
@@ -345,6 +345,23 @@ def test_a_reader_lets_go_and_does_not_sign_off(tracker, emitter):
     vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
     found.close()
     assert not any(request.report["signed_off"] for request in tracker.stored)
+
+
+def test_a_reader_that_comes_back_vouches_for_what_was_vouched_for_until_it_knows_more(tracker, emitter):
+    """It has a backlog to read first. No report says less meanwhile, or there would be a hole for good."""
+    found = emitter(reader=True)
+    vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
+    gone(found)
+    before = tracker.stored[-1]
+    again = emitter(reader=True)
+    again.vouch([SOURCE], Lag(NOTHING_YET_MS, backlog=1))
+    again.emit([event(1)])
+    assert again.flush()
+    again.vouch([SOURCE], Lag())
+    assert tracker.until(lambda: tracker.stored[-1].reached > before.at + 1000)
+    later = tracker.stored[tracker.stored.index(before) + 1 :]
+    assert all([source["source"] for source in request.report["sources"]] == ["pod-7"] for request in later)
+    assert all(request.report["lag_ms"] < NOTHING_YET_MS for request in later)
 
 
 def test_a_source_left_out_for_a_moment_has_a_hole(tracker, emitter):
