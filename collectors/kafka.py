@@ -19,7 +19,7 @@ from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.kafka_aborted import Aborts
 from collectors.kafka_arrivals import Arrivals
-from collectors.kafka_client import PASSING, REQUEST_TIMEOUT, Cluster, driver_errors, translated
+from collectors.kafka_client import ADVICE, PASSING, REQUEST_TIMEOUT, Cluster, driver_errors, translated
 from collectors.kafka_frontier import Frontier, Slot
 from collectors.kafka_gone import drop_of
 from collectors.kafka_positions import Position, Positions, placed
@@ -115,7 +115,7 @@ class KafkaTail:
         self._ids: dict[str, str] = {}
         self._vouched_from: dict[Slot, int] = {}
         self._look_at = 0
-        self._looked = False
+        self._answered = self._looked = False
         self._trouble: CollectorError | None = None
         self._closed = False
 
@@ -128,8 +128,9 @@ class KafkaTail:
             self._recall.step(self._ticks(), self._frontier)
             if back := self._recall.back(limit):
                 return back
-            # Until it is known what there is, saying "no sources" would let go of those of the last run.
-            self._look(0.0 if self._frontier.reach else max(wait, REQUEST_TIMEOUT))
+            self._look(0.0 if self._frontier.reach else wait if self._answered else REQUEST_TIMEOUT)
+            if not self._answered:  # to return would be to say that there is nothing that we vouch for
+                raise Unavailable(f"{self._what} does not answer within {REQUEST_TIMEOUT:.0f} s; {ADVICE}")
             if not self._frontier.reach:
                 return []
             messages = self._consumer.consume(1, max(0.0, until - time.monotonic()))
@@ -241,7 +242,7 @@ class KafkaTail:
         remade = {topic for topic, known in view.topics.items() if self._ids.get(topic, known) != known}
         followed = self._frontier.reach.keys()
         self._leave({slot for slot in followed if slot not in view.partitions or slot[0] in remade})
-        self._ids = dict(view.topics)
+        self._ids, self._answered = dict(view.topics), True
         if self._arrivals:
             self._arrivals.found(self._asked_at, view.ends)
         self._begin(view.ends.keys() - followed, view)  # those without a leader begin when they have one
