@@ -38,11 +38,12 @@ class Wanted:
 
     def emitter(self) -> Emitter:
         """Its emitter. Raises `SpoolHeld`, and `ConfigInvalid` when the folder cannot be used."""
+        reader = not self.at.retired
         try:
             return Emitter(
-                self.url, self.token, collector=self.at.name, spool=self.folder, reader=not self.at.retired,
-                own_clock=not self.at.retired and KINDS[self.at.kind].own_clock(self.at.settings), limit=self.limit, timeout=self.timeout,
-                pace=Pace(heartbeat=self.heartbeat),
+                self.url, self.token, collector=self.at.name, spool=self.folder, reader=reader,
+                own_clock=reader and KINDS[self.at.kind].own_clock(self.at.settings), limit=self.limit,
+                timeout=self.timeout, pace=Pace(heartbeat=self.heartbeat),
             )  # fmt: skip
         except OSError as error:
             raise ConfigInvalid(f"collector {self.at.name}: spool {self.folder}: {error.strerror}") from error
