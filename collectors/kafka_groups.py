@@ -99,6 +99,7 @@ class KafkaGroups:
         self._marks: dict[Key, Mark] = {}
         self._unsure: set[Key] = set()
         self._given_up: list[Raw] = []
+        self._deleted: list[Raw] = []
         self._kept: dict[Key, Committed] = {}
         self._asked = False
         self._ids: dict[str, str] = {}
@@ -190,17 +191,17 @@ class KafkaGroups:
         self._asked = False
         view = self._view(now)
         begins = beginnings(self._admin, self._what, view.partitions)  # asked before what is committed
-        deleted: list[Raw] = []
         try:
             for group in self._theirs:
-                deleted += self._poll_group(group, view, begins)
+                self._poll_group(group, view, begins)
         finally:
-            self._ready.extend(deleted)  # behind what all have read: one may have read what another had not
+            self._ready.extend(self._deleted)  # behind what all have read: one may have read what another had not
+            self._deleted = []
         if begins.keys() == view.partitions:
             self._polled = now
 
-    def _poll_group(self, group: str, view: View, begins: Mapping[Slot, int]) -> list[Raw]:
-        """Take note of where one group stands. The answer is what was deleted before it came there."""
+    def _poll_group(self, group: str, view: View, begins: Mapping[Slot, int]) -> None:
+        """Take note of where one group stands."""
         began, tick = self._clock(), self._ticks()
         topics = {f.topic for f in self._config.groups if f.group == group}
         slots = {slot for slot in begins if slot[0] in topics}
@@ -208,16 +209,14 @@ class KafkaGroups:
         there = members(self._admin, group)
         at = committed(self._theirs[group], f"{self._what}, group {group}", slots)
         self._theirs[group].poll(0)  # nothing is read; it takes the driver's notices, which would pile up
-        deleted: list[Raw] = []
         for slot in slots:
             place = at.get(slot, NOWHERE)
             seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader)
-            deleted += self._moved((group, slot), seen)
+            self._moved((group, slot), seen)
         marks = {slot: self._marks[group, slot] for slot in slots}
         told = {slot: mark for slot, mark in marks.items() if mark.offset == self._kept[group, slot].offset}
         fresh = {slot: self._where(slot, mark, mark.at) for slot, mark in told.items()}
         self._keep(group, {s: new for s, new in fresh.items() if who(new) != who(self._kept[group, s])})
-        return deleted
 
     def _view(self, now: int) -> View:
         """The topics' partitions. What is known of a topic that was deleted, or made again, is forgotten."""
@@ -255,21 +254,19 @@ class KafkaGroups:
         commit(self._ours[group], f"{self._what}, positions of group {group}", where)
         self._kept |= {(group, slot): kept for slot, kept in where.items()}
 
-    def _moved(self, key: Key, seen: Seen) -> list[Raw]:
-        """Take note of what one poll shows. The answer is what was deleted unread."""
+    def _moved(self, key: Key, seen: Seen) -> None:
+        """Take note of what one poll shows of a group in one partition."""
         (group, slot), before, now = key, self._marks[key], self._clock()
         stretches, mark = moved(before, seen, int(self._config.rebalance_delay * 1e6))
         self._marks[key] = mark
         unsure = any(stretch.how is How.unknown for stretch in stretches)
         self._unsure |= {key} if unsure else set()
-        lost: list[Raw] = []
         for stretch in stretches:
             kept = Committed(max(stretch.end, before.offset), note_of(mark, self._ids[slot[0]], now))
-            told = self._given_up if unsure else lost if stretch.how is How.expired else self._ready
+            told = self._given_up if unsure else self._deleted if stretch.how is How.expired else self._ready
             told.extend(
                 Raw(b"", observed_at=now, position=Moved(
                     f, slot[1], stretch.start, stretch.end, before.at, self._ids[slot[0]], stretch.how, kept))
                 for f in self._config.groups
                 if f.group == group and f.topic == slot[0]
             )  # fmt: skip
-        return lost

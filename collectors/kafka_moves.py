@@ -37,9 +37,9 @@ class How(StrEnum):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A group at a poll. All before `offset` was told; the poll began at `at` (µs of the clock) and `tick` (None: of
-    another process). It `stood` there (None: not known). What it was moved past and did not read, or may not have
-    read, lies in `unread`."""
+    """A group at a poll, which began at `at` (µs of the clock). All before `offset` was told. `members`, as last known,
+    at `tick` (None: by another process). It `stood` there (None: not known). What it was moved past and did not read,
+    or may not have read, lies in `unread`."""
 
     offset: int
     at: int
@@ -88,7 +88,8 @@ def moved(mark: Mark, seen: Seen, delay: int) -> tuple[list[Stretch], Mark]:
     unread += [mark.unread] if mark.unread else []
     hull = (min(start for start, _ in unread), max(end for _, end in unread)) if unread else None
     stood = seen.offset if seen.offset >= 0 else None
-    return found, Mark(max(there, seen.start), seen.at, seen.members, seen.tick, stood, hull)
+    last = mark if seen.members is Members.unknown else seen
+    return found, Mark(max(there, seen.start), seen.at, last.members, last.tick, stood, hull)
 
 
 def _how(mark: Mark, seen: Seen, delay: int) -> How:

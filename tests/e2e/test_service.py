@@ -119,6 +119,29 @@ def test_what_is_missing_is_named_and_recovers(service, flow):
     assert any("resolved" in entry["what"] for entry in shown["timeline"])
 
 
+def test_what_was_dropped_as_a_range_is_found_by_name(service, flow):
+    """Nobody who saw it could name the message; the finding does, and its timeline shows the drop among the events."""
+    at = now_us()
+    place = {"log": "kafka-eu", "partition": "orders/0", "offset_to": 9, "observed_from": at, "observed_at": at + 5000}
+    gone = {"flow": flow, "hop": "kafka-eu", "stage": "drop", "reason": "expired", "evidence": "range", **place}
+    skipped = {**gone, "hop": "billing", "reason": "skipped", "offset": 3, "offset_to": 4}
+    service.send([*many(flow, 6, at, {1, 3}), {**gone, "offset": 0, "offset_to": 3}, skipped])
+    found = service.until(lambda: service.get("/v1/findings", flow=flow)["items"], lambda items: len(items) == 2)
+    told = {one["message_id"]: (one["kind"], one["held_by"], one["why"]) for one in found}
+    cannot = "so billing:ack cannot happen"
+    assert told == {
+        "m-1": ("lost", [], f"kafka-eu dropped it (expired), {cannot}; no hop holds a copy."),
+        "m-3": ("unacknowledged", ["kafka-eu"],
+                f"billing dropped it (skipped), {cannot}; kafka-eu still holds a copy."),
+    }  # fmt: skip
+    shown = service.get(f"/v1/flows/{flow}/messages/m-1")
+    assert (shown["verdict"], shown["why"]) == ("lost", told["m-1"][2])
+    drop = shown["timeline"][-1]
+    assert (drop["hop"], drop["stage"], drop["reason"], drop["offset"]) == ("kafka-eu", "drop", "expired", 1)
+    assert drop["attributes"] == {"evidence": "range"}
+    service.until(lambda: books(service, flow), lambda b: b["verdicts"].get("delivered") == 4)
+
+
 def test_events_sent_again_count_once(service, flow):
     """The same events in other batches, twice and in another order, change no count."""
     events = many(flow, 20, now_us())

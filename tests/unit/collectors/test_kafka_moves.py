@@ -66,6 +66,14 @@ def test_who_moved_it_is_not_known(mark: Mark, seen: dict[str, Any]) -> None:
     assert found(mark, **seen) == [(10, 20, "unknown")]
 
 
+def test_who_was_there_is_known_until_it_is_known_better() -> None:
+    """A broker that does not answer for a moment takes nothing back; for longer it does."""
+    _, mark = moved(MARK, structs.replace(POLL, offset=10, members=Members.unknown), DELAY)
+    assert (mark.members, mark.tick) == (Members.none, MARK.tick)
+    assert found(mark, tick=2_000_000, end=DELAY) == [(10, 20, "skipped")]
+    assert found(mark, tick=2_000_000, end=DELAY + 1) == [(10, 20, "unknown")]
+
+
 def test_what_was_passed_before_anybody_looked_counts_as_read() -> None:
     """The first look: whatever the group did before."""
     assert found(structs.replace(MARK, members=Members.first)) == [(10, 20, "read")]
