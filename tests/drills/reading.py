@@ -7,22 +7,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 
 def produce(bootstrap: str, topic: str, ids: list[str]) -> dict[str, tuple[int, int]]:
     """Where the brokers confirmed each of these to lie: partition and offset."""
     placed: dict[str, tuple[int, int]] = {}
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 1, "log_level": 0})
+
+    def confirmed(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            placed[key(message)] = (number(message.partition()), number(message.offset()))
+
     for one in ids:
-        producer.produce(
-            topic, b"{}", one, headers=[("x-message-id", one.encode())],
-            on_delivery=lambda error, message, one=one: None if error else placed.update(
-                {one: (message.partition(), message.offset())}),
-        )  # fmt: skip
+        producer.produce(topic, b"{}", one, headers=[("x-message-id", one.encode())], on_delivery=confirmed)
     if producer.flush(60) or len(placed) < len(ids):
         raise AssertionError(f"{len(ids) - len(placed)} records were not confirmed")
     return placed
+
+
+def key(message: Message) -> str:
+    """The id, which is the key, too."""
+    return (message.key() or b"").decode()
+
+
+def number(found: int | None) -> int:
+    """What a confirmed record has."""
+    return -1 if found is None else found
 
 
 @contextmanager
@@ -37,8 +48,8 @@ def reading(bootstrap: str, group: str, topic: str) -> Iterator[set[str]]:
     def read_on() -> None:
         while not done.is_set():
             for message in consumer.consume(500, 0.2):
-                headers = dict(message.headers() or []) if message.error() is None else {}
-                read.update(value.decode() for name, value in headers.items() if name == "x-message-id" and value)
+                if message.error() is None:
+                    read.add(key(message))
 
     thread = threading.Thread(target=read_on)
     thread.start()

@@ -186,7 +186,7 @@ def test_the_answer_is_consistent(data: st.DataObject) -> None:
     coverage, now = data.draw(cases.coverages(spec)), data.draw(cases.instants)
     judgement = judge(spec, events, coverage, now, moved)
     verdict, kinds = judgement.verdict, {f.kind for f in judgement.findings}
-    said = {(e.stage, e.reason) for e in (*events, *moved) if e.hop in spec.hops}
+    said = {(e.stage, e.reason) for e in events if e.hop in spec.hops} | {(r.stage, r.reason) for r in moved}
     if verdict in REACHED:
         assert not judgement.missing
         assert not kinds
