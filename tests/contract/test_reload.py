@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, ClassVar
 
@@ -20,11 +21,20 @@ from collectors.errors import ConfigInvalid, SpoolHeld, Unavailable
 from collectors.fleet import Fleet
 from collectors.memory import Config, MemoryBroker, MemoryCollector, Tailed
 from collectors.registry import Kind
+from collectors.service import SIGNALS, Service, blocked_signals
 from collectors.spool import Spool
 from tests.contract.http_tracker import HttpTracker
 from tracker.model.carry import MESSAGE_ID
 
 PATIENCE = 30
+
+
+def wait_for(met):
+    """Until it holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 class Fed(MemoryCollector):
@@ -305,6 +315,40 @@ def test_an_unavailable_system_does_not_hold_up_the_exchange(world, monkeypatch)
     world.until(lambda: world.states == {"a": "unavailable"})
     world.apply(a="hop: other")
     world.until(lambda: len(Fed.made) == 2 and Fed.made[0].closed and not world.fleet._next)
+
+
+def test_a_reading_during_a_stop_is_left_alone(world, caplog):
+    """SIGHUP while the collectors still end: nothing is started any more, though the file names one more."""
+    caplog.set_level("INFO")
+    Fed.slow = 0.5
+    for name in ("a", "b"):
+        Fed.broker.create(name)
+    world.say(a="hop: h")
+    service, caller = Service(world.path), threading.get_ident()
+    over = threading.Event()
+
+    def operator():
+        try:
+            wait_for(lambda: [seen.health.state for seen in service._fleet.seen()] == ["running"])
+        finally:
+            signal.pthread_kill(caller, signal.SIGTERM)
+        wait_for(lambda: "stopping" in caplog.text)
+        world.say(a="hop: h", b="hop: h")
+        signal.pthread_kill(caller, signal.SIGHUP)
+        if not over.wait(PATIENCE):
+            signal.pthread_kill(caller, signal.SIGTERM)
+
+    with blocked_signals():
+        thread = threading.Thread(target=operator)
+        thread.start()
+        try:
+            assert service.run(read_config(world.path))
+        finally:
+            over.set()
+            thread.join(PATIENCE)
+            while signal.sigtimedwait(SIGNALS, 0):
+                pass
+    assert [made.name for made in Fed.made] == ["a"]
 
 
 CONFIG = """\
