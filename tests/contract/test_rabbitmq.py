@@ -14,8 +14,8 @@ from tests.contract.suite import CollectorContract
 pytestmark = pytest.mark.brokers
 
 
-def _vouching(collector, _raws):
-    return vouches(collector)
+def _vouching(collector, stage, _raws):
+    return vouches(collector, stage)
 
 
 class TestRabbitFirehose(CollectorContract):
@@ -30,7 +30,7 @@ class TestRabbitFirehose(CollectorContract):
             vhost.orders("billing")
             for name in ("one", "two"):
                 collector = self.collector(name)
-                read_until(collector, partial(_vouching, collector))
+                read_until(collector, partial(_vouching, collector, "persist"))
                 collector.close()
             yield
 
@@ -68,7 +68,7 @@ class TestRabbitDeadLetters(CollectorContract):
             vhost.channel.queue_declare("billing", arguments={"x-dead-letter-exchange": "dead", "x-message-ttl": 0})
             for name in ("one", "two"):
                 collector = self.collector(name)
-                read_until(collector, lambda _, collector=collector: vouches(collector, "dead_letter"))
+                read_until(collector, partial(_vouching, collector, "dead_letter"))
                 collector.close()
             yield
 
