@@ -146,8 +146,8 @@ class KafkaTail:
 
     def decode(self, raw: Raw) -> tuple[Event]:
         """One `persist` or `replicate`, which is remembered. A backlog of ours never looks like lateness: the time is
-        the record's own timestamp, that of a copy is the span in which it can have come. Or the `drop` of one that the
-        log no longer holds."""
+        the record's own timestamp, that of a copy when it can have come at the earliest. Or the `drop` of one that the log
+        no longer holds."""
         place = raw.position
         if isinstance(place, Place):
             event = self._decoder.event_of(raw)

@@ -35,7 +35,8 @@ def drill(folder: Path, kill: bool) -> Result:
     """The truth is what the source confirmed and the target does not hold; the source's own log, read when all is told,
     has to agree."""
     with started_kafka(folder / "eu") as source, started_kafka(folder / "us") as target:
-        AdminClient({"bootstrap.servers": source.bootstrap}).create_topics([NewTopic("orders", PARTITIONS, 1)])
+        admin = AdminClient({"bootstrap.servers": source.bootstrap, "log_level": 0})
+        admin.create_topics([NewTopic("orders", PARTITIONS, 1)])["orders"].result(60)
         collectors = [
             {"name": "eu", "kind": "kafka", "url": f"kafka://{source.bootstrap}",
              "topics": [{"topic": "orders", "flow": "orders", "hop": "kafka-eu"}]},
@@ -53,6 +54,7 @@ def drill(folder: Path, kill: bool) -> Result:
             if kill:
                 made.kill_collectors()
             shop.sell(PART)
+            made.until(lambda: len(truth.in_topic(target.bootstrap, "eu.orders")) > PART + PART // 2, "copies")
             mirror.stop()
             shop.sell(PART)
             early: set[str] = set()
