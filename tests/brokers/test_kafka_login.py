@@ -113,6 +113,7 @@ def test_a_wrong_password_stops_it(broker: Kafka, certificate: Path) -> None:
     assert "secret" not in str(error)
 
 
+@pytest.mark.long
 def test_a_certificate_that_nobody_signed(broker: Kafka, folder: Path) -> None:
     """The broker's is not that of `ssl.ca.location`: it reads nothing."""
     error = refusal(broker, login(_certificate(folder, "other"), "t-secret"))
@@ -120,6 +121,7 @@ def test_a_certificate_that_nobody_signed(broker: Kafka, folder: Path) -> None:
     assert "ssl" in str(error).lower()
 
 
+@pytest.mark.long
 def test_no_tls_where_it_is_wanted(broker: Kafka) -> None:
     """A broker that wants TLS hangs up without a word; the text says what that may be."""
     error = refusal(broker, {"log_level": 0})
