@@ -20,7 +20,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from collectors.kafka_client import PASSING, REQUEST_TIMEOUT, driver_errors, translated
+from collectors.kafka_client import PASSING, REQUEST_TIMEOUT, driver_errors
 from collectors.kafka_frontier import Frontier, Slot
 from collectors.kafka_gone import Gone, Seen
 from collectors.kafka_positions import placed
@@ -99,8 +99,9 @@ class Aborts:
         self._let_go()
         self._ask(now)
         if self._stable and frontier.complete_to is not None and frontier.complete_to >= self._stable[0]:
+            compacted: dict[str, bool] = {}
             for slot, end in self._stable[1].items():
-                self._settle(slot, min(end, frontier.reach.get(slot, 0)), frontier.reach.get(slot, 0))
+                self._settle(slot, end, frontier.reach.get(slot, 0), compacted)
             self._stable = None
         return self._read_again()
 
@@ -125,16 +126,26 @@ class Aborts:
         if view is not None:
             self._stable = (now, view.ends)
 
-    def _settle(self, slot: Slot, end: int, reach: int) -> None:
-        span = self._spans.get(slot)
+    def _settle(self, slot: Slot, stable: int, reach: int, compacted: dict[str, bool]) -> None:
+        """What stands before `stable` is decided, or is read again; the log has been read up to `reach`. `compacted`:
+        what is known of topics, asked once."""
+        span, end = self._spans.get(slot), min(stable, reach)
         if span is None or span.until >= 0 or not span.records or span.records[0].place.offset >= end:
             return
         first = span.records[0].place.offset
-        if len(span.records) == reach - first:
+        if len(span.records) == reach - first or self._is_compacted(slot[0], compacted):
             span.passed(end)
         else:
-            span.until = end
             self._consumer.incremental_assign([placed(slot, first, -1)])
+            span.until = end
+
+    def _is_compacted(self, topic: str, known: dict[str, bool]) -> bool:
+        if topic not in known:
+            resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+            with driver_errors(f"{self._what}, cleanup.policy of {topic}"):
+                found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT)[resource].result()
+            known[topic] = "compact" in str(found["cleanup.policy"].value)
+        return known[topic]
 
     def _read_again(self) -> list[Gone]:
         if not any(span.until >= 0 for span in self._spans.values()):
@@ -147,17 +158,14 @@ class Aborts:
             span = self._spans.get(slot)
             if span is not None and span.until >= 0:
                 missing += self._passed(slot, span, message)
-        compacted = {topic: self._compacted(topic) for topic in {one.place.topic for one in missing}}
-        return [Gone(one, "aborted") for one in missing if not compacted[one.place.topic]]
+        return [Gone(one, "aborted") for one in missing]
 
     def _passed(self, slot: Slot, span: Span, message: Any) -> list[Seen]:
         """The records that are not there any more, by what the second reading came to."""
         error, offset = message.error(), message.offset()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:  # deleted, or cut off: nothing can be said of them
+            if error.code() not in PASSING:  # deleted, cut off or refused: nothing can be said of them
                 self._stop(slot, span, span.until)
-            elif error.code() not in PASSING:
-                raise translated(error, self._what)
             return []
         missing = span.passed(min(offset, span.until))
         if error is None and span.records and span.records[0].place.offset == offset < span.until:
@@ -175,10 +183,3 @@ class Aborts:
         if span.until >= 0:
             span.until = -1
             self._consumer.incremental_unassign([TopicPartition(*slot)])
-
-    def _compacted(self, topic: str) -> bool:
-        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        with driver_errors(f"{self._what}, cleanup.policy of {topic}"):
-            found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT)
-            policy = found[resource].result(REQUEST_TIMEOUT)["cleanup.policy"].value
-        return "compact" in str(policy)
