@@ -8,10 +8,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from collectors.carried import new_message_id
 from collectors.clock import now_micros
-from collectors.instrument.observe import Observer
-from tracker.model.carry import ORIGIN_AT
+from collectors.instrument.observe import Observer, stamped_pairs
 
 Settled = Callable[[KafkaError | None, Message], Any]
 
@@ -60,7 +58,7 @@ class ObservedProducer:
         Its time is that of this call: the report may come long after somebody else has consumed the message."""
         settled = on_delivery or callback
         if self._topics is None or topic in self._topics:
-            headers = _stamped(headers, self._observer.identity_header)
+            headers = stamped_pairs(headers, self._observer.identity_header)
             settled = partial(self._settled, headers, now_micros(), settled)
         self._producer.produce(
             topic, value=value, key=key, partition=partition, on_delivery=settled, timestamp=timestamp, headers=headers
@@ -121,19 +119,3 @@ class ObservedProducer:
                 self._transaction.append(record)
         if settled is not None:
             settled(error, message)
-
-
-def _stamped(headers: Any, identity: str) -> Any:
-    """The headers with message id and origin time added where absent, as pairs: Kafka allows a name twice. What the
-    driver will refuse anyway is left as it is."""
-    try:
-        pairs = list(headers.items() if isinstance(headers, dict) else headers or ())
-        names = {name for name, value in pairs if value}
-        now = now_micros()
-        if identity not in names:
-            pairs.append((identity, new_message_id(now).encode()))
-        if ORIGIN_AT not in names:
-            pairs.append((ORIGIN_AT, str(now).encode()))
-    except (TypeError, ValueError):
-        return headers
-    return pairs

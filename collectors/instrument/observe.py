@@ -74,6 +74,21 @@ def stamped(headers: Headers, identity: str = MESSAGE_ID, clock: Clock = now_mic
     return out
 
 
+def stamped_pairs(headers: Any, identity: str = MESSAGE_ID) -> Any:
+    """As `stamped`, but pairs: Kafka allows a name twice. What the driver will refuse anyway is left as it is."""
+    try:
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+        names = {name for name, value in pairs if value}
+        now = now_micros()
+        if identity not in names:
+            pairs.append((identity, new_message_id(now).encode()))
+        if ORIGIN_AT not in names:
+            pairs.append((ORIGIN_AT, str(now).encode()))
+    except (TypeError, ValueError):
+        return headers
+    return pairs
+
+
 class Observer:
     """Observes one hop of one flow from inside a client process.
 
@@ -148,12 +163,15 @@ class Observer:
         message_id: str = "",
         observed_at: int | None = None,
         attributes: dict[str, str] | None = None,
+        digest: str | None = None,
+        size: int | None = None,
     ) -> bool:
         """Build and emit one event; True when the spool has it.
 
         `delivery` is taken as given; else, with `session`, it is `log_delivery` of partition, offset and group.
-        `message_id` wins over the identity header (AMQP's own property). Never raises: a failure is counted in
-        `counts.errors` and logged the first time.
+        `message_id` wins over the identity header (AMQP's own property). `digest` (empty: not known) and `size` are
+        taken of `value` where they are not given. Never raises: a failure is counted in `counts.errors` and logged
+        the first time.
         """
         try:
             said = carried(headers, self.identity_header)
@@ -173,8 +191,8 @@ class Observer:
                 delivery=delivery,
                 node=self._node,
                 region=self._region,
-                digest=digest_of(value),
-                size=len(value or b""),
+                digest=digest_of(value) if digest is None else digest,
+                size=len(value or b"") if digest is None else size,
                 key=text(key),
                 partition=partition,
                 offset=offset,

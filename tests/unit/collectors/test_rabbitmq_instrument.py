@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from pika import BasicProperties
 
-from collectors.instrument.pika_message import Deliveries, Held, identified, stamped
+from collectors.instrument.amqp import Deliveries, Held, identified, stamped
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 
 
 def held(tag: int) -> Held:
     """A delivery."""
-    return Held("q", f"q:c:1:{tag}", BasicProperties(), b"")
+    return Held("q", f"q:c:1:{tag}", "", None, "", 0)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_flows_own_identity_header_is_set_from_the_property() -> None:
     """The application's own id, never a new one where there is one."""
     assert stamped(BasicProperties(message_id="m-1"), "x-order").headers["x-order"] == "m-1"
     assert stamped(BasicProperties(headers={"x-order": "o-1"}), "x-order").headers["x-order"] == "o-1"
-    assert stamped(None, "x-order").headers["x-order"]
+    assert stamped(BasicProperties(), "x-order").headers["x-order"]
 
 
 def test_the_property_names_the_message_unless_the_flow_has_a_header() -> None:
