@@ -1,0 +1,146 @@
+"""The producing half of `collectors.instrument.aiokafka`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.producer import TransactionContext
+
+from collectors.clock import now_micros
+from collectors.instrument.observe import Observer, stamped_pairs
+
+Note = Callable[..., bool]
+"""Records a `produce`, given where it is: `partition`, `offset`."""
+
+
+class ObservedProducer:
+    """An `AIOKafkaProducer` whose confirmed messages are observed; all that is not here is the producer's own."""
+
+    def __init__(
+        self, producer: AIOKafkaProducer, observer: Observer, topics: Collection[str] | None, keys: bool
+    ) -> None:
+        self._producer, self._observer, self._topics, self._keys = producer, observer, topics, keys
+        self._serializes = getattr(producer, "_value_serializer", None) is not None
+        self._transaction: list[partial[bool]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else: the producer's own."""
+        return getattr(self._producer, name)
+
+    async def __aenter__(self) -> ObservedProducer:
+        """As the producer: starts it."""
+        await self._producer.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: Any) -> Any:
+        """As the producer: stops it."""
+        return await self._producer.__aexit__(*raised)
+
+    async def send(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Any = None,
+    ) -> asyncio.Future[Any]:
+        """As the producer, with message id and origin time set where absent. Records `produce` when the brokers say
+        that they have it (in a transaction: when that was committed), before whoever awaits the future is told. Its
+        time is that of this call: the answer may come long after somebody else has consumed the message. A future that
+        is cancelled stops nothing from being sent, nor from being recorded."""
+        watched = self._watches(topic)
+        if watched:
+            headers = stamped_pairs(headers, self._observer.identity_header)
+        note, held = self._note(headers, value, key), self._transaction
+        future = await self._producer.send(topic, value, key, partition, timestamp_ms, headers)
+        return self._reported(future, [note], held) if watched else future
+
+    async def send_and_wait(self, *args: Any, **kwargs: Any) -> Any:
+        """As the producer; see `send`."""
+        return await (await self.send(*args, **kwargs))
+
+    def create_batch(self) -> ObservedBatch:
+        """As the producer. Messages get id and origin time as they are appended: the topic is not known yet."""
+        return ObservedBatch(self._producer.create_batch(), self._note, self._observer.identity_header)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        """As the producer; `produce` of each message of a batch that `create_batch` gave. See `send`."""
+        ours, held = isinstance(batch, ObservedBatch), self._transaction
+        future: asyncio.Future[Any] = await self._producer.send_batch(
+            batch.batch if ours else batch, topic, partition=partition
+        )
+        return self._reported(future, batch.notes, held) if ours and self._watches(topic) else future
+
+    async def begin_transaction(self) -> None:
+        """As the producer. From here on messages are produced when the transaction is committed."""
+        await self._producer.begin_transaction()
+        self._transaction = []
+
+    async def commit_transaction(self) -> None:
+        """As the producer; then records `produce` for all that the transaction held."""
+        await self._producer.commit_transaction()
+        held, self._transaction = self._transaction or [], None
+        for record in held:
+            record()
+
+    async def abort_transaction(self) -> None:
+        """As the producer. Nothing of the transaction was produced."""
+        await self._producer.abort_transaction()
+        self._transaction = None
+
+    def transaction(self) -> TransactionContext:
+        """As the producer: commits at the end of the block, aborts when it raises."""
+        return TransactionContext(self)
+
+    def _watches(self, topic: str) -> bool:
+        return self._topics is None or topic in self._topics
+
+    def _note(self, headers: Any, value: Any, key: Any) -> Note:
+        # What a serializer makes of a value is not shown to us, and it need not make the same twice.
+        unknown = {"digest": ""} if self._serializes else {}
+        key = key if self._keys and isinstance(key, bytes | str) else None
+        return partial(self._observer.produce, headers, value, key=key, observed_at=now_micros(), **unknown)
+
+    def _reported(
+        self, future: asyncio.Future[Any], notes: Sequence[Note], held: list[partial[bool]] | None
+    ) -> asyncio.Future[Any]:
+        future.add_done_callback(partial(self._settled, notes, held))
+        return asyncio.shield(future)
+
+    def _settled(self, notes: Sequence[Note], held: list[partial[bool]] | None, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return
+        first = future.result()  # of the only message or the first of a batch; None without acks
+        for index, note in enumerate(notes):
+            where: dict[str, Any] = {"attributes": {"confirmed": "false"}}
+            if first is not None:
+                where = {"partition": f"{first.topic}/{first.partition}", "offset": first.offset + index}
+            if held is None:
+                note(**where)
+            else:
+                held.append(partial(note, **where))
+
+
+class ObservedBatch:
+    """A `BatchBuilder` whose messages carry ids; all that is not here is its own. `notes`: one for each of them."""
+
+    def __init__(self, batch: Any, note: Callable[[Any, Any, Any], Note], identity: str) -> None:
+        self.batch, self.notes = batch, list[Note]()
+        self._note, self._identity = note, identity
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else: the batch's own."""
+        return getattr(self.batch, name)
+
+    def append(self, *, timestamp: Any, key: Any, value: Any, headers: Any = None) -> Any:
+        """As the batch, with message id and origin time set where absent."""
+        headers = stamped_pairs(headers, self._identity)
+        metadata = self.batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
+        if metadata is not None:  # None: it is full
+            self.notes.append(self._note(headers, value, key))
+        return metadata
