@@ -10,18 +10,17 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from collectors.base import NOTHING_YET_MS, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
-from collectors.part import Part, settings
+from collectors.part import settings
 from collectors.pgoutput import Begin, Commit, Note, Relation, parsed
+from collectors.postgres_config import DatabaseConfig
 from collectors.postgres_reading import Reading
 from collectors.postgres_rows import PARTED, Rows, Table
 from collectors.postgres_slot import Work, canary, horizon, looked, made, make, publish, slot_name, sung
@@ -42,36 +41,13 @@ FEEDBACK_TICKS = 5_000_000
 ROWS = b"IUDT"
 
 
-class OutboxConfig(Part):
+class OutboxConfig(DatabaseConfig):
     """The `config` of a `postgres-outbox` collector; `docs/collectors/postgres.md` explains each key."""
 
-    url: str
     tables: tuple[Table, ...] = Field(min_length=1)
-    key: Literal["omit", "plain"] = "omit"
-    node: str = ""
-    region: str = ""
     look_every: float = Field(0.5, gt=0)
     read_mb: int = Field(16, ge=1)
     unbounded_wal: bool = False
-
-    @field_validator("url")
-    @classmethod
-    def _postgresql(cls, value: str) -> str:
-        if not value.startswith(("postgresql://", "postgres://")):
-            raise ValueError("write postgresql://user:password@host:5432/database")
-        try:
-            said = conninfo_to_dict(value)
-        except psycopg.ProgrammingError:  # its words hold a part of the URL, and that may be one of the password
-            said = {"port": "none"}
-        if not str(said.get("port", 0)).isdigit() or "@" in str(said.get("dbname", "")):
-            raise ValueError("libpq cannot read it; percent-encode what is special in its password")
-        return value
-
-    @property
-    def where(self) -> str:
-        """Host, port and database, without a login."""
-        said = conninfo_to_dict(self.url)
-        return f"{said.get('host', '')}:{said.get('port', 5432)}/{said.get('dbname', '')}"
 
 
 def outbox(name: str, config: Mapping[str, Any]) -> PostgresOutbox:

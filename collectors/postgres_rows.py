@@ -107,7 +107,7 @@ class Rows:
                 raise Undecodable(f"no change of a row: {type(other).__name__}")
 
     def _said(self, change: Change, place: Place) -> list[Event]:
-        new, old = (_Row(place.relation, row) if row else None for row in (change.new, change.old))
+        new, old = (Columns(place.relation, row) if row else None for row in (change.new, change.old))
         there = new or old
         if there is None:
             return []
@@ -116,22 +116,25 @@ class Rows:
             return []
         match change.kind:
             case "I":
-                events = [self._event(table, Stage.produce, there, place)]
+                events = [self.event(table, Stage.produce, there, place.at)]
                 return [*events, *self._relayed(table, there, place)]
             case "U":
                 return self._relayed(table, there, place)
         if table.relayed == "delete":
-            return [self._event(table, Stage.ack, there, place)]
+            return [self.event(table, Stage.ack, there, place.at)]
         if isinstance(table.relayed, Mark) and place.relation.identity == FULL and not there.marked(table.relayed):
-            return [self._event(table, Stage.drop, there, place, "purged")]
+            return [self.event(table, Stage.drop, there, place.at, reason="purged")]
         return []
 
-    def _relayed(self, table: Table, row: _Row, place: Place) -> list[Event]:
+    def _relayed(self, table: Table, row: Columns, place: Place) -> list[Event]:
         """The `ack` of a row that is marked as relayed."""
         marked = isinstance(table.relayed, Mark) and row.marked(table.relayed)
-        return [self._event(table, Stage.ack, row, place)] if marked else []
+        return [self.event(table, Stage.ack, row, place.at)] if marked else []
 
-    def _event(self, table: Table, stage: Stage, row: _Row, place: Place, reason: str = "") -> Event:
+    def event(
+        self, table: Table, stage: Stage, row: Columns, at: int, since: int | None = None, reason: str = ""
+    ) -> Event:
+        """What a row says; it happened at `at`, or between `since` and `at` (epoch µs). Raises `Undecodable`."""
         message_id = row.text(table.id)
         if not message_id:
             raise Undecodable(
@@ -141,14 +144,16 @@ class Rows:
         made = stage is Stage.produce
         payload = row.bytes(table.payload) if made and table.payload else None
         said = row.carried(table.headers) if made and table.headers else Carried()
+        known = at if since is None else None  # an interval dates nothing
         return Event(
             flow=table.flow,
             message_id=message_id,
             hop=table.hop,
             stage=stage,
             reason=reason,
-            observed_at=place.at,
-            origin_at=(said.origin_at or row.moment(table.origin) or place.at) if made else None,
+            observed_at=at,
+            observed_from=since,
+            origin_at=(said.origin_at or row.moment(table.origin) or known) if made else None,
             delivery=f"{table.table}/{message_id}",
             node=self.node,
             region=self._region,
@@ -164,8 +169,8 @@ class Rows:
         )
 
 
-class _Row:
-    """A row by the names of its columns."""
+class Columns:
+    """A row by the names of its columns. Raises `Undecodable` for one of another width."""
 
     def __init__(self, relation: Relation, row: Row) -> None:
         if len(row) != len(relation.columns):
@@ -174,16 +179,20 @@ class _Row:
         self._types = dict(zip(relation.columns, relation.types, strict=True))
 
     def value(self, column: str) -> Value:
+        """As it was written; null where there is no such column."""
         return self._values.get(column, Lack.null)
 
     def text(self, column: str) -> str:
+        """Empty where there is none."""
         found = self.value(column)
         return found if isinstance(found, str) else ""
 
     def fits(self, where: Mapping[str, str]) -> bool:
+        """Whether its columns have these values."""
         return all(self.value(column) == value for column, value in where.items())
 
     def marked(self, mark: Mark) -> bool:
+        """Whether it was relayed."""
         return self.value(mark.column) not in (Lack.null, Lack.unchanged, "f")
 
     def bytes(self, column: str) -> bytes | None:

@@ -52,6 +52,8 @@ KINDS: Mapping[str, Kind] = {
     "rabbitmq-stream": Kind(
         "collectors.rabbitmq_stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=_always
     ),
+    "postgres-outbox-poll": Kind("collectors.postgres_poll:poll", "postgres", "psycopg", own_clock=True),
+    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=True),
 }
 
 

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from collectors.postgres_outbox import outbox
+from collectors.postgres_poll import poll
 from tests.contract.suite import CollectorContract
 from tests.servers.postgres import let_go
 
@@ -48,3 +49,33 @@ class TestPostgresOutbox(CollectorContract):
         """What the table holds, and whether anything waits for a lock."""
         rows = self.application.execute("SELECT id, payload, created_at, xmin::text FROM outbox ORDER BY id").fetchall()
         return rows, self.application.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+
+
+class TestPolledOutbox(CollectorContract):
+    patience = 20.0
+
+    @pytest.fixture(autouse=True)
+    def system(self, postgres_server, tmp_path):
+        """A database of its own with an outbox. A cursor begins where it is first kept, so both names have been there
+        once."""
+        name = postgres_server.create_database()
+        self.url, self.folder, self.sent = postgres_server.url(name), tmp_path, 0
+        with psycopg.connect(self.url, autocommit=True) as self.application:
+            self.application.execute(TABLE.replace(" now()", " now(), tx xid8 DEFAULT pg_current_xact_id()"))
+            self.application.execute("CREATE INDEX ON outbox (tx)")
+            for each in ("one", "two"):
+                collector = self.collector(each)
+                while not collector.sources():
+                    collector.read(1, 0.05)
+                collector.close()
+            yield
+        postgres_server.drop_database(name)
+
+    put = TestPostgresOutbox.put
+    others = TestPostgresOutbox.others
+
+    def collector(self, name="one"):
+        """Polls the one table."""
+        table = {"table": "public.outbox", "flow": "orders", "hop": "shop", "payload": "payload"}
+        cursor = self.folder / f"{name}.cursor"
+        return poll(name, {"url": self.url, "tables": [table], "cursor": cursor, "look_every": 0.05})
