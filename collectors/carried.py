@@ -16,6 +16,7 @@ __all__ = ["Carried", "Headers", "carried", "digest_of", "new_message_id", "now_
 Headers = Mapping[str, object] | Iterable[tuple[str, object]] | None
 """Headers as clients hand them out: a mapping (AMQP) or pairs (Kafka); values bytes, str, int or None."""
 
+_BYTES = (bytes, bytearray, memoryview)
 TRACEPARENT = "traceparent"
 CORRELATION_ID = "x-correlation-id"
 CAUSATION_ID = "x-causation-id"
@@ -36,13 +37,22 @@ class Carried(msgspec.Struct, frozen=True):
 
 def text(value: object) -> str:
     """A header value or key as text. Bytes that are no UTF-8 are shown with backslashes; None is empty."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, _BYTES):
+        try:
+            return str(value, "utf-8")
+        except UnicodeDecodeError:
+            return bytes(value).decode("utf-8", "backslashreplace")
+    return str(value)
 
 
 def number(value: object) -> int | None:
     """A header value as a non-negative integer below 2**63, or None when it is none. Never raises."""
+    if value is None:
+        return None
     digits = text(value).strip()
     if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
         return None
@@ -62,17 +72,18 @@ def carried(headers: Headers, identity: str = MESSAGE_ID) -> Carried:
     """Read the headers that matter; `identity` is the header of the application's own id. Never raises on values."""
     if not headers:
         return Carried()
-    found = dict(headers.items() if isinstance(headers, Mapping) else headers)
-    trace_id, span_id = trace_of(text(found[TRACEPARENT])) if TRACEPARENT in found else ("", "")
+    get = (headers if isinstance(headers, dict) else dict(headers)).get
+    traceparent = get(TRACEPARENT)
+    trace_id, span_id = ("", "") if traceparent is None else trace_of(text(traceparent))
     return Carried(
-        message_id=text(found.get(identity)),
-        origin_at=number(found.get(ORIGIN_AT)),
-        replay_id=text(found.get(REPLAY_ID)),
-        attempt=number(found.get(REPLAY_ATTEMPT)),
-        trace_id=trace_id,
-        span_id=span_id,
-        correlation_id=text(found.get(CORRELATION_ID)),
-        causation_id=text(found.get(CAUSATION_ID)),
+        text(get(identity)),
+        number(get(ORIGIN_AT)),
+        text(get(REPLAY_ID)),
+        number(get(REPLAY_ATTEMPT)),
+        trace_id,
+        span_id,
+        text(get(CORRELATION_ID)),
+        text(get(CAUSATION_ID)),
     )
 
 
@@ -83,9 +94,7 @@ def digest_of(value: bytes | None) -> str:
 
 def new_message_id(at: int) -> str:
     """A UUIDv7 (RFC 9562, 5.7): 48 bits of milliseconds, the rest random. `at` in epoch microseconds."""
-    bits = int.from_bytes(os.urandom(10), "big")
-    value = ((at // 1000) & (2**48 - 1)) << 80 | bits
-    value = (value & ~(0xF << 76)) | 0x7 << 76
-    value = (value & ~(0x3 << 62)) | 0x2 << 62
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    millis, chance = f"{(at // 1000) & (2**48 - 1):012x}", os.urandom(10)
+    rest = chance.hex()
+    variant = "89ab"[chance[9] & 3]
+    return f"{millis[:8]}-{millis[8:]}-7{rest[:3]}-{variant}{rest[3:6]}-{rest[6:18]}"

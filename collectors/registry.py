@@ -45,6 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka", own_clock=_copies),
     "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=_always),
     "postgres-outbox": Kind("collectors.postgres_outbox:outbox", "postgres", "psycopg"),
+    "postgres-outbox-poll": Kind("collectors.postgres_poll:poll", "postgres", "psycopg", own_clock=_always),
     "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=_always),
     "rabbitmq-dead-letters": Kind(
         "collectors.rabbitmq_dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=_always
@@ -52,8 +53,6 @@ KINDS: Mapping[str, Kind] = {
     "rabbitmq-stream": Kind(
         "collectors.rabbitmq_stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=_always
     ),
-    "postgres-outbox-poll": Kind("collectors.postgres_poll:poll", "postgres", "psycopg", own_clock=True),
-    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=True),
 }
 
 

@@ -20,7 +20,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 
 from collectors.carried import text
 from collectors.clock import now_micros
-from collectors.instrument.amqp import ChannelNotes, Held
+from collectors.instrument.amqp import ChannelNotes, Held, stamp
 from collectors.instrument.observe import Observer
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.event import Stage
@@ -70,12 +70,17 @@ class ObservedUnderlay:
         """Everything else: the channel's own."""
         return getattr(self.underlay, name)
 
+    @property
+    def is_closed(self) -> bool:
+        """As the channel; asked for with each message that is settled."""
+        return self.underlay.is_closed
+
     async def basic_publish(self, body: bytes, *, exchange: str = "", properties: Any = None, **options: Any) -> Any:
         """As the channel, with message id and origin time set where absent. Records `produce` when the broker
         confirmed (without confirms: when it was handed to the socket), `nack` when it refused."""
         if properties is None or not self._notes.publishes_to(exchange):
             return await self.underlay.basic_publish(body, exchange=exchange, properties=properties, **options)
-        properties = self._notes.stamped(properties)
+        stamp(properties, self._notes.identity)  # aio-pika makes them anew for each publish
         if not properties.message_id:  # aiormq would make one up, beside the one in the header
             properties.message_id = text((properties.headers or {}).get(MESSAGE_ID)) or None
         at = now_micros()
@@ -125,7 +130,7 @@ class ObservedUnderlay:
         callback returned: a message lost on the way has none. (An iterator's callback returns at once.)"""
 
         async def observed(message: DeliveredMessage) -> Any:
-            message, held = self._delivered(queue, message, no_ack)
+            held = self._delivered(queue, message, no_ack)
             answer = await consumer_callback(message)
             if held is not None and no_ack:
                 self._notes.auto_acked(held)
@@ -135,7 +140,8 @@ class ObservedUnderlay:
 
     async def basic_get(self, queue: str = "", no_ack: bool = False, **options: Any) -> DeliveredMessage:
         """As the channel. With `no_ack`, `ack` is recorded at once: nothing later can be seen."""
-        message, held = self._delivered(queue, await self.underlay.basic_get(queue, no_ack, **options), no_ack)
+        message = await self.underlay.basic_get(queue, no_ack, **options)
+        held = self._delivered(queue, message, no_ack)
         if held is not None and no_ack:
             self._notes.auto_acked(held)
         return message
@@ -159,14 +165,15 @@ class ObservedUnderlay:
             self._notes.rejected(delivery_tag, False, requeue)
         await self.underlay.basic_reject(delivery_tag, requeue=requeue, **options)
 
-    def _delivered(self, queue: str, message: DeliveredMessage, no_ack: bool) -> tuple[DeliveredMessage, Held | None]:
-        """The message as the application gets it, to be settled here (also that of a queue that is not observed: with
-        `multiple` it settles others), and what is held of it; None when nothing is."""
-        held, tag = None, message.delivery_tag
-        if tag is not None and self._notes.takes_from(queue):
-            properties = message.header.properties
-            held = self._notes.delivered(queue, tag, message.redelivered, properties, message.body, no_ack)
-        return DeliveredMessage(message.delivery, message.header, message.body, self), held  # type: ignore[arg-type]
+    def _delivered(self, queue: str, message: DeliveredMessage, no_ack: bool) -> Held | None:
+        """What is held of it; None when nothing is. From here on it is settled here, also when its queue is not
+        observed: with `multiple` it settles others."""
+        object.__setattr__(message, "channel", self)  # frozen, and made for this delivery
+        tag = message.delivery_tag
+        if tag is None or not self._notes.takes_from(queue):
+            return None
+        properties = message.header.properties
+        return self._notes.delivered(queue, tag, message.redelivered, properties, message.body, no_ack)
 
 
 _CONFIRMED = {"confirmed": "true"}

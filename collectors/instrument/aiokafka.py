@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -155,15 +154,14 @@ class ObservedConsumer:
 
     def _delivered(self, record: Any) -> None:
         # The session that it was delivered in, for its ack may come when another one has begun.
-        with suppress(AttributeError):
-            record._session = self._sessions.get((record.topic, record.partition), self._client)
+        session = self._sessions.get((record.topic, record.partition), self._client)
+        record._handed = (session, self._observer.said(record.headers))
         self._record(Stage.deliver, record)
 
     def _record(self, stage: Stage, record: Any, reason: str = "") -> bool:
         if self._topics is not None and record.topic not in self._topics:
             return False
-        # A value that a deserializer made is not what was on the wire.
-        known = {"digest": "", "size": max(0, record.serialized_value_size)} if self._deserializes else {}
+        session, said = getattr(record, "_handed", (self._client, None))
         return self._observer.observe(
             stage,
             record.headers,
@@ -172,9 +170,12 @@ class ObservedConsumer:
             partition=f"{record.topic}/{record.partition}",
             offset=record.offset,
             group=self._group,
-            session=getattr(record, "_session", self._client),
+            session=session,
             key=record.key if self._keys and isinstance(record.key, bytes | str) else None,
-            **known,
+            # A value that a deserializer made is not what was on the wire.
+            digest="" if self._deserializes else None,
+            size=max(0, record.serialized_value_size),
+            said=said,
         )
 
 

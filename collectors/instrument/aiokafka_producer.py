@@ -12,8 +12,9 @@ from aiokafka.producer.producer import TransactionContext
 
 from collectors.clock import now_micros
 from collectors.instrument.observe import Observer, stamped_pairs
+from tracker.model.event import Stage
 
-Note = Callable[..., bool]
+Note = partial[bool]
 """Records a `produce`, given where it is: `partition`, `offset`."""
 
 
@@ -25,7 +26,7 @@ class ObservedProducer:
     ) -> None:
         self._producer, self._observer, self._topics, self._keys = producer, observer, topics, keys
         self._serializes = getattr(producer, "_value_serializer", None) is not None
-        self._transaction: list[partial[bool]] | None = None
+        self._transaction: list[Note] | None = None
 
     def __getattr__(self, name: str) -> Any:
         """Everything else: the producer's own."""
@@ -50,15 +51,17 @@ class ObservedProducer:
         headers: Any = None,
     ) -> asyncio.Future[Any]:
         """As the producer, with message id and origin time set where absent. Records `produce` when the brokers say
-        that they have it (in a transaction: when that was committed), before whoever awaits the future is told. Its
-        time is that of this call: the answer may come long after somebody else has consumed the message. A future that
-        is cancelled stops nothing from being sent, nor from being recorded."""
+        that they have it (in a transaction: when that was committed), before whoever awaits the future is told; of
+        a future that was cancelled nobody is told. Its time is that of this call: the answer may come long after
+        somebody else has consumed the message."""
         watched = self._watches(topic)
         if watched:
             headers = stamped_pairs(headers, self._observer.identity_header)
         note, held = self._note(headers, value, key), self._transaction
-        future = await self._producer.send(topic, value, key, partition, timestamp_ms, headers)
-        return self._reported(future, [note], held) if watched else future
+        future: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, timestamp_ms, headers)
+        if watched:
+            future.add_done_callback(partial(self._settled, [note], held))
+        return future
 
     async def send_and_wait(self, *args: Any, **kwargs: Any) -> Any:
         """As the producer; see `send`."""
@@ -74,7 +77,9 @@ class ObservedProducer:
         future: asyncio.Future[Any] = await self._producer.send_batch(
             batch.batch if ours else batch, topic, partition=partition
         )
-        return self._reported(future, batch.notes, held) if ours and self._watches(topic) else future
+        if ours and self._watches(topic):
+            future.add_done_callback(partial(self._settled, batch.notes, held))
+        return future
 
     async def begin_transaction(self) -> None:
         """As the producer. From here on messages are produced when the transaction is committed."""
@@ -101,29 +106,26 @@ class ObservedProducer:
         return self._topics is None or topic in self._topics
 
     def _note(self, headers: Any, value: Any, key: Any) -> Note:
-        # What a serializer makes of a value is not shown to us, and it need not make the same twice.
-        unknown = {"digest": ""} if self._serializes else {}
-        key = key if self._keys and isinstance(key, bytes | str) else None
-        return partial(self._observer.produce, headers, value, key=key, observed_at=now_micros(), **unknown)
+        return partial(
+            self._observer.observe, Stage.produce, headers, value, observed_at=now_micros(),
+            key=key if self._keys and isinstance(key, bytes | str) else None,
+            # What a serializer makes of a value is not shown to us, and it need not make the same twice.
+            digest="" if self._serializes else None,
+        )  # fmt: skip
 
-    def _reported(
-        self, future: asyncio.Future[Any], notes: Sequence[Note], held: list[partial[bool]] | None
-    ) -> asyncio.Future[Any]:
-        future.add_done_callback(partial(self._settled, notes, held))
-        return asyncio.shield(future)
-
-    def _settled(self, notes: Sequence[Note], held: list[partial[bool]] | None, future: asyncio.Future[Any]) -> None:
+    def _settled(self, notes: Sequence[Note], held: list[Note] | None, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
             return
         first = future.result()  # of the only message or the first of a batch; None without acks
         for index, note in enumerate(notes):
-            where: dict[str, Any] = {"attributes": {"confirmed": "false"}}
-            if first is not None:
-                where = {"partition": f"{first.topic}/{first.partition}", "offset": first.offset + index}
-            if held is None:
-                note(**where)
+            if first is None:
+                note = partial(note, attributes={"confirmed": "false"})
             else:
-                held.append(partial(note, **where))
+                note = partial(note, partition=f"{first.topic}/{first.partition}", offset=first.offset + index)
+            if held is None:
+                note()
+            else:
+                held.append(note)
 
 
 class ObservedBatch:

@@ -7,11 +7,11 @@ A wrapper of one client library says what happens on a channel, before it tells 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from collectors.carried import CORRELATION_ID, digest_of, new_message_id, text
+from collectors.carried import CORRELATION_ID, Carried, digest_of, new_message_id, text
 from collectors.clock import now_micros
 from collectors.instrument.observe import Observer
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
@@ -26,7 +26,7 @@ class Held(NamedTuple):
     queue: str
     delivery: str
     message_id: str
-    headers: Mapping[str, Any] | None
+    said: Carried | None
     digest: str
     size: int
 
@@ -71,7 +71,7 @@ class ChannelNotes:
         self._exchanges, self._queues, self._dead_lettering = exchanges, queues, dead_lettering
         self._held = Deliveries()
         self._published = 0
-        self._transaction: list[tuple[Stage, partial[bool]]] | None = None
+        self._transaction: list[tuple[Stage, Callable[[], object]]] | None = None
 
     def publishes_to(self, exchange: str) -> bool:
         """Whether what is published there is observed."""
@@ -81,9 +81,10 @@ class ChannelNotes:
         """Whether deliveries from there are observed."""
         return self._queues is None or queue in self._queues
 
-    def stamped(self, properties: Properties) -> Properties:
-        """See `stamped`, with the header of the observer's flow."""
-        return stamped(properties, self._observer.identity_header)
+    @property
+    def identity(self) -> str:
+        """The header that carries the id in the observer's flow."""
+        return self._observer.identity_header
 
     def published(
         self, stage: Stage, exchange: str, properties: Any, body: bytes, at: int, about: dict[str, str]
@@ -92,18 +93,25 @@ class ChannelNotes:
         self._published += 1
         own, headers = identified(properties, self._observer.identity_header)
         delivery = f"{exchange}:{self._name}:{self._published}"
-        self._record(stage, headers, body, message_id=own, delivery=delivery, attributes=about, observed_at=at)
+        record = partial(
+            self._observer.observe, stage, headers, body,
+            message_id=own, delivery=delivery, attributes=about, observed_at=at,
+        )  # fmt: skip
+        if self._transaction is None:
+            record()
+        else:
+            self._transaction.append((stage, record))
 
     def delivered(
         self, queue: str, tag: int, redelivered: bool | None, properties: Any, body: bytes | None, auto_ack: bool
     ) -> Held:
         """`deliver`, never part of a transaction: it has been handed over."""
         own, headers = identified(properties, self._observer.identity_header)
-        held = Held(queue, f"{queue}:{self._name}:{tag}", own, headers, digest_of(body), len(body or b""))
+        said = self._observer.said(headers)
+        held = Held(queue, f"{queue}:{self._name}:{tag}", own, said, digest_of(body), len(body or b""))
         if not auto_ack:
             self._held.add(tag, held)
-        about = {"redelivered": "true" if redelivered else "false"}
-        self._observer.observe(Stage.deliver, headers, None, **_told(held), attributes=about)
+        self._tell(Stage.deliver, held, {"redelivered": "true" if redelivered else "false"})
         return held
 
     def auto_acked(self, held: Held) -> None:
@@ -135,7 +143,7 @@ class ChannelNotes:
         """From here on publishes and acks count when the transaction is committed; what it held before never does."""
         self._transaction = []
 
-    def committing(self) -> list[partial[bool]]:
+    def committing(self) -> list[Callable[[], object]]:
         """Record the acks of the transaction, before the broker is told; what is to be called after it agreed."""
         held, self._transaction = self._transaction or [], []
         for stage, record in held:
@@ -144,37 +152,41 @@ class ChannelNotes:
         return [record for stage, record in held if stage is Stage.produce]
 
     def _settled(self, stage: Stage, held: Held, about: dict[str, str] | None = None, reason: str = "") -> None:
-        self._record(stage, held.headers, None, **_told(held), reason=reason, attributes=about)
-
-    def _record(self, stage: Stage, headers: Mapping[str, Any] | None, body: bytes | None, **more: Any) -> None:
         if self._transaction is None:
-            self._observer.observe(stage, headers, body, **more)
+            self._tell(stage, held, about, reason)
         else:
-            self._transaction.append((stage, partial(self._observer.observe, stage, headers, body, **more)))
+            self._transaction.append((stage, partial(self._tell, stage, held, about, reason)))
 
-
-def _told(held: Held) -> dict[str, Any]:
-    return {"message_id": held.message_id, "delivery": held.delivery, "digest": held.digest, "size": held.size}
+    def _tell(self, stage: Stage, held: Held, about: dict[str, str] | None = None, reason: str = "") -> None:
+        self._observer.observe(
+            stage, None, None, reason=reason, delivery=held.delivery, message_id=held.message_id, attributes=about,
+            digest=held.digest, size=held.size, said=held.said,
+        )  # fmt: skip
 
 
 def stamped(properties: Properties, identity: str = MESSAGE_ID) -> Properties:
-    """A copy with message id and origin time set where absent; the caller's object, which it may use for many
-    messages, is left alone. The id goes into the `message_id` property, or into `identity` where a flow has its own
-    header for it. Values are text: bytes would be a byte array to other clients. What the client library will refuse
-    anyway is left as it is."""
-    out: Any = copy.copy(properties)
+    """As `stamp`, a copy: the caller's object, which it may use for many messages, is left alone."""
+    out = copy.copy(properties)
+    stamp(out, identity)
+    return out
+
+
+def stamp(properties: Any, identity: str = MESSAGE_ID) -> None:
+    """Set message id and origin time where absent; the headers become a dictionary of our own. The id goes into the
+    `message_id` property, or into `identity` where a flow has its own header for it. Values are text: bytes would be a
+    byte array to other clients. What the client library will refuse anyway is left as it is."""
     try:
-        headers: dict[str, Any] = dict(out.headers or {})
+        headers: dict[str, Any] = dict(properties.headers or {})
     except (TypeError, ValueError):
-        return properties
+        return
     now = now_micros()
     if identity != MESSAGE_ID:
-        headers[identity] = headers.get(identity) or out.message_id or new_message_id(now)
-    elif not out.message_id and not headers.get(MESSAGE_ID):
-        out.message_id = new_message_id(now)
-    headers.setdefault(ORIGIN_AT, str(now))
-    out.headers = headers
-    return out  # type: ignore[no-any-return]
+        headers[identity] = headers.get(identity) or properties.message_id or new_message_id(now)
+    elif not properties.message_id and not headers.get(MESSAGE_ID):
+        properties.message_id = new_message_id(now)
+    if ORIGIN_AT not in headers:
+        headers[ORIGIN_AT] = str(now)
+    properties.headers = headers
 
 
 def identified(properties: Any, identity: str = MESSAGE_ID) -> tuple[str, Mapping[str, Any] | None]:

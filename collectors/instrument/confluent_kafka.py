@@ -19,6 +19,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from collectors.carried import Carried
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
 from tracker.model.event import Stage
@@ -56,6 +57,7 @@ class ObservedConsumer:
         self._began = 0
         self._sessions: dict[tuple[str | None, int | None], str] = {}
         self._refused: dict[tuple[str | None, int | None, int | None], None] = {}
+        self._last: tuple[Message | None, Carried | None] = (None, None)  # mostly acked before the next one is taken
 
     def __getattr__(self, name: str) -> Any:
         """Everything else: the consumer's own."""
@@ -74,14 +76,14 @@ class ObservedConsumer:
         """As the consumer; records `deliver`."""
         message = self._consumer.poll(timeout)
         if message is not None:
-            self._record(Stage.deliver, message)
+            self._delivered(message)
         return message
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """As the consumer; records `deliver` for each."""
         messages = self._consumer.consume(num_messages, timeout)
         for message in messages:
-            self._record(Stage.deliver, message)
+            self._delivered(message)
         return messages
 
     def ack(self, message: Message) -> bool:
@@ -160,6 +162,11 @@ class ObservedConsumer:
         if len(self._refused) > REFUSALS_KEPT:
             self._refused.pop(next(iter(self._refused)), None)
 
+    def _delivered(self, message: Message) -> None:
+        if message.error() is None:
+            self._last = (message, self._observer.said(message.headers()))
+            self._record(Stage.deliver, message)
+
     def _record(self, stage: Stage, message: Message, reason: str = "") -> bool:
         topic, number = message.topic(), message.partition()
         if message.error() is not None or (self._topics is not None and topic not in self._topics):
@@ -174,6 +181,7 @@ class ObservedConsumer:
             group=self._group,
             session=self._sessions.get((topic, number), self._client),
             key=message.key() if self._keys else None,
+            said=self._last[1] if message is self._last[0] else None,
         )
 
 

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from collectors.clock import now_micros
 from collectors.instrument.observe import Observer, stamped_pairs
+from tracker.model.event import Stage
 
 Settled = Callable[[KafkaError | None, Message], Any]
 
@@ -110,8 +111,9 @@ class ObservedProducer:
     ) -> None:
         if error is None:
             record = partial(
-                self._observer.produce, headers, message.value(), partition=f"{message.topic()}/{message.partition()}",
-                offset=message.offset(), key=message.key() if self._keys else None, observed_at=at,
+                self._observer.observe, Stage.produce, headers, message.value(),
+                partition=f"{message.topic()}/{message.partition()}", offset=message.offset(),
+                key=message.key() if self._keys else None, observed_at=at,
             )  # fmt: skip
             if self._transaction is None:
                 record()

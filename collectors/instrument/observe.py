@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from collectors.base import Lag, Observation
-from collectors.carried import Headers, carried, digest_of, new_message_id, text
+from collectors.carried import Carried, Headers, carried, digest_of, new_message_id, text
 from collectors.clock import Clock, now_micros
 from collectors.logs import logger
 from collectors.spool import REFUSED
@@ -77,7 +77,7 @@ def stamped(headers: Headers, identity: str = MESSAGE_ID, clock: Clock = now_mic
 def stamped_pairs(headers: Any, identity: str = MESSAGE_ID) -> Any:
     """As `stamped`, but pairs: Kafka allows a name twice. What the driver will refuse anyway is left as it is."""
     try:
-        pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+        pairs = list(headers.items() if isinstance(headers, dict) else headers or ())
         names = {name for name, value in pairs if value}
         now = now_micros()
         if identity not in names:
@@ -147,6 +147,14 @@ class Observer:
         """This hop no longer holds it; `reason` is one of `DROP_REASONS`. `where`: see `observe`."""
         return self.observe(Stage.drop, headers, value, reason=reason, **where)
 
+    def said(self, headers: Headers) -> Carried | None:
+        """What headers carry, read once for several events of one delivery (`observe`). Never raises; None where they
+        are none, which `observe` then finds for itself."""
+        try:
+            return carried(headers, self.identity_header)
+        except Exception:  # noqa: BLE001 - see observe
+            return None
+
     def observe(
         self,
         stage: Stage,
@@ -165,16 +173,18 @@ class Observer:
         attributes: dict[str, str] | None = None,
         digest: str | None = None,
         size: int | None = None,
+        said: Carried | None = None,
     ) -> bool:
         """Build and emit one event; True when the spool has it.
 
         `delivery` is taken as given; else, with `session`, it is `log_delivery` of partition, offset and group.
         `message_id` wins over the identity header (AMQP's own property). `digest` (empty: not known) and `size` are
-        taken of `value` where they are not given. Never raises: a failure is counted in `counts.errors` and logged
-        the first time.
+        taken of `value` where they are not given, and what is carried of `headers` where `said` is not. Never raises: a
+        failure is counted in `counts.errors` and logged the first time.
         """
         try:
-            said = carried(headers, self.identity_header)
+            if said is None:
+                said = carried(headers, self.identity_header)
             name = message_id or said.message_id
             if not name:
                 return self._unnamed(stage)

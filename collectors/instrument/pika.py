@@ -15,7 +15,7 @@ from pika import BasicProperties, exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from collectors.clock import now_micros
-from collectors.instrument.amqp import ChannelNotes, Held
+from collectors.instrument.amqp import ChannelNotes, Held, stamped
 from collectors.instrument.observe import Observer
 from tracker.model.event import Stage
 
@@ -84,7 +84,7 @@ class ObservedChannel:
         confirmed (without confirms: when it was handed to the socket), `nack` when it refused."""
         if not self._notes.publishes_to(exchange):
             return self._channel.basic_publish(exchange, routing_key, body, properties, mandatory)
-        properties = self._notes.stamped(properties or BasicProperties())
+        properties = stamped(properties or BasicProperties(), self._notes.identity)
         started = now_micros()
         outcome = {"confirmed": "true" if self._confirms else "false"}
         try:
