@@ -37,7 +37,13 @@ class Batch(msgspec.Struct, kw_only=True):
     settles: int = 0
     signed_off: list[SourceRef] = msgspec.field(default_factory=list)
     let_go: list[SourceRef] = msgspec.field(default_factory=list)
+    parts: list[bytes] = msgspec.field(default_factory=list)
     following: Record | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """Its NDJSON lines."""
+        return b"".join(self.parts)
 
 
 def next_batch(spool: Spool, standing: Standing, bounds: Bounds, reader: bool) -> Batch:
@@ -47,7 +53,7 @@ def next_batch(spool: Spool, standing: Standing, bounds: Bounds, reader: bool) -
         if record.kind is Kind.lines and batch.events and not _fits(record, batch, bounds):
             batch.following = record
             break
-        _take(record, batch)
+        _take(record, batch, spool)
     tail = None if batch.following else spool.drained(batch.end)
     if tail is not None:
         batch.settles = tail[1]
@@ -61,19 +67,22 @@ def _fits(record: Record, batch: Batch, bounds: Bounds) -> bool:
     return batch.events + record.lines <= bounds.lines and batch.size + len(record.payload) <= bounds.bytes
 
 
-def _take(record: Record, batch: Batch) -> None:
+def _take(record: Record, batch: Batch, spool: Spool) -> None:
     batch.end = record.end
     if record.kind is Kind.lines:
         batch.events += record.lines
         batch.size += len(record.payload)
+        batch.parts.append(record.payload)
     elif record.kind is Kind.dropped:
-        _declare(batch, record.at, record.lines)
+        _declare(batch, _appended(record, spool), record.lines)
     elif record.kind is Kind.signed_off:
         batch.signed_off += msgspec.json.decode(record.payload, type=list[SourceRef])
     elif record.kind is Kind.let_go:
         batch.let_go += msgspec.json.decode(record.payload, type=list[SourceRef])
-    else:
+    elif record.at == _appended(record, spool):
         batch.reached = record.at
+    else:  # the clock was set back since: nobody knows how far that was
+        batch.reached = None
 
 
 def _declare(batch: Batch, at: int, lines: int) -> None:

@@ -139,10 +139,10 @@ class Sender:
 
     def step(self) -> bool:
         """Send one report if one is due; True when the tracker said yes to it (or asked for a smaller one)."""
-        pending = self._standing.pending or self._prepared()
-        if pending is None:
+        due = self._resumed(self._standing.pending) if self._standing.pending else self._prepared()
+        if due is None:
             return False
-        lines = payload(self._spool, pending.start, pending.end) if pending.report.events else b""
+        pending, lines = due
         answer: Answer = self._retrying(self._attempt, pending, lines)
         if answer.outcome is Outcome.too_large:
             self._shrink(pending, lines, answer)
@@ -174,8 +174,12 @@ class Sender:
         slack = max(SLACK, statistics.median(self._trips)) if self._trips else SLACK
         return -(-max(0, self._clock() - reached) // 1000) + math.ceil(slack * 1000)
 
-    def _prepared(self) -> Pending | None:
-        """The next report, put on disk before it is sent; None when none is due."""
+    def _resumed(self, pending: Pending) -> tuple[Pending, bytes]:
+        """A report of before and its lines, from the spool."""
+        return pending, payload(self._spool, pending.start, pending.end) if pending.report.events else b""
+
+    def _prepared(self) -> tuple[Pending, bytes] | None:
+        """The next report and its lines, put on disk before it is sent; None when none is due."""
         batch = next_batch(self._spool, self._standing, self._bounds, self._reader)
         ending = self._sources.still_ending(batch.signed_off) + self._orphaned(batch)
         listed = self._sources.listed()
@@ -200,7 +204,7 @@ class Sender:
         self._dating.say(pending)
         self._keep(pending, listed)
         self._spool.settle(batch.settles)
-        return pending
+        return pending, batch.payload
 
     def _orphaned(self, batch: Batch) -> list[SourceRef]:
         """Client processes that are gone: whatever they saw was in the spool, so they end once it is drained."""

@@ -67,7 +67,7 @@ def load(path: Path, collector: str, now: int, lacks: Callable[[int], bool]) -> 
     name, where the spool lacks records behind a position (`lacks`), and where the host went down without an orderly
     close, for then records may be missing without a trace: the tracker then shows a hole that ends `now` (epoch µs).
     """
-    old = _read(path)
+    old = _not_ahead(_read(path), now)
     epoch = now // 1000
     if old is None:
         return Standing(collector=collector, epoch=epoch, blind_until=now if lacks(0) else 0, boot=_boot())
@@ -88,6 +88,29 @@ def load(path: Path, collector: str, now: int, lacks: Callable[[int], bool]) -> 
         wall=old.wall,
         clocked_from=old.clocked_from,
     )
+
+
+def _not_ahead(old: Standing | None, now: int) -> Standing | None:
+    """What an earlier process noted with a clock that has been set back since lies in the future. How far it had read
+    is not known then; what it did not vouch for until such a moment, it does from now on."""
+    if old is None:
+        return None
+    pending = old.pending
+    if pending is not None:
+        pending = msgspec.structs.replace(
+            pending, reached=_past(pending.reached, now), blind_until=min(pending.blind_until, now)
+        )
+    return msgspec.structs.replace(
+        old,
+        reached=_past(old.reached, now),
+        blind_until=min(old.blind_until, now),
+        begins=[(source, min(begin, now)) for source, begin in old.begins],
+        pending=pending,
+    )
+
+
+def _past(moment: int | None, now: int) -> int | None:
+    return None if moment is None or moment > now else moment
 
 
 def _break(old: Standing, collector: str, lacks: Callable[[int], bool]) -> str:

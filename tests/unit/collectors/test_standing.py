@@ -140,3 +140,14 @@ def test_more_sources_than_a_report_holds():
     """The error says what to do."""
     with pytest.raises(ConfigInvalid, match="share them out"):
         Sources().replace([SourceRef("f", "h", "ack", str(i)) for i in range(MOST + 1)], 0)
+
+
+def test_moments_of_a_clock_that_was_set_back_are_not_believed(left):
+    """In the future nothing was read yet: neither is it vouched for, nor does a source begin there."""
+    old = msgspec.json.decode(left.read_bytes(), type=Standing)
+    save(left, msgspec.structs.replace(old, reached=NOW, blind_until=NOW, begins=[(A, NOW)]))
+    found = load(left, "c", NOW - 60_000_000, whole)
+    assert (found.reached, found.pending.reached) == (None, None)
+    assert (found.blind_until, found.begins) == (NOW - 60_000_000, [(A, NOW - 60_000_000)])
+    later = load(left, "c", NOW + 1, whole)
+    assert (later.reached, later.pending.reached, later.begins) == (NOW, NOW, [(A, NOW)])
