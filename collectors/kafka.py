@@ -130,7 +130,8 @@ class KafkaTail:
                 return back
             self._look(0.0 if self._frontier.reach else wait if self._answered else REQUEST_TIMEOUT)
             if not self._answered:  # to return would be to say that there is nothing that we vouch for
-                raise Unavailable(f"{self._what} does not answer within {REQUEST_TIMEOUT:.0f} s; {ADVICE}")
+                silent = Unavailable(f"{self._what} does not answer within {REQUEST_TIMEOUT:.0f} s; {ADVICE}")
+                raise self._refused() or silent
             if not self._frontier.reach:
                 return []
             messages = self._consumer.consume(1, max(0.0, until - time.monotonic()))
@@ -154,6 +155,10 @@ class KafkaTail:
             self._recall.add(place, event)
             return (event,)
         return (drop_of(raw, self._routes, self._decoder.node, self._config.region),)
+
+    def decode_all(self, raws: Sequence[Raw]) -> list[Event]:
+        """As `decode` of each."""
+        return [event for raw in raws for event in self.decode(raw)]
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep the position behind the last of `raws` in each partition, never one before it. What waits for the end
@@ -209,6 +214,11 @@ class KafkaTail:
         )
         return {**ours, "error_cb": self._fail}
 
+    def _refused(self) -> CollectorError | None:
+        """Whether we are not let in: to whoever asks that looks as if nobody answered; the driver says it beside."""
+        self._admin.poll(0)  # its callback, no record: those are the consumer's
+        return self._trouble if isinstance(self._trouble, ConfigInvalid) else None
+
     def _look(self, wait: float) -> None:
         """Ask for partitions and ends when it is time, and follow what the answer says."""
         now = self._ticks()
@@ -219,11 +229,8 @@ class KafkaTail:
             self._positions.keep_alive(now)
         try:
             view = self._watch.answer(wait) if self._watch.asking else None
-        except Unavailable:
-            self._admin.poll(0)  # a login that was refused shows as no answer; the reason comes here
-            if isinstance(self._trouble, ConfigInvalid):
-                raise self._trouble from None
-            raise
+        except Unavailable as error:
+            raise self._refused() or error from None
         if view is None:
             return
         self._follow(view)
@@ -299,8 +306,9 @@ class KafkaTail:
         for message in messages:
             error = message.error()
             if error is None:
-                raws.append(raw_of(message, self._ids, now))
-                passed[message.topic(), message.partition()] = message.offset() + 1
+                raws.append(raw := raw_of(message, self._ids, now))
+                place: Place = raw.position
+                passed[place.topic, place.partition] = place.offset + 1
             else:
                 self._note(error, (message.topic(), message.partition()), message.offset())
         for slot, position in passed.items():

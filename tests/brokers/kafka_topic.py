@@ -75,6 +75,19 @@ class Topic:
         finally:
             consumer.close()
 
+    def content(self) -> list[tuple[int, int, bytes]]:
+        """Partition, offset and key of every record, in order, as another reader finds them."""
+        consumer = Consumer(self.client(group_id=f"look-{uuid.uuid4().hex}"))
+        try:
+            left = {n: range(first, end) for n, (first, end) in self.ends().items() if end > first}
+            consumer.assign([TopicPartition(self.name, n, offsets.start) for n, offsets in left.items()])
+            wanted, found = sum(map(len, left.values())), list[tuple[int, int, bytes]]()
+            while len(found) < wanted:
+                found += [(m.partition(), m.offset(), m.key()) for m in consumer.consume(wanted, 1.0)]  # type: ignore[misc]
+            return sorted(found)
+        finally:
+            consumer.close()
+
 
 @contextmanager
 def own_topic(servers: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> Iterator[Topic]:

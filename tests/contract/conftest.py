@@ -6,7 +6,7 @@ from collectors.emitter import Emitter
 from collectors.sender import Pace
 from tests.contract.http_tracker import HttpTracker
 
-pytest.register_assert_rewrite("tests.contract.suite")
+pytest.register_assert_rewrite("tests.contract.suite", "tests.contract.broker")
 
 FAST = Pace(linger=0.005, heartbeat=0.05, backoff=(0.001, 0.01), slow=0.02)
 

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import psycopg
 import pytest
 
 from collectors.postgres_outbox import outbox
 from collectors.postgres_poll import poll
+from tests.contract.broker import SECRET, BrokerContract
 from tests.contract.suite import CollectorContract
 from tests.servers.postgres import let_go
+from tests.servers.proxy import Proxy
 
 pytestmark = pytest.mark.brokers
 TABLE = "CREATE TABLE outbox (id text PRIMARY KEY, payload jsonb, created_at timestamptz DEFAULT now())"
 
 
-class TestPostgresOutbox(CollectorContract):
-    patience = 20.0
+class TestPostgresOutbox(BrokerContract):
+    stage = "produce"
 
     @pytest.fixture(autouse=True)
     def system(self, postgres_server):
@@ -42,8 +46,33 @@ class TestPostgresOutbox(CollectorContract):
 
     def collector(self, name="one"):
         """Reads the one table."""
+        own = self.described(name)
+        return outbox(own.pop("name"), {key: value for key, value in own.items() if key != "kind"})
+
+    def described(self, name="one", at=""):
+        """Of the one table."""
         table = {"table": "public.outbox", "flow": "orders", "hop": "shop", "payload": "payload"}
-        return outbox(f"{self.database}_{name}", {"url": self.url, "tables": [table]})
+        url = self.url.replace(urlsplit(self.url).netloc.rpartition("@")[2], at) if at else self.url
+        return {"name": f"{self.database}_{name}", "kind": "postgres-outbox", "url": url, "tables": [table]}
+
+    def between(self):
+        """Before the server."""
+        server = urlsplit(self.url)
+        return Proxy((server.hostname, server.port))
+
+    def remake(self):
+        """The table."""
+        self.application.execute("DROP TABLE outbox")
+        self.application.execute(TABLE)
+
+    def large(self, size):
+        """One row, its payload a JSON string."""
+        self.application.execute("INSERT INTO outbox VALUES ('large', to_jsonb(repeat('x', %s)))", (size - 2,))
+        return "large"
+
+    def refused(self):
+        """A user that may log in with a password only, and not with this one."""
+        return {**self.described(), "url": self.url.replace("postgres@", f"stranger:{SECRET}@")}
 
     def others(self):
         """What the table holds, and whether anything waits for a lock."""

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from urllib.parse import urlsplit
 
+import pika
 import pytest
 
 from collectors.rabbitmq import firehose
 from collectors.rabbitmq_dead_letters import dead_letters
 from collectors.rabbitmq_stream import streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, own_vhost, read_until, vouches
+from tests.contract.broker import SECRET, BrokerContract
 from tests.contract.suite import CollectorContract
+from tests.servers.proxy import Proxy
 
 pytestmark = pytest.mark.brokers
 
@@ -18,9 +22,7 @@ def _vouching(collector, stage, _raws):
     return vouches(collector, stage)
 
 
-class TestRabbitFirehose(CollectorContract):
-    patience = PATIENCE
-
+class TestRabbitFirehose(BrokerContract):
     @pytest.fixture(autouse=True)
     def system(self, rabbitmq_server):
         """A vhost of its own. The firehose shows what happens, not what happened: a collector sees everything from
@@ -52,6 +54,30 @@ class TestRabbitFirehose(CollectorContract):
         """What the application's queue holds."""
         return self.vhost.message_count("billing")
 
+    def described(self, name="one", at=""):
+        """Of the application's queue."""
+        url = self.vhost.url.replace(urlsplit(self.vhost.url).netloc.rpartition("@")[2], at) if at else self.vhost.url
+        return {"kind": "rabbitmq", **self.vhost.settings(name=name, url=url)}
+
+    def between(self):
+        """Before the node."""
+        server = urlsplit(self.vhost.url)
+        return Proxy((server.hostname, server.port))
+
+    def remake(self):
+        """The queue."""
+        self.vhost.channel.queue_delete("billing")
+        self.vhost.orders("billing")
+
+    def large(self, size):
+        """One message."""
+        self.vhost.channel.basic_publish("orders", "new.eu", bytes(size), pika.BasicProperties(message_id="large"))
+        return "large"
+
+    def refused(self):
+        """The same user."""
+        known = urlsplit(self.vhost.url)
+        return {**self.described(), "url": self.vhost.url.replace(f":{known.password}@", f":{SECRET}@")}
 
 class TestRabbitDeadLetters(CollectorContract):
     patience = PATIENCE

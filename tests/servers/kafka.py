@@ -19,6 +19,8 @@ from tests.servers.process import Process, accepts
 
 POM = Path(__file__).with_name("kafka.pom.xml")
 MIN_JAVA = 17
+LOGIN = ("tracker", "the-right-one")
+"""User and password of the guarded listener (SASL PLAIN)."""
 
 _LOG4J = """\
 status = error
@@ -77,7 +79,9 @@ class Kafka:
     """A cluster of one node. `start`, `stop`, `kill`, `start` again: its data and its ports stay the same.
 
     `properties` are added to, or win over, those in `_properties`. `heap_mb` is small so that several fit beside each
-    other (about 300 MB resident each). `client`: what a client of it has to set.
+    other (about 300 MB resident each). `client`: what a client of it has to set. With `sides` there are two ways in
+    beside `bootstrap`: clients that come to the port `behind` are told to come to the port `proxied`, where a test may
+    put a proxy in between; at `guarded` one has to log in as LOGIN.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Kafka:
         properties: Mapping[str, str] | None = None,
         heap_mb: int = 256,
         client: Mapping[str, str] | None = None,
+        sides: bool = False,
     ) -> None:
         self.folder = folder
         self._client = dict(client or {})
@@ -95,7 +100,7 @@ class Kafka:
         self.controller_port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self.properties = {**self._properties(), **(properties or {})}
+        self.properties = {**self._properties(), **(self._sides() if sides else {}), **(properties or {})}
         self._config = folder / "server.properties"
         self._command = _java(runtime, jar_folder, folder, heap_mb)
         self.process = Process("kafka", [*self._command, "kafka.Kafka", str(self._config)], folder)
@@ -130,6 +135,21 @@ class Kafka:
             "log.index.size.max.bytes": "1048576",
             "num.network.threads": "2",
             "num.io.threads": "2",
+        }
+
+    def _sides(self) -> dict[str, str]:
+        self.behind, self.proxied, guarded = free_port(), free_port(), free_port()
+        self.guarded = f"127.0.0.1:{guarded}"
+        known = self._properties()
+        ours = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        return {
+            "listeners": f"{known['listeners']},BEHIND://127.0.0.1:{self.behind},GUARDED://{self.guarded}",
+            "advertised.listeners": f"{known['advertised.listeners']},BEHIND://127.0.0.1:{self.proxied},"
+            f"GUARDED://{self.guarded}",
+            "listener.security.protocol.map": f"{known['listener.security.protocol.map']},BEHIND:PLAINTEXT,"
+            "GUARDED:SASL_PLAINTEXT",
+            "listener.name.guarded.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.guarded.plain.sasl.jaas.config": f'{ours} required user_{LOGIN[0]}="{LOGIN[1]}";',
         }
 
     def _format(self) -> None:

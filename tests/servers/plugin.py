@@ -43,6 +43,8 @@ def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
         properties: Mapping[str, str] | None = None, heap_mb: int = 256, client: Mapping[str, str] | None = None
     ) -> Kafka:
         return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb, client).start()
+    def make(properties: Mapping[str, str] | None = None, heap_mb: int = 256, sides: bool = False) -> Kafka:
+        return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb, sides).start()
 
     return make
 
@@ -63,6 +65,12 @@ def kafka_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaFac
 
 
 @pytest.fixture(scope="session")
+def kafka_node(kafka_factory: KafkaFactory) -> Kafka:
+    """The node of our own that `kafka_server` shares, with its two other ways in (`behind`, `guarded`)."""
+    return kafka_factory(sides=True)
+
+
+@pytest.fixture(scope="session")
 def kafka_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The bootstrap address (`host:port`) of a running Kafka shared by the session: use topics and groups of your own,
     and do not stop it (`kafka_factory` gives one to kill)."""
@@ -73,7 +81,7 @@ def kafka_server(request: pytest.FixtureRequest) -> Iterator[str]:
         with docker.kafka() as bootstrap:
             yield bootstrap
     else:
-        yield request.getfixturevalue("kafka_factory")().bootstrap
+        yield request.getfixturevalue("kafka_node").bootstrap
 
 
 @pytest.fixture(scope="module")
