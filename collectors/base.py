@@ -24,7 +24,7 @@ NOTHING_YET_MS = 10 * 365 * 86_400_000
 """The lag before completeness was shown for the first time: ten years, longer than any log of interest."""
 
 
-class Raw(msgspec.Struct, frozen=True):
+class Raw(msgspec.Struct, frozen=True, gc=False):
     """One record as the system gave it. `position` is what `commit` needs; only the collector looks inside."""
 
     value: bytes
@@ -52,6 +52,9 @@ class Collector(Protocol):
     def decode(self, raw: Raw) -> Sequence[Observation]:
         """Pure. Raises `Undecodable` and nothing else, whatever the bytes."""
         ...
+
+    # A collector may also have `decode_all(raws)`, the observations of many records at once, for where a call each is
+    # too slow. What it raises only says that one of them cannot be decoded: `decode` then tells which.
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Never read these again. Idempotent; called only after the tracker said yes. Of each raw only `position`

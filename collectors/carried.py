@@ -22,7 +22,7 @@ CORRELATION_ID = "x-correlation-id"
 CAUSATION_ID = "x-causation-id"
 
 
-class Carried(msgspec.Struct, frozen=True):
+class Carried(msgspec.Struct, frozen=True, gc=False):
     """What headers said. `message_id` is empty when the message names none; `origin_at` in epoch microseconds."""
 
     message_id: str = ""
@@ -33,6 +33,15 @@ class Carried(msgspec.Struct, frozen=True):
     span_id: str = ""
     correlation_id: str = ""
     causation_id: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is no more than an id and an origin."""
+        more = self.trace_id or self.replay_id or self.correlation_id or self.causation_id
+        return not more and self.attempt is None
+
+
+NOTHING = Carried()
 
 
 def text(value: object) -> str:
@@ -69,9 +78,10 @@ def trace_of(traceparent: str) -> tuple[str, str]:
 
 
 def carried(headers: Headers, identity: str = MESSAGE_ID) -> Carried:
-    """Read the headers that matter; `identity` is the header of the application's own id. Never raises on values."""
+    """Read the headers that matter; `identity` is the header of the application's own id. Of a name given twice the
+    last counts. Never raises on values."""
     if not headers:
-        return Carried()
+        return NOTHING
     get = (headers if isinstance(headers, dict) else dict(headers)).get
     traceparent = get(TRACEPARENT)
     trace_id, span_id = ("", "") if traceparent is None else trace_of(text(traceparent))

@@ -147,18 +147,23 @@ class KafkaTail:
 
     def decode(self, raw: Raw) -> tuple[Event]:
         """One `persist` or `replicate`, which is remembered. A backlog of ours never looks like lateness: the time is
-        the record's own timestamp, that of a copy when it can have come at the earliest. Or the `drop` of one that the log
-        no longer holds."""
-        place = raw.position
-        if isinstance(place, Place):
-            event = self._decoder.event_of(raw)
-            self._recall.add(place, event)
-            return (event,)
-        return (drop_of(raw, self._routes, self._decoder.node, self._config.region),)
+        the record's own timestamp, that of a copy when it can have come at the earliest. Or the `drop` of one that the
+        log no longer holds."""
+        (event,) = self.decode_all((raw,))
+        return (event,)
 
     def decode_all(self, raws: Sequence[Raw]) -> list[Event]:
-        """As `decode` of each."""
-        return [event for raw in raws for event in self.decode(raw)]
+        """As `decode` of each. Nothing is remembered where one of them cannot be decoded."""
+        events = [self._event_of(raw) for raw in raws]
+        for raw, event in zip(raws, events, strict=True):
+            if isinstance(raw.position, Place):
+                self._recall.add(raw.position, event)
+        return events
+
+    def _event_of(self, raw: Raw) -> Event:
+        if isinstance(raw.position, Place):
+            return self._decoder.event_of(raw)
+        return drop_of(raw, self._routes, self._decoder.node, self._config.region)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep the position behind the last of `raws` in each partition, never one before it. What waits for the end

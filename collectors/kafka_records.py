@@ -78,7 +78,9 @@ class Decoder:
         self.node = ""
         self.reused: Mapping[tuple[str, int], int] = {}
         self._routes, self._region = routes, region
+        self._partitions: dict[tuple[str, int], tuple[Route | None, str]] = {}
         self._identity_header, self._plain_keys = identity_header, plain_keys
+        self._more = bool(region) or plain_keys
 
     def event_of(self, raw: Raw) -> Event:
         """One `persist` or `replicate`. Raises `Undecodable` that names topic, partition and offset when the record has
@@ -86,31 +88,35 @@ class Decoder:
         place = raw.position
         if not isinstance(place, Place) or raw.observed_at is None:
             raise Undecodable("a record without topic, partition and offset")
-        route = self._routes.of(place.topic)
-        partition = f"{place.topic}/{place.partition}"
+        route, partition = self._partition_of(place.topic, place.partition)
         said = carried(raw.headers, self._identity_header or "")
         message_id = said.message_id if self._identity_header else f"{partition}/{place.offset}"
         if not message_id or route is None:
             why = f"has no header {self._identity_header!r}" if route else "is of a topic not configured"
             raise Undecodable(f"{partition} offset {place.offset} {why}")
-        twice = self.reused and place.offset >= self.reused.get((place.topic, place.partition), place.offset + 1)
         since, at = place.came or (raw.observed_at, raw.observed_at)
-        return Event(
+        twice = self.reused and place.offset >= self.reused.get((place.topic, place.partition), place.offset + 1)
+        event = Event(
             flow=route.flow,
             message_id=message_id,
             hop=route.hop,
             stage=Stage(route.stage),
-            delivery=f"{partition}:{place.offset}@{place.epoch}" if twice else "",
             observed_at=at,
-            observed_from=since if since < at else None,
             origin_at=said.origin_at or (raw.observed_at if place.created else None),
             node=self.node,
-            region=self._region,
             digest=digest_of(raw.value),
             size=len(raw.value),
-            key=text(raw.key) if self._plain_keys else "",
             partition=partition,
             offset=place.offset,
+        )
+        if said.plain and not self._more and not twice and since >= at:
+            return event
+        return msgspec.structs.replace(  # most records carry no more, and each field takes its time
+            event,
+            delivery=f"{partition}:{place.offset}@{place.epoch}" if twice else "",
+            observed_from=since if since < at else None,
+            region=self._region,
+            key=text(raw.key) if self._plain_keys else "",
             attempt=said.attempt,
             trace_id=said.trace_id,
             span_id=said.span_id,
@@ -118,3 +124,10 @@ class Decoder:
             causation_id=said.causation_id,
             replay_id=said.replay_id,
         )
+
+    def _partition_of(self, topic: str, number: int) -> tuple[Route | None, str]:
+        """The route of its records and its name; a cluster has few of them, and each has many records."""
+        known = self._partitions.get((topic, number))
+        if known is None:
+            known = self._partitions[topic, number] = self._routes.of(topic), f"{topic}/{number}"
+        return known

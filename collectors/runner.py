@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from collectors.base import Collector, Observation, Raw
 from collectors.clock import Clock, now_micros
 from collectors.emitter import Emitter
@@ -24,6 +22,7 @@ UNKNOWN_MS = 10**9
 _FIRST_FEW = 5
 _STEP = 50_000
 """Microseconds by which what is vouched for has to move to count: lags are taken a moment after the clock is read."""
+_NO_HEADERS: dict[str, bytes] = {}
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,8 @@ class Runner:
         self.health = Health(name)
         self._collector, self._emitter, self._rejects = collector, emitter, Rejects(rejects)
         self._bounds, self._clock, self._chance = bounds or Bounds(), clock, chance
+        self._decode_all: Callable[[Sequence[Raw]], Sequence[Observation]] | None
+        self._decode_all = getattr(collector, "decode_all", None)
         self._flying: deque[tuple[int, list[Raw]]] = deque()
         self._stopping = threading.Event()
         self._vouched_at = -self._bounds.vouch_every
@@ -125,9 +126,7 @@ class Runner:
         return len(raws)
 
     def _take(self, raws: Sequence[Raw]) -> None:
-        seen: list[Observation] = []
-        for raw in raws:
-            seen += self._decoded(raw)
+        seen = self._observed(raws)
         position = self._emitter.offer(seen)
         while position == REFUSED and not self._stopping.is_set():
             self._note(state="waiting", last_error="spool full: waiting for the tracker")
@@ -135,8 +134,20 @@ class Runner:
             position = self._emitter.offer(seen)
         if position == REFUSED:
             return  # not committed, so it comes again at the next start
-        self._flying.append((position, [msgspec.structs.replace(r, value=b"", headers={}, key=None) for r in raws]))
+        self._flying.append((position, [Raw(b"", _NO_HEADERS, None, raw.position) for raw in raws]))
         self._note(read=self.health.read + len(raws), in_flight=self.health.in_flight + len(raws))
+
+    def _observed(self, raws: Sequence[Raw]) -> Sequence[Observation]:
+        """All at once where the collector can and each of them decodes, else one by one."""
+        if self._decode_all is not None:
+            try:
+                return self._decode_all(raws)
+            except Exception:  # noqa: BLE001 - which record it was, and what to do with it, `_decoded` finds out
+                self._log.debug("some record cannot be decoded: decoding one by one")
+        seen: list[Observation] = []
+        for raw in raws:
+            seen += self._decoded(raw)
+        return seen
 
     def _decoded(self, raw: Raw) -> Sequence[Observation]:
         try:

@@ -90,7 +90,7 @@ class Segment:
         """An existing segment, cut to the records that are whole; `cut` says by how many bytes."""
         size = path.stat().st_size
         segment = cls(path, size)
-        for record in segment.records(segment.base, segment.base + size):
+        for record in _scan(segment._map, 0, size, segment.base, check=True) if segment._map else ():
             segment.tail = record.end - segment.base
         segment.cut = size - segment.tail
         segment.seal()
@@ -115,9 +115,10 @@ class Segment:
         return True
 
     def records(self, start: int, stop: int) -> Iterator[Record]:
-        """The records from position `start` (a boundary) to position `stop`."""
+        """The records from position `start` (a boundary) to position `stop`. They are known to be whole: `append`
+        returned for them in this process, or `open` has checked them."""
         if self._map is not None:
-            yield from _scan(self._map, start - self.base, min(stop - self.base, self.size), self.base)
+            yield from _scan(self._map, start - self.base, min(stop - self.base, self.size), self.base, check=False)
 
     def seal(self) -> None:
         """No more appends: give the unused bytes back to the disk. (Nothing reads the map behind `tail`.)"""
@@ -142,7 +143,7 @@ class Segment:
         self.path.unlink(missing_ok=True)
 
 
-def _scan(content: mmap.mmap, offset: int, stop: int, base: int) -> Iterator[Record]:
+def _scan(content: mmap.mmap, offset: int, stop: int, base: int, check: bool) -> Iterator[Record]:
     while offset + HEADER <= stop:
         header = content[offset : offset + HEADER]
         if header == _END:
@@ -152,7 +153,7 @@ def _scan(content: mmap.mmap, offset: int, stop: int, base: int) -> Iterator[Rec
         if first + length > stop or kind not in _KINDS:
             return
         payload = content[first : first + length]
-        if crc32(payload, crc32(header[_CHECK.size :])) != _CHECK.unpack_from(header)[0]:
+        if check and crc32(payload, crc32(header[_CHECK.size :])) != _CHECK.unpack_from(header)[0]:
             return
         offset = first + length
         yield Record(Kind(kind), at, lines, payload, base + offset)

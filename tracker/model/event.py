@@ -39,7 +39,7 @@ RETRY = "retry"
 """A `dead_letter` with this reason is a retry topic or queue: it counts as a nack."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One observation. Two events with an equal `natural_key` are the same event sent twice.
 
     `delivery` tells two real hand-overs of one message apart; where the caller leaves it out it is derived from
