@@ -1,11 +1,14 @@
-"""`tracker`, with Python's names of its threads told to the system too, so that a profile can tell them apart."""
+"""`tracker`, with Python's names of its threads told to the system too, so that a profile can tell them apart;
+`python -m tests.benchmarks.named collectors ...` is `collectors` in the same way."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+from collectors.main import app
 from tracker.cli.main import main
 
 
@@ -24,6 +27,9 @@ def _tell_names() -> None:
 
 
 if __name__ == "__main__":
-    _name("event loop")
+    collecting = sys.argv[1:2] == ["collectors"]
+    _name("main" if collecting else "event loop")
     _tell_names()
+    if collecting:
+        app(sys.argv[2:])
     main()
