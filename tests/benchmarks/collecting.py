@@ -60,7 +60,7 @@ def target(stack: ExitStack, folder: Path, spec: str, sink: bool) -> Target:
         process = Process("sink", [sys.executable, "-m", "tests.benchmarks.sink", str(port)], folder, environment())
         stack.callback(process.stop)
         url = f"http://127.0.0.1:{port}"
-        process.start(lambda: httpx.get(f"{url}/readyz"))  # type: ignore[arg-type,return-value]
+        process.start(lambda: httpx.get(f"{url}/readyz"))  # type: ignore[arg-type]
         return Target(url, process)
     service = Service(folder, "--insecure")
     stack.callback(service.process.stop, 120.0)

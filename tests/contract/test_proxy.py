@@ -24,7 +24,7 @@ def proxy():
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Back) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        with Proxy(server.server_address) as found:
+        with Proxy(("127.0.0.1", server.server_address[1])) as found:
             yield found
         server.shutdown()
 
