@@ -67,7 +67,7 @@ def config(found: Found) -> str:
         "  url: http://127.0.0.1:8000  # TODO the tracker's address",
         "  token: ${TRACKER_TOKEN}",
         "spool: /var/lib/collectors  # TODO a folder that outlives the process",
-        "listen: 127.0.0.1:9464",
+        "# listen: 127.0.0.1:9464  # health and metrics: pip install message-tracker[metrics]",
         "collectors:",
     ]
     for entry in found.collectors:

@@ -150,23 +150,23 @@ def _offsets(admin: AdminClient, slots: Iterable[TopicPartition], spec: OffsetSp
 def _found(what: str, ours: Sequence[str], topics: Sequence[Topic], given: str, asked: Asked) -> Found:
     usable = [topic for topic in topics if topic.usable]
     notes = [f"Left out, internal by their names: {', '.join(ours)}."] if ours else []
+    about = [note for topic in topics for note in _notes(topic, asked.identity_header or MESSAGE_ID)]
     items = [msgspec.to_builtins(topic) for topic in topics]
-    return Found(what, notes, items, _collectors(topics, given, asked), [_flow(topic) for topic in usable])
+    if not usable:
+        return Found(what, [*notes, *about], items, [], [])
+    return Found(what, notes, items, _collectors(topics, about, given, asked), [_flow(topic) for topic in usable])
 
 
-def _collectors(topics: Sequence[Topic], given: str, asked: Asked) -> list[Entry]:
+def _collectors(topics: Sequence[Topic], about: Sequence[str], given: str, asked: Asked) -> list[Entry]:
     common: dict[str, Any] = {"url": given}
     if asked.settings:
         common["client"] = {key: said for key, (said, _) in asked.settings.items()}
-    header = asked.identity_header or MESSAGE_ID
-    notes = [note for topic in topics for note in _notes(topic, header)]
+    notes = [*about]
     left_out = [topic for topic in topics if not topic.usable]
     if left_out:
         notes += ["To watch these as well, decide about their ids first:", *listing(map(_route, left_out))]
     routes = [_route(topic) for topic in topics if topic.usable]
-    if not routes:
-        return []
-    own = {"identity_header": header} if asked.identity_header else {}
+    own = {"identity_header": asked.identity_header} if asked.identity_header else {}
     made = [Entry(notes, {"name": HOP, "kind": "kafka", **common, **own, "topics": routes})]
     followed = [
         {"group": group, "topic": topic.topic, "flow": named(topic.topic), "hop": named(group), "log": HOP}
