@@ -470,7 +470,6 @@ def gone(offset: int, until: int, hop: str = "log", reason: str = "expired", sec
     return structs.replace(commit(offset, until, seconds, hop=hop, **more), stage=Stage.drop, reason=reason)
 
 
-@pytest.mark.usefixtures("in_portions")
 def test_dropped_ranges(world: Installation) -> None:
     """What lay there is lost, or was skipped, whichever of the two comes first; not its neighbours, nor what lies in
     another log, or was dropped at a hop that nobody names."""
@@ -492,6 +491,7 @@ def test_dropped_ranges(world: Installation) -> None:
     ])  # fmt: skip
 
 
+@pytest.mark.usefixtures("in_portions")
 def test_a_flow_whose_first_range_is_a_drop(world: Installation) -> None:
     """All that lies in the log is known by its place from then on; what was dropped before it came is dropped."""
     first = [e for n in range(4) for e in persisted(f"p{n}", "p", n)]
