@@ -37,7 +37,7 @@ def identity() -> tuple[str, str]:
     return new_message_id(now), str(now)
 
 
-def record_headers() -> list[tuple[str, bytes]]:
+def record_headers() -> Any:
     """Of a Kafka record."""
     name, origin = identity()
     return [(MESSAGE_ID, name.encode()), (ORIGIN_AT, origin.encode()), ("traceparent", TRACE.encode())]
@@ -206,7 +206,7 @@ class Underlay:
     async def basic_get(self, *_: Any, **__: Any) -> DeliveredMessage:
         """The next one."""
         message = self._waiting.pop()
-        return DeliveredMessage(message.delivery, message.header, message.body, message.channel or self)  # type: ignore[arg-type]
+        return DeliveredMessage(message.delivery, message.header, message.body, self)  # type: ignore[arg-type]
 
     async def basic_ack(self, *_: Any, **__: Any) -> None:
         """Nothing to tell."""
