@@ -17,13 +17,14 @@ import pika
 import psycopg
 import yaml
 
+from collectors.rabbitmq_connect import closed
 from tests.brokers.kafka_topic import Topic, own_topic
 from tests.brokers.rabbitmq_vhost import Vhost, own_vhost
 from tests.e2e.service import Service, environment
 from tests.servers.postgres import Databases, let_go
 from tests.servers.process import Process
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds within which a busy machine gets there."""
 TABLE = "CREATE TABLE outbox (id text PRIMARY KEY, payload text, created_at timestamptz DEFAULT clock_timestamp())"
 SPECS = {
@@ -85,6 +86,7 @@ class Stack:
         """Anew, after the servers were away."""
         self.outbox.close()
         self.outbox = psycopg.connect(self.url, autocommit=True)
+        closed(self.vhost.connection)
         self.vhost.connection = pika.BlockingConnection(pika.URLParameters(self.vhost.url))
 
     def tell(self) -> None:
