@@ -232,6 +232,7 @@ class KafkaTail:
             self._watch.ask(now)
             self._keep()
             self._positions.keep_alive(now)
+            self._admin.poll(0)  # or what it has to say would pile up
         try:
             view = self._watch.answer(wait) if self._watch.asking else None
         except Unavailable as error:
