@@ -40,11 +40,12 @@ def _kafka_maker(factory: pytest.TempPathFactory) -> KafkaFactory:
     runtime, jars = _java_and_jars()
 
     def make(
-        properties: Mapping[str, str] | None = None, heap_mb: int = 256, client: Mapping[str, str] | None = None
+        properties: Mapping[str, str] | None = None,
+        heap_mb: int = 256,
+        client: Mapping[str, str] | None = None,
+        sides: bool = False,
     ) -> Kafka:
-        return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb, client).start()
-    def make(properties: Mapping[str, str] | None = None, heap_mb: int = 256, sides: bool = False) -> Kafka:
-        return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb, sides).start()
+        return Kafka(factory.mktemp("kafka"), runtime, jars, properties, heap_mb, client, sides).start()
 
     return make
 
