@@ -79,6 +79,7 @@ class TestRabbitFirehose(BrokerContract):
         known = urlsplit(self.vhost.url)
         return {**self.described(), "url": self.vhost.url.replace(f":{known.password}@", f":{SECRET}@")}
 
+
 class TestRabbitDeadLetters(CollectorContract):
     patience = PATIENCE
 

@@ -137,7 +137,7 @@ def test_a_gap_is_known_when_its_collector_got_to_the_moment_that_implies_it() -
 
 def test_ranges_and_single_messages_together_are_for_the_reference() -> None:
     """Once it is due: which of the two counts, columns do not know."""
-    ranges = {"ranges": [moved("billing:ack", "log", 50, 60, 2, 3)]}
+    ranges: dict[str, Any] = {"ranges": [moved("billing:ack", "log", 50, 60, 2, 3)]}
     assert same(ORDERS, [MADE, KEPT, COPY], 9, **ranges) == "in_flight"
     assert left_to_the_reference(ORDERS, [MADE, KEPT, COPY], 40, vouched(ORDERS), **ranges)
 
