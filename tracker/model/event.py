@@ -35,6 +35,9 @@ LOSSY_DROPS = frozenset({"unroutable", "expired", "purged", "truncated", "discar
 
 DROP_REASONS = DESIGNED_DROPS | LOSSY_DROPS
 
+TRUNCATED = "truncated"
+"""The log was cut off before a message that it had held: what lies at its offset now is another."""
+
 RETRY = "retry"
 """A `dead_letter` with this reason is a retry topic or queue: it counts as a nack."""
 

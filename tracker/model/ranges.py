@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tracker.model.event import Event, Range, Stage, delivery_of
+from tracker.model.event import TRUNCATED, Event, Range, Stage, delivery_of
 from tracker.model.facts import HOLDING, Passage, received
 from tracker.model.spec import FlowSpec
 
@@ -16,14 +16,17 @@ from tracker.model.spec import FlowSpec
 def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:
     """That a range at one of `hops` and `stage` moved past the place of one of these events in the log; of several,
     which may lie over one another, the earliest of their times. One that only says over again what was skipped there
-    is no evidence."""
+    is no evidence, nor is one of later than the message's end in a log that was cut off: its offset is another's."""
     drops = [r for r in ranges if r.stage == Stage.drop and r.hop in hops]
+    ends = _cut_off(events)
     hits = [
         r
         for r in ranges
         if r.hop in hops and r.stage == stage
         for e in events
-        if _over(r, e) and not any(_skipped(drop, r) and _over(drop, e) for drop in drops)
+        if _over(r, e)
+        and r.observed_at <= ends.get((e.hop, delivery_of(e)), r.observed_at)
+        and not any(_skipped(drop, r) and _over(drop, e) for drop in drops)
     ]
     if not hits:
         return None
@@ -73,6 +76,16 @@ def _over(told: Range, event: Event) -> bool:
         and event.partition == told.partition
         and told.offset <= event.offset < told.offset_to
     )
+
+
+def _cut_off(events: Sequence[Event]) -> dict[tuple[str, str], int]:
+    """When the logs of some deliveries were cut off before them, by hop and delivery."""
+    ends: dict[tuple[str, str], int] = {}
+    for event in events:
+        if event.stage == Stage.drop and event.reason == TRUNCATED:
+            place = event.hop, delivery_of(event)
+            ends[place] = min(event.observed_at, ends.get(place, event.observed_at))
+    return ends
 
 
 def _skipped(drop: Range, moved: Range) -> bool:

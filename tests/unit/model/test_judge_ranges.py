@@ -188,3 +188,17 @@ def test_only_what_lies_in_a_log_that_the_spec_knows_is_dropped() -> None:
         assert not range_drops(SPEC, [structs.replace(PLACED, **other)], [GONE]), other
     unknown = structs.replace(PLACED, hop="elsewhere")
     assert not range_drops(SPEC, [unknown], [structs.replace(GONE, log="elsewhere")])
+
+
+@pytest.mark.parametrize(("noticed", "verdict"), [(1.5, Verdict.lost), (2, Verdict.delivered), (9, Verdict.delivered)])
+def test_who_moves_past_an_offset_that_was_given_again_has_not_read_the_first(noticed: float, verdict: Verdict) -> None:
+    """The log was cut off before the message. A group that moved past its offset later read another one there; what it
+    had moved past before, it had read."""
+    stored = Event(
+        flow="orders", message_id="m", hop="kafka", stage=Stage.persist, observed_at=SECOND, received_at=SECOND,
+        partition="orders/0", offset=17,
+    )  # fmt: skip
+    at = round(noticed * SECOND)
+    gone = structs.replace(stored, stage=Stage.drop, reason="truncated", observed_at=at, received_at=at)
+    coverage = Coverage({("billing", "ack"): [SourceCover("group", ((0, 60 * SECOND),), evidence="range")]})
+    assert judge(SPEC, [stored, gone], coverage, 60 * SECOND, [PASSED]).verdict == verdict
