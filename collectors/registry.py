@@ -42,26 +42,26 @@ def _copies(config: Mapping[str, Any]) -> bool:
 
 KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
-    "kafka": Kind("collectors.kafka:tail", "kafka", "confluent_kafka", own_clock=_copies),
-    "kafka-groups": Kind("collectors.kafka_groups:groups", "kafka", "confluent_kafka", own_clock=_always),
-    "postgres-outbox": Kind("collectors.postgres_outbox:outbox", "postgres", "psycopg"),
-    "postgres-outbox-poll": Kind("collectors.postgres_poll:poll", "postgres", "psycopg", own_clock=_always),
-    "rabbitmq": Kind("collectors.rabbitmq:firehose", "rabbitmq", "pika", name_inside=True, own_clock=_always),
+    "kafka": Kind("collectors.kafka.tail:tail", "kafka", "confluent_kafka", own_clock=_copies),
+    "kafka-groups": Kind("collectors.kafka.groups:groups", "kafka", "confluent_kafka", own_clock=_always),
+    "postgres-outbox": Kind("collectors.postgres.outbox:outbox", "postgres", "psycopg"),
+    "postgres-outbox-poll": Kind("collectors.postgres.poll:poll", "postgres", "psycopg", own_clock=_always),
+    "rabbitmq": Kind("collectors.rabbitmq.firehose:firehose", "rabbitmq", "pika", name_inside=True, own_clock=_always),
     "rabbitmq-dead-letters": Kind(
-        "collectors.rabbitmq_dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=_always
+        "collectors.rabbitmq.dead_letters:dead_letters", "rabbitmq", "pika", name_inside=True, own_clock=_always
     ),
     "rabbitmq-stream": Kind(
-        "collectors.rabbitmq_stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=_always
+        "collectors.rabbitmq.stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=_always
     ),
 }
 
 
 DISCOVERERS: Mapping[str, Kind] = {
-    "kafka": Kind("collectors.kafka_discover:discover", "kafka", "confluent_kafka"),
-    "amqp": Kind("collectors.rabbitmq_discover:discover", "rabbitmq", "pika"),
-    "amqps": Kind("collectors.rabbitmq_discover:discover", "rabbitmq", "pika"),
-    "postgres": Kind("collectors.postgres_discover:discover", "postgres", "psycopg"),
-    "postgresql": Kind("collectors.postgres_discover:discover", "postgres", "psycopg"),
+    "kafka": Kind("collectors.kafka.discover:discover", "kafka", "confluent_kafka"),
+    "amqp": Kind("collectors.rabbitmq.discover:discover", "rabbitmq", "pika"),
+    "amqps": Kind("collectors.rabbitmq.discover:discover", "rabbitmq", "pika"),
+    "postgres": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
+    "postgresql": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
 }
 """By the scheme of a URL: who looks at a live system of that kind."""
 

@@ -1,9 +1,10 @@
 """The import rule that import-linter has no word for: broker modules of `collectors` do not know each other.
 
 It is worked out from the imports, so that one more collector needs no line here. A module that imports a library which
-the base installation lacks is a *driver* module; its family is its name up to the first underscore (`kafka_client` and
-`instrument.kafka` belong to `kafka`), and with it every module of that prefix. Families do not import each other, and
-of the rest only the registry may import a family: whoever installs the base can import all the rest.
+the base installation lacks is a *driver* module; its family is its package (`kafka.client` belongs to `kafka`), or its
+name up to the first underscore where it stands alone (`instrument.kafka`), and with it every module of that name.
+Families do not import each other, and of the rest only the registry may import a family: whoever installs the base can
+import all the rest.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class BrokerFamilies(Contract):
         drivers = [
             m for m in modules if not graph.find_modules_directly_imported_by(m) <= self._within(graph, m, known)
         ]
-        prefixes = {_prefix(module) for module in drivers}
-        return {module: _prefix(module) for module in modules if _prefix(module) in prefixes}
+        found = {_family(module) for module in drivers}
+        return {module: _family(module) for module in modules if _family(module) in found}
 
     @staticmethod
     def _within(graph: ImportGraph, module: str, known: set[str]) -> set[str]:
@@ -54,6 +55,7 @@ class BrokerFamilies(Contract):
             output.print_error(f"{importer} must not import {imported}: a broker's module, and not of its own family")
 
 
-def _prefix(module: str) -> str:
-    """`collectors.kafka_client` -> `kafka`."""
-    return module.rpartition(".")[2].split("_")[0]
+def _family(module: str) -> str:
+    """`collectors.kafka.client` -> `kafka`, and so `collectors.kafka_more`; `collectors.instrument.pika` -> `pika`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 2 and parts[1] != "instrument" else parts[-1].split("_")[0]

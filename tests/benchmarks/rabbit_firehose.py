@@ -20,7 +20,7 @@ from typing import Any
 import pika
 
 from collectors.carried import new_message_id
-from collectors.rabbitmq import firehose
+from collectors.rabbitmq.firehose import firehose
 from tests.benchmarks import collecting
 from tests.drills.scene import started_rabbitmq
 from tests.servers.rabbitmq import RabbitMQ

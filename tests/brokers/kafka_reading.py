@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from collectors.kafka import tail
+from collectors.kafka.tail import tail
 
 
 def _most() -> str:

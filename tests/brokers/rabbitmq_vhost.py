@@ -13,7 +13,7 @@ import httpx
 import pika
 
 from collectors.base import Collector, Raw
-from collectors.rabbitmq import firehose
+from collectors.rabbitmq.firehose import firehose
 from tracker.model.event import Event
 
 PATIENCE = 20.0

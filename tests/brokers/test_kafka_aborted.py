@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid
-from collectors.kafka import KafkaTail
+from collectors.kafka.tail import KafkaTail
 from tests.brokers.kafka_topic import Topic, own_topic, read_to_now, wait_for
 from tests.brokers.test_kafka_tail import tailing
 from tracker.model.event import Event, Stage, delivery_of

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartiti
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
-from collectors.kafka_groups import KafkaGroups, groups
+from collectors.kafka.groups import KafkaGroups, groups
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tracker.model.event import Range, Stage
 

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
-from collectors.kafka import tail
+from collectors.kafka.tail import tail
 from tests.brokers.kafka_topic import ids, read_until, wait_for
 from tests.servers.kafka import Kafka
 

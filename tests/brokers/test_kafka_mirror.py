@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from collectors.errors import Undecodable
-from collectors.kafka import KafkaTail, tail
+from collectors.kafka.tail import KafkaTail, tail
 from tests.brokers.kafka_topic import Topic, ids, own_topic, read_to_now, read_until, wait_for
 from tests.brokers.running import covered, lines, run
 from tests.contract.http_tracker import HttpTracker

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid, Unavailable
-from collectors.kafka_publisher import KafkaPublisher, publisher
-from collectors.kafka_source import KafkaSource, source
+from collectors.kafka.publisher import KafkaPublisher, publisher
+from collectors.kafka.source import KafkaSource, source
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tracker.model.carry import Copy, Locator, Missing
 

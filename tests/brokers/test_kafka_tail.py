@@ -12,7 +12,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
-from collectors.kafka import KafkaTail, tail
+from collectors.kafka.tail import KafkaTail, tail
 from tests.brokers.kafka_topic import Topic, ids, own_topic, read_to_now, read_until, wait_for
 from tracker.model.carry import ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 from tracker.model.event import Stage

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from collectors.base import Raw
 from collectors.errors import Unavailable, Undecodable
-from collectors.kafka import KafkaTail
+from collectors.kafka.tail import KafkaTail
 from tests.brokers.kafka_topic import Topic, ids, own_topic, read_to_now, wait_for
 from tests.brokers.test_kafka_tail import tailing
 from tests.servers.kafka import Kafka

@@ -15,7 +15,7 @@ import xxhash
 import yaml
 
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
-from collectors.postgres_outbox import outbox
+from collectors.postgres.outbox import outbox
 from tests.brokers.kafka_topic import wait_for
 from tests.brokers.running import covered, lines, run
 from tests.contract.http_tracker import HttpTracker

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from collectors.errors import ConfigInvalid, Unavailable
-from collectors.postgres_poll import poll
+from collectors.postgres.poll import poll
 from tests.brokers.kafka_topic import wait_for
 from tests.brokers.running import covered, lines, run
 from tests.brokers.test_postgres_outbox import caught_up, said, until, vouches
@@ -255,7 +255,7 @@ def test_a_restart_leaves_no_hole(shop):
 
 def test_an_idle_outbox_moves_its_cursor(shop, monkeypatch):
     """So that the next start does not take what comes then for something that may be old."""
-    monkeypatch.setattr("collectors.postgres_poll.KEEP_TICKS", 0)
+    monkeypatch.setattr("collectors.postgres.poll.KEEP_TICKS", 0)
     with shop.watched() as collector:
         path = shop.folder / "shop.cursor"
         before = path.read_bytes()

@@ -12,7 +12,7 @@ from pika.exceptions import NackError
 
 from collectors.base import Raw
 from collectors.errors import Unavailable
-from collectors.rabbitmq_dead_letters import RabbitDeadLetters, dead_letters
+from collectors.rabbitmq.dead_letters import RabbitDeadLetters, dead_letters
 from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
 from tests.unit.model.case import flow
 from tracker.model.event import Event, Stage, natural_key

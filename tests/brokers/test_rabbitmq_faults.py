@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from collectors.emitter import Emitter
-from collectors.rabbitmq import firehose
+from collectors.rabbitmq.firehose import firehose
 from collectors.runner import Bounds, Runner
 from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, own_vhost
 from tracker.model.coverage import Report, SourceRef

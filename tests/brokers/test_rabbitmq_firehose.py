@@ -14,8 +14,8 @@ from collectors.base import Raw
 from collectors.carried import digest_of
 from collectors.clock import now_micros
 from collectors.errors import ConfigInvalid, Unavailable
-from collectors.rabbitmq import RabbitFirehose, firehose
-from collectors.rabbitmq_config import firehose_config
+from collectors.rabbitmq.config import firehose_config
+from collectors.rabbitmq.firehose import RabbitFirehose, firehose
 from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
 from tracker.model.carry import ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 from tracker.model.coverage import SourceRef

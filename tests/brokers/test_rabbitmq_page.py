@@ -17,7 +17,7 @@ import pytest
 
 from collectors.base import Collector
 from collectors.config import read_config
-from collectors.rabbitmq_config import DeadLetterConfig, FirehoseConfig, StreamConfig
+from collectors.rabbitmq.config import DeadLetterConfig, FirehoseConfig, StreamConfig
 from collectors.registry import factory
 from tests.brokers.rabbitmq_vhost import Vhost, decoded, own_vhost, read_to_now, read_until, vouches
 

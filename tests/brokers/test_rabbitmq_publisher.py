@@ -9,7 +9,7 @@ import pytest
 
 from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid
-from collectors.rabbitmq_publisher import publisher
+from collectors.rabbitmq.publisher import publisher
 from tests.brokers.rabbitmq_vhost import Vhost, decoded, own_vhost, read_to_now, reading
 from tracker.model.carry import ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator
 

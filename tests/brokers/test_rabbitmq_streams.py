@@ -13,11 +13,11 @@ import msgspec
 import pytest
 import yaml
 
-from collectors import rabbitmq_cursor
 from collectors.base import Raw
 from collectors.errors import Unavailable
-from collectors.rabbitmq_cursor import Kept
-from collectors.rabbitmq_stream import RabbitStreams, streams
+from collectors.rabbitmq import cursor
+from collectors.rabbitmq.cursor import Kept
+from collectors.rabbitmq.stream import RabbitStreams, streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
 from tests.contract.http_tracker import HttpTracker
 from tests.e2e.service import environment
@@ -152,7 +152,7 @@ def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost, monkeypatch: p
         second = streams(settings(vhost))
         try:
             with monkeypatch.context() as hasty:
-                hasty.setattr(rabbitmq_cursor, "PATIENCE", 0.5)
+                hasty.setattr(cursor, "PATIENCE", 0.5)
                 with pytest.raises(Unavailable, match="another collector reads"):
                     second.read(1, 0.1)
             put(vhost, range(3))

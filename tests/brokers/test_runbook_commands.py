@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from collectors.base import Collector
-from collectors.kafka import tail
+from collectors.kafka.tail import tail
 from tests.brokers.kafka_topic import own_topic, read_to_now
 from tests.docs.pages import HEADINGS, ROOT
 from tests.e2e.service import Service, environment, now_us

@@ -17,7 +17,7 @@ import pika
 import psycopg
 import yaml
 
-from collectors.rabbitmq_connect import closed
+from collectors.rabbitmq.connect import closed
 from tests.brokers.kafka_topic import Topic, own_topic
 from tests.brokers.rabbitmq_vhost import Vhost, own_vhost
 from tests.e2e.service import Service, environment

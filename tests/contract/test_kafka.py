@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from collectors.base import Raw, Undecodable
-from collectors.kafka import KafkaTail, tail
+from collectors.kafka.tail import KafkaTail, tail
 from tests.brokers.kafka_topic import own_topic
 from tests.contract.broker import LARGE, SECRET, BrokerContract
 from tests.servers.proxy import Proxy

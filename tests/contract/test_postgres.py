@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from collectors.postgres_outbox import outbox
-from collectors.postgres_poll import poll
+from collectors.postgres.outbox import outbox
+from collectors.postgres.poll import poll
 from tests.contract.broker import SECRET, BrokerContract
 from tests.contract.suite import CollectorContract
 from tests.servers.postgres import let_go

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import pika
 import pytest
 
-from collectors.rabbitmq import firehose
-from collectors.rabbitmq_dead_letters import dead_letters
-from collectors.rabbitmq_stream import streams
+from collectors.rabbitmq.dead_letters import dead_letters
+from collectors.rabbitmq.firehose import firehose
+from collectors.rabbitmq.stream import streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, own_vhost, read_until, vouches
 from tests.contract.broker import SECRET, BrokerContract
 from tests.contract.suite import CollectorContract

@@ -21,8 +21,8 @@ VIOLATIONS = {
     "tracker/api/zz.py": "import tracker.simulate\nimport collectors.base\nimport clickhouse_connect",
     "tracker/model/zz.py": "import socket",
     "collectors/zz.py": "import tracker.store\nimport fastapi",
-    "collectors/kafka_zz.py": "import confluent_kafka\nimport collectors.rabbitmq_zz",
-    "collectors/rabbitmq_zz.py": "import pika",
+    "collectors/kafka/zz.py": "import confluent_kafka\nimport collectors.rabbitmq.zz",
+    "collectors/rabbitmq/zz.py": "import pika",
 }
 
 

@@ -12,9 +12,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from collectors.base import Collector
 from collectors.instrument import confluent_kafka as instrument
 from collectors.instrument.observe import Observer
-from collectors.kafka import tail
-from collectors.kafka_publisher import publisher
-from collectors.kafka_source import source
+from collectors.kafka.publisher import publisher
+from collectors.kafka.source import source
+from collectors.kafka.tail import tail
 from tracker.cli.demo_world import FLOW, LOG, Consuming
 from tracker.cli.errors import UNAVAILABLE, CommandError
 from tracker.model.carry import MESSAGE_ID, Publisher, Source

@@ -38,12 +38,12 @@ KINDS: Mapping[str, Kind] = {
     "kafka": Kind(
         "kafka",
         "confluent_kafka",
-        source="collectors.kafka_source:source",
-        publisher="collectors.kafka_publisher:publisher",
+        source="collectors.kafka.source:source",
+        publisher="collectors.kafka.publisher:publisher",
         source_only=frozenset({"id", "identity_header"}),
         publisher_only=frozenset({"topic"}),
     ),
-    "rabbitmq": Kind("rabbitmq", "pika", publisher="collectors.rabbitmq_publisher:publisher"),
+    "rabbitmq": Kind("rabbitmq", "pika", publisher="collectors.rabbitmq.publisher:publisher"),
 }
 
 

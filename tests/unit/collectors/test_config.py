@@ -106,7 +106,7 @@ def test_an_unknown_kind_lists_the_known_ones():
 def test_a_missing_library_names_the_extra(monkeypatch):
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
-    for name in [name for name in sys.modules if name.startswith("collectors.kafka")]:
+    for name in [name for name in sys.modules if name.startswith("collectors.kafka.tail")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtra, match=r"pip install message-tracker\[kafka\]"):
         registry.factory("kafka")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors import kafka_arrivals
 from collectors.base import Raw
-from collectors.kafka_arrivals import Arrivals
-from collectors.kafka_records import Place
+from collectors.kafka import arrivals as module
+from collectors.kafka.arrivals import Arrivals
+from collectors.kafka.records import Place
 
 SLOT, OTHER = ("eu.orders", 0), ("eu.orders", 1)
 
@@ -68,7 +68,7 @@ def test_a_partition_that_begins_anew_is_dated_anew() -> None:
 
 def test_of_a_long_backlog_the_oldest_looks_are_forgotten() -> None:
     """And nothing is said of the records that they told of."""
-    arrivals = looked(*((at, at + 1) for at in range(kafka_arrivals.KEPT + 5)))
+    arrivals = looked(*((at, at + 1) for at in range(module.KEPT + 5)))
     assert (arrivals.after(SLOT, 5), arrivals.after(SLOT, 6)) == (None, 5)
 
 

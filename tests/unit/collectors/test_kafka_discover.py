@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collectors.draft import Asked, Found
-from collectors.kafka_discover import Topic, _found
+from collectors.kafka.discover import Topic, _found
 
 USUAL = Topic("orders", 3, "delete", 7 * 86_400_000, -1, "LogAppendTime", ["billing"], 20, 20, ["x-message-id"])
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.base import NOTHING_YET_MS
-from collectors.kafka_frontier import Frontier, slot_of
+from collectors.kafka.frontier import Frontier, slot_of
 
 A, B = ("orders", 0), ("orders", 1)
 

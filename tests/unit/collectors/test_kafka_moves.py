@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from collectors.kafka_moves import How, Mark, Members, Seen, Stretch, moved
-from collectors.kafka_notes import mark_of, note_of, who
-from collectors.kafka_positions import Committed
+from collectors.kafka.moves import How, Mark, Members, Seen, Stretch, moved
+from collectors.kafka.notes import mark_of, note_of, who
+from collectors.kafka.positions import Committed
 
 DELAY = 3_000_000
 MARK = Mark(10, at=1_000, members=Members.none, tick=0, stood=10)

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from collectors.errors import ConfigInvalid, Unavailable
-from collectors.kafka_positions import Committed, commit, committed
+from collectors.kafka.positions import Committed, commit, committed
 
 SLOT = ("orders", 0)
 

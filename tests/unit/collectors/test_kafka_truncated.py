@@ -9,9 +9,9 @@ import pytest
 
 from collectors.base import Raw
 from collectors.errors import Undecodable
-from collectors.kafka_gone import Gone, Seen, Unnamed, drop_of, seen
-from collectors.kafka_records import Decoder, Place, Route, Routes
-from collectors.kafka_truncated import Cut, Newest, cut_of
+from collectors.kafka.gone import Gone, Seen, Unnamed, drop_of, seen
+from collectors.kafka.records import Decoder, Place, Route, Routes
+from collectors.kafka.truncated import Cut, Newest, cut_of
 from tracker.model.carry import REPLAY_ATTEMPT
 from tracker.model.event import Event, Stage, delivery_of
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from collectors.base import Raw
 from collectors.errors import Undecodable
-from collectors.pgoutput import EPOCH, Begin, Change, Commit, Lack, Note, Relation, Truncate, parsed
-from collectors.postgres_rows import Place, Rows, Table
+from collectors.postgres.pgoutput import EPOCH, Begin, Change, Commit, Lack, Note, Relation, Truncate, parsed
+from collectors.postgres.rows import Place, Rows, Table
 
 RELATION = Relation(7, "public.outbox", "d", ("id", "payload", "sent_at", "type"), (25, 17, 1184, 25))
 AT = 1_795_000_000_000_000

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.pgoutput import Begin, Relation
-from collectors.postgres_reading import Reading
+from collectors.postgres.pgoutput import Begin, Relation
+from collectors.postgres.reading import Reading
 
 RELATION = Relation(7, "public.outbox", "d", ("id",), (25,))
 ROW = b"I" + (7).to_bytes(4, "big") + b"N"

@@ -12,9 +12,9 @@ from pika import BasicProperties
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Undecodable
-from collectors.rabbitmq_config import dead_letter_config
-from collectors.rabbitmq_death import CAME_BY, Deaths
-from collectors.rabbitmq_message import PROPERTIES, packed_properties
+from collectors.rabbitmq.config import dead_letter_config
+from collectors.rabbitmq.death import CAME_BY, Deaths
+from collectors.rabbitmq.message import PROPERTIES, packed_properties
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 

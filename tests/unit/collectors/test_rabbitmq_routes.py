@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from collectors.errors import ConfigInvalid, Undecodable
-from collectors.rabbitmq_config import firehose_config
-from collectors.rabbitmq_routes import Routes, topic_matches
+from collectors.rabbitmq.config import firehose_config
+from collectors.rabbitmq.routes import Routes, topic_matches
 from tracker.model.coverage import SourceRef
 
 

@@ -9,10 +9,10 @@ from pika import BasicProperties
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Undecodable
-from collectors.rabbitmq_config import stream_config
-from collectors.rabbitmq_cursor import Place
-from collectors.rabbitmq_message import PROPERTIES, packed_properties
-from collectors.rabbitmq_stream import Position, RabbitStreams, streams
+from collectors.rabbitmq.config import stream_config
+from collectors.rabbitmq.cursor import Place
+from collectors.rabbitmq.message import PROPERTIES, packed_properties
+from collectors.rabbitmq.stream import Position, RabbitStreams, streams
 from tracker.model.event import delivery_of
 
 LOG = {"stream": "log", "flow": "orders"}

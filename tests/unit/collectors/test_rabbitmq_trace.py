@@ -13,10 +13,10 @@ from pika.compat import long
 
 from collectors.base import Raw
 from collectors.errors import Undecodable
-from collectors.rabbitmq_config import firehose_config
-from collectors.rabbitmq_message import SINCE
-from collectors.rabbitmq_routes import Routes
-from collectors.rabbitmq_trace import ROUTING_KEY, TRACE, events_of, packed_trace
+from collectors.rabbitmq.config import firehose_config
+from collectors.rabbitmq.message import SINCE
+from collectors.rabbitmq.routes import Routes
+from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace
 from tracker.model.event import Event, Stage, natural_key
 
 NOW = 1_795_000_100_000_000

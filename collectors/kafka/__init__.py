@@ -1,0 +1,1 @@
+"""Kafka: what runs beside a cluster, and both ends of a replay."""

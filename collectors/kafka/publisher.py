@@ -1,0 +1,89 @@
+"""Kafka: sending copies of messages again. Implements `Publisher` of `tracker.model.carry`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from pydantic import Field
+
+from collectors.kafka.client import Cluster, driver_errors
+from collectors.kafka.frontier import slot_of
+from collectors.part import settings
+from tracker.model.carry import Copy, Locator, Sent
+
+ANY_PARTITION = -1
+
+
+class PublisherConfig(Cluster):
+    """The `config` of a Kafka publisher. `timeout` (s): how long the brokers may take to confirm one message."""
+
+    topic: str
+    timeout: float = Field(30.0, gt=0)
+
+
+def publisher(config: Mapping[str, Any]) -> KafkaPublisher:
+    """A publisher as configured: `{url, topic, client, timeout}`. Raises `ConfigInvalid`."""
+    return KafkaPublisher(settings(PublisherConfig, config, "Kafka publisher"))
+
+
+class KafkaPublisher:
+    """Sends copies to one topic, with their key, headers and value. Idempotent: a retry of the driver's own never
+    doubles a message. A copy from the same topic goes to the partition where it was."""
+
+    def __init__(self, config: PublisherConfig) -> None:
+        self._config = config
+        self._what = f"Kafka {config.servers}"
+        with driver_errors(self._what):
+            self._producer = Producer(self._driver())
+
+    def publish(self, copies: Sequence[Copy]) -> list[Sent]:
+        """Send all and wait until each was confirmed or refused; in the order given. Never raises for a single one:
+        its `error` says why. One that was not confirmed in time may have arrived all the same, and says so."""
+        answers: dict[int, Sent] = {}
+        for index, copy in enumerate(copies):
+            try:
+                self._produce(copy, partial(_settle, answers, index, copy.locator))
+            except (KafkaException, BufferError, ValueError, TypeError) as error:
+                answers[index] = Sent(copy.locator, f"{self._what}, topic {self._config.topic}: {error}")
+        self._producer.flush(self._config.timeout + 1.0)
+        doubt = f"not confirmed within {self._config.timeout:.0f} s: in doubt whether it arrived"
+        return [answers.get(index) or Sent(copy.locator, doubt) for index, copy in enumerate(copies)]
+
+    def close(self) -> None:
+        """Nothing is left to send: every `publish` waited."""
+        with driver_errors(self._what):
+            self._producer.close()
+
+    def _driver(self) -> dict[str, Any]:
+        return self._config.driver(
+            enable_idempotence=True,
+            acks="all",
+            message_timeout_ms=int(self._config.timeout * 1000),
+            linger_ms=5,
+            partitioner="murmur2_random",  # as Java's clients choose, or a key would change its partition
+        )
+
+    def _produce(self, copy: Copy, settled: Callable[[KafkaError | None, Any], None]) -> None:
+        slot = slot_of(copy.locator.partition)
+        number = slot[1] if slot and slot[0] == self._config.topic else ANY_PARTITION
+        until = time.monotonic() + self._config.timeout
+        while True:
+            try:
+                headers: list[tuple[str, str | bytes | None]] = [*copy.headers.items()]
+                self._producer.produce(
+                    self._config.topic, copy.value, copy.key, number, headers=headers, on_delivery=settled
+                )
+                break
+            except BufferError:  # the driver's queue is full: wait for confirmations
+                if time.monotonic() > until:
+                    raise
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+
+def _settle(answers: dict[int, Sent], index: int, locator: Locator, error: KafkaError | None, message: Any) -> None:
+    answers[index] = Sent(locator, "" if error is None else f"{error.str()} ({error.name()})")

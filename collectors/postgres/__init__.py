@@ -1,0 +1,1 @@
+"""PostgreSQL: outboxes, by the write-ahead log or by polling."""

@@ -1,0 +1,116 @@
+"""Connecting to RabbitMQ by pika, and pika's exceptions turned into ours."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pika
+from pika import exceptions
+
+from collectors.errors import ConfigInvalid, Unavailable
+from collectors.rabbitmq.config import Tls
+
+REFUSED = (
+    exceptions.AuthenticationError,
+    exceptions.ProbableAuthenticationError,
+    exceptions.ProbableAccessDeniedError,
+)
+# ValueError and its kin: pika decodes header tables as they come in, and a date beyond the year 9999 is one of them.
+FAILED = (exceptions.AMQPError, OSError, ValueError, OverflowError, AssertionError, struct.error)
+
+ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 406, 530
+
+
+def parameters(url: str, name: str, tls: Tls | None = None) -> pika.URLParameters:
+    """Connection parameters; `name` is shown in the management UI. Raises `ConfigInvalid` on a bad URL or TLS file."""
+    try:
+        found = pika.URLParameters(url)
+        if tls is not None:
+            context = ssl.create_default_context(cafile=tls.ca_file or None)
+            if tls.cert_file:
+                context.load_cert_chain(tls.cert_file, tls.key_file or None)
+            found.ssl_options = pika.SSLOptions(context, found.host)
+    except Exception as error:  # noqa: BLE001 - pika evaluates a URL's options: a bad one raises anything
+        # The URL itself stays out of the text, it holds a password.
+        raise ConfigInvalid(f"rabbitmq {name!r}: bad `url` or `tls`: {type(error).__name__}: {error}") from None
+    _quieten()
+    found.client_properties = {"connection_name": name, "product": "message-tracker"}
+    return found
+
+
+def shown(at: pika.URLParameters) -> str:
+    """The broker's address as texts name it, without the password."""
+    return f"{at.host}:{at.port}{'' if at.virtual_host == '/' else '/'}{at.virtual_host}"
+
+
+def _quieten() -> None:
+    """Pika writes a dozen lines and a traceback per failed attempt; ours say the same in one. A level that somebody
+    has set stays."""
+    log = logging.getLogger("pika")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
+
+
+def user_of(at: pika.URLParameters) -> str:
+    """The user's name; empty when another mechanism (a certificate) says who we are."""
+    return at.credentials.username if isinstance(at.credentials, pika.PlainCredentials) else ""
+
+
+@contextmanager
+def opened(at: pika.URLParameters) -> Iterator[pika.BlockingConnection]:
+    """A new connection, for the block that declares what is needed on it; it stays open unless that fails. Wrong
+    credentials, missing permissions and a queue that exists with other arguments are `ConfigInvalid`; all else is
+    `Unavailable`."""
+    with _setting_up(at):
+        connection = pika.BlockingConnection(at)
+        try:
+            yield connection
+        except BaseException:
+            closed(connection)
+            raise
+
+
+@contextmanager
+def _setting_up(at: pika.URLParameters) -> Iterator[None]:
+    """While connecting and declaring. Wrong credentials, missing permissions and a queue that exists with other
+    arguments are `ConfigInvalid`; all else is `Unavailable`."""
+    try:
+        yield
+    except REFUSED as error:
+        raise ConfigInvalid(
+            f"rabbitmq {shown(at)}: user {user_of(at)!r} is refused: check user, password and "
+            f"permissions of vhost {at.virtual_host!r} ({words(error)})"
+        ) from None
+    except (exceptions.ChannelClosedByBroker, exceptions.ConnectionClosedByBroker) as error:
+        permanent = error.reply_code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED)
+        # A vhost that is still recovering answers 530 too, and comes up by itself.
+        if permanent and "is down" not in error.reply_text:
+            raise ConfigInvalid(f"rabbitmq {shown(at)}: {error.reply_code} {error.reply_text}") from None
+        raise Unavailable(f"rabbitmq {shown(at)}: {error.reply_code} {error.reply_text}") from None
+    except FAILED as error:
+        raise Unavailable(f"rabbitmq {shown(at)} cannot be reached: {words(error)}") from None
+
+
+@contextmanager
+def working(at: pika.URLParameters) -> Iterator[None]:
+    """While reading, publishing, acking: everything that pika raises is `Unavailable`."""
+    try:
+        yield
+    except FAILED as error:
+        raise Unavailable(f"rabbitmq {shown(at)}: the connection was lost: {words(error)}") from None
+
+
+def closed(connection: pika.BlockingConnection | None) -> None:
+    """Close, whatever state it is in; a connection that is broken already is what was wanted."""
+    if connection is not None:
+        with suppress(*FAILED):
+            connection.close()
+
+
+def words(error: BaseException) -> str:
+    """What an exception says; many of pika's say nothing as text."""
+    return str(error) or repr(error)
