@@ -118,8 +118,16 @@ def said(collector, raws):
 
 
 def begun_anew(collector):
-    """It shows a hole before anything is mended, so that the hole outlives whatever happens next."""
-    assert collector.read(10, 0.1) == []
+    """It shows a hole before anything is mended, so that the hole outlives whatever happens next. The server may take a
+    moment to let go of whom it has refused."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            assert collector.read(10, 0.1) == []
+            break
+        except Unavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     assert collector.read(10, 0.1) == []
     assert collector.sources() == []
     until(collector, lambda: vouches(collector))

@@ -7,10 +7,12 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from typer.testing import CliRunner
@@ -20,6 +22,8 @@ from collectors.kafka.tail import tail
 from tests.brokers.kafka_topic import own_topic, read_to_now
 from tests.docs.pages import HEADINGS, ROOT
 from tests.e2e.service import Service, environment, now_us
+from tests.servers.ports import free_port
+from tests.servers.process import Process
 from tracker.assets import folder
 from tracker.cli.errors import CommandError
 from tracker.cli.main import app
@@ -36,14 +40,22 @@ objectives:
   delivery: {target: 99%, window: 1d}
 replay: {sources: [log: kafka-eu]}
 """
-PLACEHOLDERS = {"incident": "inc-000000000000", "replay": "r-000000000000"}
+COLLECTORS = """tracker: {{url: "{tracker}"}}
+spool: {home}/spool
+listen: {listen}
+collectors:
+  - {{name: archive, kind: memory, topics: [{{topic: orders, flow: orders, hop: archive}}]}}
+"""
+RUN = [sys.executable, "-m", "collectors.main", "run"]
+PLACEHOLDERS = {"incident": "inc-000000000000", "replay": "r-000000000000", "listen": "127.0.0.1:9464", "pid": "4711"}
 
 
 class Trouble:
-    """Ten messages in a topic, of which billing skipped m-7; m-13 was produced and never came to the topic."""
+    """Ten messages in a topic, of which billing skipped m-7; m-13 was produced and never came to the topic. `running`:
+    where `collectors run` shows how it is, and its process id."""
 
-    def __init__(self, service: Service, collector: Collector) -> None:
-        self.service, self._collector, self._reports = service, collector, 0
+    def __init__(self, service: Service, collector: Collector, running: dict[str, str]) -> None:
+        self.service, self.running, self._collector, self._reports = service, running, collector, 0
         service.http.put("/v1/flows/orders", content=SPEC).raise_for_status()
         self.report()
         made = [f"m-{n}" for n in range(10)]
@@ -110,7 +122,13 @@ def trouble(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         service = Service(home, "--insecure", TRACKER_HOPS=str(hops)).start()
         route = {"topic": topic.name, "flow": "orders", "hop": "kafka-eu"}
         collector = tail("runbooks", {"url": topic.url, "topics": [route]})
-        yield Trouble(service, collector)
+        listen = f"127.0.0.1:{free_port()}"
+        config = home / "collectors.yaml"
+        config.write_text(COLLECTORS.format(tracker=service.url, home=home, listen=listen))
+        process = Process("collectors", [*RUN, str(config)], home)
+        process.start(lambda: httpx.get(f"http://{listen}/healthz").raise_for_status())
+        yield Trouble(service, collector, {"listen": listen, "pid": str(process.pid)})
+        process.stop()
         collector.close()
         service.close()
 
@@ -119,7 +137,8 @@ class Shell:
     """Somebody who pastes block after block, and copies ids where the runbook says so."""
 
     def __init__(self, trouble: Trouble, home: Path, copied: dict[str, str], quick: bool = False) -> None:
-        self._trouble, self._home, self._copied, self._quick = trouble, home, copied, quick
+        self._trouble, self._home, self._quick = trouble, home, quick
+        self._copied = trouble.running | copied
         self._set: dict[str, str] = {}
 
     def paste(self, block: str) -> list[subprocess.CompletedProcess[str]]:

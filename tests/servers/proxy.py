@@ -106,8 +106,8 @@ class Proxy:
                 if pause:
                     time.sleep(pause)
                 self._flowing.wait()
-                target.sendall(content)
                 self.carried += len(content) if downwards else 0
+                target.sendall(content)
         with suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
         with self._mutex:
