@@ -69,8 +69,9 @@ class Cluster(Part):
     def _kafka(cls, value: str) -> str:
         servers = value.removeprefix("kafka://").rstrip("/")
         if not servers or "://" in servers or "/" in servers or "@" in servers:
+            said = value.rpartition("@")[2]  # what stands before it is a login, and no text for a log
             raise ValueError(
-                f"{value!r} is no Kafka address; write kafka://host:9092,host2:9092 (logins go under client)"
+                f"{said!r} is no Kafka address; write kafka://host:9092,host2:9092 (logins go under client)"
             )
         return value
 

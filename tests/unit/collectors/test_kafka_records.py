@@ -38,6 +38,13 @@ def raw(topic: str = "orders", created: bool = True, **headers: bytes) -> Raw:
     return Raw(b"value", named, b"key", Place(topic, 2, 17, "id", created), 5)
 
 
+def test_a_login_in_an_address_is_not_said_again() -> None:
+    """The error goes to logs."""
+    with pytest.raises(ConfigInvalid, match="'h:9092' is no Kafka address") as told:
+        settings(TailConfig, MINIMAL | {"url": "kafka://user:secret@h:9092"}, "collector one")
+    assert "secret" not in str(told.value)
+
+
 def test_the_first_route_that_fits_counts() -> None:
     """By name, or by a pattern from the beginning of the name; an unknown topic has none."""
     routes = Routes(ROUTES)
