@@ -18,6 +18,7 @@ from collectors.registry import discoverer
 
 CONFIG = "collectors"
 """Name of the configuration's file."""
+_PASSWORD = re.compile(r"((?:^|&)(?:ssl)?password=)([^&]*)", re.IGNORECASE)
 
 
 def looked_at(url: str, client: Sequence[str], identity_header: str, management: str) -> Found:
@@ -54,10 +55,11 @@ def without_password(url: str) -> str:
     parts = urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")
     user, colon, password = login.partition(":")
-    if not colon or VARIABLE.fullmatch(password):
-        return url
-    name = re.sub(r"[^A-Z]", "", parts.scheme.upper()) + "_PASSWORD"
-    return urlunsplit(parts._replace(netloc=f"{user}:${{{name}}}{at}{host}"))
+    name = "${" + re.sub(r"[^A-Z]", "", parts.scheme.upper()) + "_PASSWORD}"
+    if colon and not VARIABLE.fullmatch(password):
+        parts = parts._replace(netloc=f"{user}:{name}{at}{host}")
+    query = _PASSWORD.sub(lambda found: found[0] if VARIABLE.fullmatch(found[2]) else found[1] + name, parts.query)
+    return urlunsplit(parts._replace(query=query))
 
 
 def drafted(found: Found) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from collectors.base import Raw
+from collectors.logs import logger
 
 LIMIT = 16 * 2**20
 """Bytes of one file; what comes after that is only counted."""
@@ -36,11 +37,15 @@ class Rejects:
         return self.keep_lines(line + b"\n")
 
     def keep_lines(self, lines: bytes) -> bool:
-        """Write lines as they are. False when there is no room."""
-        with self._path.open("ab") as file:
-            if file.tell() + len(lines) > self._limit:
-                return False
-            file.write(lines)
+        """Write lines as they are. False when there is no room, in the file or on the disk."""
+        try:
+            with self._path.open("ab") as file:
+                if file.tell() + len(lines) > self._limit:
+                    return False
+                file.write(lines)
+        except OSError as error:
+            logger("collectors.rejects").warning("cannot be set aside", file=str(self._path), error=str(error))
+            return False
         return True
 
 

@@ -79,6 +79,10 @@ class Aborts:
         span = self._spans[slot]
         self._stop(slot, span)
         span.records = deque(one for one in span.records if not cut.off(one.place))
+        if span.last and cut.off(span.last):
+            span.last = None
+        if self._stable:
+            self._stable[1].pop(slot, None)
 
     def add(self, record: Seen) -> None:
         """This one was reported."""

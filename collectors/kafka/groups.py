@@ -154,7 +154,8 @@ class KafkaGroups:
         for raw in raws:
             found: Moved = raw.position
             group, slot = found.followed.group, (found.followed.topic, found.partition)
-            if self._ids.get(slot[0]) == found.topic_id and found.kept.offset >= self._kept[group, slot].offset:
+            kept = self._kept.get((group, slot), NOWHERE)
+            if self._ids.get(slot[0]) == found.topic_id and found.kept.offset >= kept.offset:
                 ahead.setdefault(group, {})[slot] = found.kept
         for group, offsets in ahead.items():
             self._keep(group, offsets)

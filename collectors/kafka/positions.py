@@ -148,9 +148,10 @@ class Positions:
         return f"{topic_id} {self.reused[slot]}" if slot in self.reused else topic_id
 
     def back(self, slot: Slot, to: Position) -> None:
-        """The log was cut off here. That is remembered with the next `keep_alive`; a start before that finds out by
-        the epoch."""
-        self.kept[slot] = to
+        """The log was cut off here: no position lies behind. That is remembered with the next `keep_alive`; a start
+        before that finds out by the epoch."""
+        if slot in self.kept and self.kept[slot].offset > to.offset:
+            self.kept[slot] = to
         self.reused[slot] = min(to.offset, self.reused.get(slot, to.offset))
         self._said_at = -KEEP_EVERY_TICKS
 

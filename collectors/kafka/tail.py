@@ -331,14 +331,14 @@ class KafkaTail:
 
     def _start_again(self) -> None:
         """Go on in partitions whose position is gone. Not before all that was read of them has been decoded."""
-        stopped, self._stopped = self._stopped, {}
-        for slot, said in stopped.items():
+        for slot, said in list(self._stopped.items()):
             cut = cut_of(said)
             start = self._cut_off(slot, cut) if cut else self._lost(slot)
             self._done.pop(slot, None)
             self._consumer.incremental_unassign([TopicPartition(*slot)])
             self._assign({slot: start})
             self._frontier.again(slot, max(start.offset, 0))
+            del self._stopped[slot]
 
     def _lost(self, slot: Slot) -> Position:
         """Retention took the position away: what was unread there is lost to us as well."""

@@ -105,13 +105,14 @@ SELECT {tx}, {row}, {columns} FROM {table}
  WHERE {tx} >= '{lowest}'::xid8 AND {tx} < '{end}'::xid8
    AND NOT pg_visible_in_snapshot({tx}, {base}) AND pg_visible_in_snapshot({tx}, {target})
    AND ({tx}, {row}) > ('{after}'::xid8, {name})
- ORDER BY {tx}, {row} LIMIT {limit}
+ ORDER BY {tx}, {row} FETCH FIRST {limit} ROWS WITH TIES
 """
+"""With ties: the next page begins behind the last number and name, and two rows may share both."""
 
 
 def page(wire: Wire, feed: Feed, columns: Sequence[str], cursor: Cursor, target: Seen, limit: int) -> Answer:
-    """The next rows up to `target`, at most `limit`, in the order of number and name: these two, then `columns`, the
-    first of which is the name. Raises `psycopg.Error`."""
+    """The next rows up to `target`, at most `limit` and those that share the last one's number and name, in the order
+    of these two: both, then `columns`, the first of which is the name. Raises `psycopg.Error`."""
     return wire.ask(
         _PAGE.format(
             tx=_quoted(feed.column),

@@ -116,7 +116,9 @@ class PolledOutbox:
         table = next((t for t in self._rows.of(place.relation) if row.fits(t.where)), None)
         if table is None or not place.feed.of(table):
             return []
-        return [self._rows.event(table, place.feed.stage, row, place.cursor.target.at, place.cursor.base.since)]
+        at = place.cursor.target.at
+        since = min(place.cursor.base.since, at)  # the clock may have been set back between two looks
+        return [self._rows.event(table, place.feed.stage, row, at, since)]
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """The cursor moves behind the last of these."""

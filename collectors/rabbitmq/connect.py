@@ -35,8 +35,9 @@ def parameters(url: str, name: str, tls: Tls | None = None) -> pika.URLParameter
                 context.load_cert_chain(tls.cert_file, tls.key_file or None)
             found.ssl_options = pika.SSLOptions(context, found.host)
     except Exception as error:  # noqa: BLE001 - pika evaluates a URL's options: a bad one raises anything
-        # The URL itself stays out of the text, it holds a password.
-        raise ConfigInvalid(f"rabbitmq {name!r}: bad `url` or `tls`: {type(error).__name__}: {error}") from None
+        # The URL itself stays out of the text, it holds a password; and what is no port may be the rest of one.
+        why = "is what is special in its password percent-encoded?" if isinstance(error, ValueError) else error
+        raise ConfigInvalid(f"rabbitmq {name!r}: bad `url` or `tls`: {type(error).__name__}: {why}") from None
     _quieten()
     found.client_properties = {"connection_name": name, "product": "message-tracker"}
     return found

@@ -168,6 +168,14 @@ def test_a_large_transaction_comes_in_pages(shop):
         assert sorted(produced(collector, caught_up(collector))) == sorted(f"m-{n}" for n in range(1, 51))
 
 
+def test_rows_of_one_name_and_transaction_lie_in_one_page(shop):
+    """A message that goes to two places: the next page begins behind the last name."""
+    shop.run("ALTER TABLE outbox DROP CONSTRAINT outbox_pkey")
+    with shop.watched(rows=1, where={"kind": "b"}) as collector:
+        shop.run("INSERT INTO outbox (id, kind) VALUES ('m-1', 'a'), ('m-1', 'b'), ('m-2', 'a'), ('m-2', 'b')")
+        assert produced(collector, caught_up(collector)) == ["m-1", "m-2"]
+
+
 def test_rows_that_were_marked(shop):
     """By the number of the transaction that marked them, in whatever order these end; marks of a row are no row."""
     with shop.watched(relayed={"column": "sent_tx"}) as collector:

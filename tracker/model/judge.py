@@ -14,7 +14,7 @@ from tracker.model.event import Event, Range, Stage
 from tracker.model.facts import Facts, Passage, received
 from tracker.model.flags import flags_of, gap_may_come
 from tracker.model.origin import origin_of
-from tracker.model.ranges import range_drops, range_over
+from tracker.model.ranges import range_drops, range_over, told_by_range
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
@@ -63,6 +63,7 @@ class _Case:
         self.observed_deadline: dict[int, int | None] = {}
         self.states: dict[int, CheckpointState] = {}
         self.seen: dict[int, Passage] = dict(facts.seen)
+        self.came_to = {e.hop for e in facts.events if not told_by_range(e)}
         for i in self.paths.order:
             self.deadline[i] = self._deadline(i)
             by_range = None if i in self.seen else self._by_range(i, ranges)
@@ -139,7 +140,7 @@ class _Case:
 
     def _implied(self, i: int) -> bool:
         behind = self.paths.descendants[i]
-        return any(d in self.seen for d in behind) or bool(self.facts.hops & self.paths.hops_behind[i])
+        return any(d in self.seen for d in behind) or bool(self.came_to & self.paths.hops_behind[i])
 
     def _closed(self, i: int) -> str:
         """`dead_letter` or `design` when its own hop, or one before it on its path, says so; else empty."""
@@ -158,9 +159,14 @@ class _Case:
         if self._emptied(i):
             return True
         return any(
-            self._emptied(p) or (p not in self.seen and not self._implied(p) and self._dropped(p))
+            (self._emptied(p) and not self._acked(p))
+            or (p not in self.seen and not self._implied(p) and self._dropped(p))
             for p in self.paths.before[i]
         )
+
+    def _acked(self, i: int) -> bool:
+        """Its hop has processed one delivery, and passed on what comes after it, whatever became of others."""
+        return i in self.seen and self.paths.stages[i] == Stage.ack
 
     def _emptied(self, i: int) -> bool:
         touched = self._touched(i)

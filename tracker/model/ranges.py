@@ -12,6 +12,13 @@ from tracker.model.event import TRUNCATED, Event, Range, Stage, delivery_of
 from tracker.model.facts import HOLDING, Passage, received
 from tracker.model.spec import FlowSpec
 
+_BY_RANGE = {"evidence": "range"}
+
+
+def told_by_range(event: Event) -> bool:
+    """A drop that a range tells of: that the message was passed over there, and so never came to that hop."""
+    return event.stage == Stage.drop and event.attributes.get("evidence") == _BY_RANGE["evidence"]
+
 
 def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:
     """That a range at one of `hops` and `stage` moved past the place of one of these events in the log; of several,
@@ -63,7 +70,7 @@ def _drops(told: Range, spec: FlowSpec, events: Sequence[Event]) -> Iterator[Eve
                 partition=event.partition,
                 offset=event.offset,
                 group=told.group,
-                attributes={"evidence": "range"},
+                attributes=dict(_BY_RANGE),
             )
 
 

@@ -27,6 +27,8 @@ FOUND = Found("Kafka h:1", ["left out: x"], [{"topic": "t"}], [ENTRY], [FLOW])
         ("amqp://u:${MQ_PASSWORD}@h:5672/%2F", "amqp://u:${MQ_PASSWORD}@h:5672/%2F"),
         ("postgresql://u@h/db?sslmode=require", "postgresql://u@h/db?sslmode=require"),
         ("postgresql://u:p@h/db?sslmode=require", "postgresql://u:${POSTGRESQL_PASSWORD}@h/db?sslmode=require"),
+        ("postgresql://h/db?user=u&password=p", "postgresql://h/db?user=u&password=${POSTGRESQL_PASSWORD}"),
+        ("postgresql://h/db?password=${PG_PASSWORD}", "postgresql://h/db?password=${PG_PASSWORD}"),
     ],
 )
 def test_no_password_is_written_down(url, written):

@@ -202,3 +202,41 @@ def test_who_moves_past_an_offset_that_was_given_again_has_not_read_the_first(no
     gone = structs.replace(stored, stage=Stage.drop, reason="truncated", observed_at=at, received_at=at)
     coverage = Coverage({("billing", "ack"): [SourceCover("group", ((0, 60 * SECOND),), evidence="range")]})
     assert judge(SPEC, [stored, gone], coverage, 60 * SECOND, [PASSED]).verdict == verdict
+
+
+STEPS = load_spec(
+    """flow: orders
+checkpoints:
+  - {hop: kafka, stage: persist}
+  - {hop: fraud, stage: ack, after: kafka, within: 10s}
+  - {hop: billing, stage: ack, after: [kafka, fraud], within: 10s}
+  - {hop: shipping, stage: ack, after: billing, within: 60s}
+"""
+)
+LYING = Event(
+    flow="orders", message_id="m", hop="kafka", stage=Stage.persist, observed_at=SECOND, received_at=SECOND,
+    partition="orders/0", offset=17,
+)  # fmt: skip
+PASSED_OVER = structs.replace(PASSED, stage=Stage.drop, reason="skipped")
+EVERYWHERE = Coverage(
+    {(hop, "ack"): [SourceCover(hop, ((0, 60 * SECOND),))] for hop in ("fraud", "billing", "shipping")}
+)
+
+
+def overdue(events: list[Event], now: int) -> set[str]:
+    """The checkpoints that are overdue for a message that billing's group was moved past."""
+    states = judge(STEPS, events, EVERYWHERE, now * SECOND, [PASSED_OVER]).checkpoints
+    return {state.name for state in states if state.status == "overdue"}
+
+
+def test_who_acked_it_by_name_has_passed_it_on() -> None:
+    """Whatever a range says of another delivery: what comes after the ack has its time."""
+    acked = [
+        structs.replace(LYING, hop=hop, stage=Stage.ack, partition="", offset=None) for hop in ("fraud", "billing")
+    ]
+    assert overdue([LYING, *acked], 5) == set()
+
+
+def test_a_hop_that_was_moved_past_does_not_show_that_the_message_came_there() -> None:
+    """So nothing before it is implied: fraud lost it, too, and that is named."""
+    assert overdue([LYING], 30) == {"fraud:ack", "billing:ack", "shipping:ack"}
