@@ -126,7 +126,11 @@ def trouble(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         config = home / "collectors.yaml"
         config.write_text(COLLECTORS.format(tracker=service.url, home=home, listen=listen))
         process = Process("collectors", [*RUN, str(config)], home)
-        process.start(lambda: httpx.get(f"http://{listen}/healthz").raise_for_status())
+
+        def lives() -> None:
+            httpx.get(f"http://{listen}/healthz").raise_for_status()
+
+        process.start(lives)
         yield Trouble(service, collector, {"listen": listen, "pid": str(process.pid)})
         process.stop()
         collector.close()
