@@ -131,6 +131,8 @@ def test_a_gap_is_known_when_its_collector_got_to_the_moment_that_implies_it() -
     assert left_to_the_reference(ORDERS, events, 30, told)
     not_yet = vouched(ORDERS, but={"log:persist": [source((-9, 2 - 1e-6))]})
     assert same(ORDERS, events, 30, not_yet) == "delivered"
+    later = [event("shop:produce", 10), event("mirror:replicate", 12), event("billing:ack", 13)]
+    assert same(ORDERS, later, 30, vouched(ORDERS, but={"log:persist": [source((-9, 11))]})) == "delivered"
     left = vouched(ORDERS, but={"log:persist": [source((-9, 1), closed=1)]})
     assert left_to_the_reference(ORDERS, events, 30, left)
 
