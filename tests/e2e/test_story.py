@@ -185,6 +185,7 @@ def the_recovered_are_recovered(world):
     assert {(f["hop"], f["kind"], f["status"], f["by"]) for f in found} == {
         ("billing", "unacknowledged", "recovered", "replay")}  # fmt: skip
     assert all(f["resolved_at"] > f["opened_at"] for f in found)
+    world.until("its incident, a moment behind", lambda: not world.listed("/v1/incidents", flow="orders")[0]["open"])
     [incident] = world.listed("/v1/incidents", flow="orders")
     assert (incident["status"], incident["recovered"], incident["recovered_by_itself"], incident["open"]) == (
         "resolved", len(SKIPPED), 0, 0)  # fmt: skip
