@@ -5,54 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from collectors.base import Lag, Observation
 from collectors.carried import digest_of
 from collectors.emitter import Emitter
 from collectors.instrument import confluent_kafka as instrument
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
+from tests.brokers.kept import Kept
 from tests.contract.http_tracker import HttpTracker
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
-from tracker.model.coverage import SourceRef
-from tracker.model.event import Event, Stage
+from tracker.model.event import Stage
 
 pytestmark = pytest.mark.brokers
-
-
-class Kept:
-    """An emitter that keeps what it is given; `broken` makes it fail as a full disk would."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.broken = False
-
-    def emit(self, observations: Sequence[Observation]) -> int:
-        """Keep."""
-        if self.broken:
-            raise OSError("no space left on device")
-        self.events += [o for o in observations if isinstance(o, Event)]
-        return 0
-
-    def lost(self, count: int = 1) -> None:
-        """Nothing to do."""
-
-    def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
-        """Nothing to do."""
-
-    def sign_off(self, sources: Sequence[SourceRef]) -> None:
-        """Nothing to do."""
-
-    def of(self, stage: Stage) -> list[str]:
-        """The message ids seen at `stage`, in order."""
-        return [e.message_id for e in self.events if e.stage is stage]
 
 
 @pytest.fixture
