@@ -204,6 +204,27 @@ def test_who_moves_past_an_offset_that_was_given_again_has_not_read_the_first(no
     assert judge(SPEC, [stored, gone], coverage, 60 * SECOND, [PASSED]).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("gone", "read"),
+    [
+        ([("drop", "truncated", 1.5)], False),
+        ([("drop", "purged", 1.5)], True),  # the place was not given to another message
+        ([("drop", "truncated", 1.5), ("drop", "truncated", 9)], False),  # said once more: the first time counts
+        ([("drop", "truncated", 9), ("drop", "truncated", 1.5)], False),
+        ([("nack", "truncated", 1.5)], True),
+    ],
+)
+def test_only_a_log_that_was_cut_off_gives_an_offset_again(gone: list[tuple[str, str, float]], read: bool) -> None:
+    """The group moved past the message's offset at 2 s."""
+    stored = structs.replace(PLACED, offset=17, observed_at=SECOND, received_at=SECOND)
+    said = [
+        structs.replace(stored, stage=Stage(stage), reason=reason, observed_at=round(at * SECOND))
+        for stage, reason, at in gone
+    ]
+    passage = range_over([stored, *said], ["billing"], Stage.ack, [PASSED])
+    assert (passage is not None) == read
+
+
 STEPS = load_spec(
     """flow: orders
 checkpoints:
