@@ -64,6 +64,16 @@ class Source(Protocol):
         ...
 
 
+class Finder(Protocol):
+    """A source that knows by itself what it holds: an archive, a queue of dead letters. A log does not: where it holds a
+    message was observed."""
+
+    def find(self, flow: str, message_ids: Sequence[str]) -> Sequence[Locator]:
+        """Where each of these messages is held, the newest copy; those that it does not hold are left out. The places
+        are its own: `fetch` understands them, nobody else has to."""
+        ...
+
+
 class Publisher(Protocol):
     """Sends copies, headers and key as given, to the hop it was built for."""
 
