@@ -34,3 +34,9 @@ def test_most_scenarios_are_hardly_blind() -> None:
 def test_files_are_named_as_their_scenarios() -> None:
     """So that a row of the page leads to its file."""
     assert all(load(path).name == path.stem for path in (ROOT / "tests" / "scenarios").glob("*.yaml"))
+
+
+def test_the_command_is_the_one_that_wrote_the_page() -> None:
+    """Its seed is that of every row."""
+    [said] = re.findall(r"--scenario tests/scenarios --seed (\d+) --markdown", PAGE)
+    assert set(re.findall(r"^\| \*\*[a-z0-9-]+\*\*:.*?\| (\d+) \|", PAGE, re.MULTILINE)) == {said}

@@ -54,7 +54,10 @@ def page(scenarios: Sequence[Scenario], scores: Sequence[Score]) -> str:
     """The published page, as Markdown: what was simulated, and how right the verdicts were."""
     about = {one.name: Safe(" ".join(one.about.split())) for one in scenarios}
     total = [(name, t, _ratio(t.precision), _ratio(t.recall)) for name, t in sums(scores).items()]
-    return render("accuracy.md", {"sums": total, "every": [_row(about[s.scenario], s) for s in scores]})
+    return render(
+        "accuracy.md",
+        {"seed": scores[0].seed, "sums": total, "every": [_row(about[s.scenario], s) for s in scores]},
+    )
 
 
 def _row(about: Safe, score: Score) -> dict[str, object]:
