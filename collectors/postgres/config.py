@@ -1,4 +1,4 @@
-"""What the configurations of both ways to watch an outbox have in common."""
+"""What the configurations of all that reads an outbox have in common."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from pydantic import field_validator
 from collectors.part import Part
 
 
-class DatabaseConfig(Part):
-    """`docs/collectors/postgres.md` explains each key."""
+class Database(Part):
+    """Where it is."""
 
     url: str
-    key: Literal["omit", "plain"] = "omit"
-    node: str = ""
-    region: str = ""
 
     @field_validator("url")
     @classmethod
@@ -37,3 +34,11 @@ class DatabaseConfig(Part):
         """Host, port and database, without a login."""
         said = conninfo_to_dict(self.url)
         return f"{said.get('host', '')}:{said.get('port', 5432)}/{said.get('dbname', '')}"
+
+
+class DatabaseConfig(Database):
+    """`docs/collectors/postgres.md` explains each key."""
+
+    key: Literal["omit", "plain"] = "omit"
+    node: str = ""
+    region: str = ""

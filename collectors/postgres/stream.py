@@ -46,6 +46,12 @@ _CODES = ("28", "3D", "42501")
 """The same by code: authorization, no such database, no privilege."""
 
 
+AS_TEXT: Mapping[str, Any] = {
+    "datestyle": "ISO", "timezone": "UTC", "intervalstyle": "iso_8601", "bytea_output": "hex",
+}  # fmt: skip
+"""Settings of a session in which values are written the same everywhere."""
+
+
 @contextmanager
 def driver_errors(what: str) -> Iterator[None]:
     """No exception of the driver leaves this block: what was refused comes out as an error of ours naming `what`."""
@@ -67,7 +73,7 @@ def translated(error: psycopg.Error, what: str) -> CollectorError:
 class Wire:
     """One connection. `options` are settings of the session."""
 
-    def __init__(self, url: str, options: Mapping[str, str], **connect: Any) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any], **connect: Any) -> None:
         said = " ".join(f"-c {name}={value}" for name, value in options.items())
         self._connection = psycopg.connect(
             url, autocommit=True, connect_timeout=int(TIMEOUT), options=said, client_encoding="UTF8", **ALIVE, **connect
@@ -131,8 +137,7 @@ class Stream:
     what lies in a transaction that is under way. `wants_word`: the server asks whether we are still here."""
 
     def __init__(self, url: str, slot: str, publication: str) -> None:
-        session = {"datestyle": "ISO", "timezone": "UTC", "intervalstyle": "iso_8601", "bytea_output": "hex"}
-        self._wire = Wire(url, session, replication="database")
+        self._wire = Wire(url, AS_TEXT, replication="database")
         self.reached: LSN = 0
         self.wants_word = False
         try:

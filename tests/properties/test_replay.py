@@ -36,7 +36,7 @@ from tracker.control.errors import Conflict
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
-from tracker.replay import Replays, Selection, Worker
+from tracker.replay import Keeper, Replays, Selection, Worker
 
 FOLLOW_UP = 45 * SECOND
 """The flow's longest deadline (15 s) and 30 s of patience."""
@@ -293,7 +293,7 @@ class Real:
         self.collector = MemoryCollector("tail", tailed, self.broker, lambda: installation.now)
         self.source, self.publisher = MemorySource(self.broker), MemoryPublisher(self.broker)
         self.replays = Replays(
-            installation.store, installation.control, {"kafka": self.source}, {"kafka": self.publisher},
+            installation.store, installation.control, {Keeper("log", "kafka"): self.source}, {"kafka": self.publisher},
             lambda: installation.now,
         )  # fmt: skip
 

@@ -49,3 +49,28 @@ def test_what_comes_behind_a_thousand_attempts(told: Callable[[Iterable[Event]],
     found = told([event("shop:produce", 1), *tries, event("billing:ack", 2 * MUCH)])
     assert len(found) == MUCH + 2
     assert [e.stage.value for e in (found[0], found[-1])] == ["produce", "ack"]
+
+
+def test_who_carries_what_a_replay_asks_for(new_store: Callable[[], Store]) -> None:
+    """A key by its hash, the reason of a drop, attributes: each by some event of the message, not all by one."""
+    store = new_store()
+    events = [
+        event("shop:produce", 1, message_id="a", attributes={"country": "de"}),
+        event("log:drop", 2, message_id="a", reason="expired", attributes={"team": "x"}),
+        event("shop:produce", 1, message_id="b", attributes={"country": "de", "team": "y"}),
+        event("log:drop", 2, message_id="c", reason="purged"),
+    ]
+    rows = [row(each, 0) | {"key_hash": 7 if each.message_id == "b" else 0} for each in events]
+    store.insert_events(pa.Table.from_pylist(rows, schema=EVENTS))
+
+    def carrying(key: int | None = None, reason: str | None = None, **attributes: str) -> set[str]:
+        return set(store.carrying("orders", ["a", "b", "c", "nobody"], key, reason, attributes))
+
+    assert carrying(key=7) == {"b"}
+    assert carrying(reason="expired") == {"a"}
+    assert carrying(country="de") == {"a", "b"}
+    assert carrying(country="de", team="x") == {"a"}
+    assert carrying(key=7, reason="expired") == set()
+    assert carrying(country="fr") == carrying(team="") == set()
+    assert set(store.carrying("orders", ["c"], None, "purged", {})) == {"c"}
+    assert set(store.carrying("others", ["a"], None, "expired", {})) == set()

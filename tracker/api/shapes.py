@@ -327,6 +327,13 @@ class Selection(BaseModel):
     kind: str | None = None
     incident: str | None = None
     message_ids: list[str] = Field(default_factory=list, max_length=100_000)
+    since: str | None = Field(None, description="origin not before this: RFC 3339, epoch, or -1h")
+    until: str | None = Field(None, description="origin before this")
+    key: str | None = Field(None, max_length=4096, description="only messages with this key; it is compared hashed")
+    dropped_as: str | None = Field(None, max_length=256, description="the reason of a drop or dead letter")
+    attributes: dict[str, str] = Field(default_factory=dict, max_length=16, description="each carried by some event")
+    source: str = Field("", max_length=256, description="`kind:hop` instead of the flow's sources, as log:kafka-eu")
+    to: str = Field("", max_length=128, description="a hop to send to, instead of the one that follows from the source")
     rate: float | None = Field(None, gt=0, description="messages per second, at most the flow's own rate")
     reason: str = Field("", max_length=1000)
     dry_run: bool = False

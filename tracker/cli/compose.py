@@ -27,6 +27,7 @@ from tracker.model.errors import Invalid
 from tracker.reconcile import Reconciler, now_us
 from tracker.reconcile.arrears import Arrears
 from tracker.reconcile.listening import Listening
+from tracker.replay.routes import Keeper
 from tracker.replay.service import Replays
 from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, SPOOL_DRAINED, Metrics
 from tracker.store import Store
@@ -71,9 +72,9 @@ class Worker:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where replays read and send, by hop."""
+    """Where replays read, by who keeps what, and send, by hop."""
 
-    sources: Mapping[str, Source]
+    sources: Mapping[Keeper, Source]
     publishers: Mapping[str, Publisher]
 
 
@@ -124,12 +125,11 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
         hearing = Worker("listening", listening.run)
         stack.callback(hearing.close)
         stack.callback(committer.close)
-        salt = int.from_bytes(control.settings.salt()[:8], "big")
         QUICK.begin()
         yield Service(
             store=store,
             control=control,
-            intake=Intake(committer, specs.at_ingest, salt, int(settings.inflated_mb * MB)),
+            intake=Intake(committer, specs.at_ingest, control.settings.key_salt(), int(settings.inflated_mb * MB)),
             specs=specs,
             metrics=metrics,
             clock=now_us,

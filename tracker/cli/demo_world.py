@@ -23,6 +23,7 @@ from collectors.memory_broker import MemoryBroker, Slot
 from collectors.runner import Runner
 from tracker.model.carry import MESSAGE_ID, Publisher, Source
 from tracker.model.event import Stage
+from tracker.replay.routes import Keeper
 
 FLOW, TOPIC, LOG = "demo-orders", "orders", "orders-log"
 SHOP, BILLING, INVENTORY = "shop", "billing", "inventory"
@@ -226,6 +227,6 @@ class World:
                 self.skipped.update(gone)
 
 
-def ports(broker: Broker) -> tuple[Mapping[str, Source], Mapping[str, Publisher]]:
-    """Sources and publishers by hop, for the replay engine."""
-    return {LOG: broker.source()}, {LOG: broker.publisher()}
+def ports(broker: Broker) -> tuple[Mapping[Keeper, Source], Mapping[str, Publisher]]:
+    """Sources and publishers, for the replay engine."""
+    return {Keeper("log", LOG): broker.source()}, {LOG: broker.publisher()}

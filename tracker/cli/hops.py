@@ -1,9 +1,13 @@
-"""Which brokers replays read from and send to: the file that TRACKER_HOPS names.
+"""Where replays read copies and send them: the file that TRACKER_HOPS names.
 
     kafka-eu:  {kind: kafka, url: "127.0.0.1:9092", topic: orders}
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
+    checkout:  {kind: postgres, url: "postgresql://reader@127.0.0.1/shop", table: outbox, payload: payload}
+    billing:
+      dead_letter: {kind: kafka, url: "127.0.0.1:9092", topic: orders.billing.dlt}
 
-A hop is named as in flow specs. The keys beside `kind` are those of the broker's source and publisher.
+A hop is named as in flow specs. The keys beside `kind` are those of the broker's source and publisher: of the hop's own
+log or queue, and below `dead_letter` and `snapshot` of what keeps its dead letters, or an archive of it.
 """
 
 from __future__ import annotations
@@ -19,16 +23,17 @@ import yaml
 from collectors.errors import CollectorError, MissingExtra
 from tracker.cli.errors import UNAVAILABLE, CommandError
 from tracker.model.carry import Publisher, Source
+from tracker.replay.routes import DEAD_LETTER, LOG, SNAPSHOT, Keeper
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`module:function` of what makes a source and a publisher; empty where there is none. `extra` brings `library`.
-    Keys that only one of the two knows are kept from the other."""
+    """`module:function` of what makes a publisher, and a source by what it keeps. `extra` brings `library`. Keys that
+    only one of the two knows are kept from the other."""
 
     extra: str
     library: str
-    source: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
     publisher: str = ""
     source_only: frozenset[str] = frozenset()
     publisher_only: frozenset[str] = frozenset()
@@ -38,20 +43,23 @@ KINDS: Mapping[str, Kind] = {
     "kafka": Kind(
         "kafka",
         "confluent_kafka",
-        source="collectors.kafka.source:source",
+        sources={LOG: "collectors.kafka.source:source", DEAD_LETTER: "collectors.kafka.dead_letters:source"},
         publisher="collectors.kafka.publisher:publisher",
         source_only=frozenset({"id", "identity_header"}),
         publisher_only=frozenset({"topic"}),
     ),
+    "postgres": Kind("postgres", "psycopg", sources={LOG: "collectors.postgres.source:source"}),
     "rabbitmq": Kind("rabbitmq", "pika", publisher="collectors.rabbitmq.publisher:publisher"),
 }
+BESIDE = (DEAD_LETTER, SNAPSHOT)
+"""What a hop may have beside its own log, each with a `kind` of its own."""
 
 
 @dataclass
 class Ends:
-    """Sources and publishers by hop; close them when the service ends."""
+    """Sources by who keeps what, publishers by hop; close them when the service ends."""
 
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[Keeper, Source] = field(default_factory=dict)
     publishers: dict[str, Publisher] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -76,26 +84,42 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(found, dict):
         raise CommandError(f"{path}: a mapping of hops is expected: `kafka-eu: {{kind: kafka, url: ...}}`")
     for hop, config in found.items():
-        if not isinstance(config, dict) or config.get("kind") not in KINDS:
-            raise CommandError(f"{path}: hop {hop!r} needs `kind`: one of {', '.join(sorted(KINDS))}")
+        _checked(path, hop, config)
     return found
+
+
+def _checked(path: Path, hop: str, config: Any) -> None:
+    beside = [name for name in BESIDE if isinstance(config, dict) and name in config]
+    if not isinstance(config, dict) or (config.get("kind") not in KINDS and ("kind" in config or not beside)):
+        raise CommandError(f"{path}: hop {hop!r} needs `kind`: one of {', '.join(sorted(KINDS))}")
+    for name in beside:
+        kinds = sorted(kind for kind, about in KINDS.items() if name in about.sources)
+        if not isinstance(config[name], dict) or config[name].get("kind") not in kinds:
+            known = ", ".join(kinds) or "none in this version"
+            raise CommandError(f"{path}: `{name}` of hop {hop!r} needs `kind`: one of {known}")
 
 
 def build(hops: Mapping[str, Mapping[str, Any]]) -> Ends:
     """Makes what each hop's kind offers. Raises CommandError that names the hop."""
     ends = Ends()
     for hop, config in hops.items():
-        kind = KINDS[config["kind"]]
-        keys = {name: value for name, value in config.items() if name != "kind"}
-        if kind.source:
-            ends.sources[hop] = _made(hop, config["kind"], kind.source, keys, kind.publisher_only)
-        if kind.publisher and (not kind.publisher_only or kind.publisher_only <= keys.keys()):
-            ends.publishers[hop] = _made(hop, config["kind"], kind.publisher, keys, kind.source_only)
+        own = {name: value for name, value in config.items() if name not in BESIDE}
+        if own:
+            kind = KINDS[own["kind"]]
+            if LOG in kind.sources:
+                ends.sources[Keeper(LOG, hop)] = _made(hop, own, kind.sources[LOG], kind.publisher_only)
+            if kind.publisher and (not kind.publisher_only or kind.publisher_only <= own.keys()):
+                ends.publishers[hop] = _made(hop, own, kind.publisher, kind.source_only)
+        for name in (name for name in BESIDE if name in config):
+            place = KINDS[config[name]["kind"]].sources[name]
+            ends.sources[Keeper(name, hop)] = _made(hop, config[name], place)
     return ends
 
 
-def _made(hop: str, name: str, place: str, keys: Mapping[str, Any], others: frozenset[str]) -> Any:
-    kind = KINDS[name]
+def _made(hop: str, config: Mapping[str, Any], place: str, others: frozenset[str] = frozenset()) -> Any:
+    """`others`: keys that are not for this one."""
+    name = config["kind"]
+    kind, keys = KINDS[name], {key: value for key, value in config.items() if key != "kind"}
     module, _, function = place.partition(":")
     try:
         make: Callable[[Mapping[str, Any]], Any] = getattr(import_module(module), function)

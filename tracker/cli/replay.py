@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from tracker.cli.answers import Json, emit, table
 from tracker.cli.client import api, segment
+from tracker.cli.errors import CommandError
 
 
 class StartsByDefault(TyperGroup):
@@ -35,6 +36,20 @@ def start(
     kind: Annotated[str | None, typer.Option(help="only findings of this kind")] = None,
     incident: Annotated[str | None, typer.Option(help="only findings of this incident")] = None,
     message: Annotated[list[str] | None, typer.Option(help="only this message; may be repeated")] = None,
+    ids: Annotated[
+        typer.FileText | None, typer.Option(help="only the messages named in this file, one id a line; - for stdin")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="origin not before: RFC 3339, epoch, or -1h")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="origin before this")] = None,
+    key: Annotated[str | None, typer.Option(help="only messages with this key")] = None,
+    dropped_as: Annotated[
+        str | None, typer.Option(help="only messages dropped or dead-lettered for this reason")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE that some event carries; may be repeated")
+    ] = None,
+    source: Annotated[str, typer.Option(help="KIND:HOP instead of the flow's sources, as log:kafka-eu")] = "",
+    to: Annotated[str, typer.Option(help="the hop to send to, instead of the one that follows from the source")] = "",
     rate: Annotated[float | None, typer.Option(help="messages per second, at most the flow's own")] = None,
     reason: Annotated[str, typer.Option(help="why; kept in the audit log")] = "",
     yes: Annotated[
@@ -43,8 +58,12 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Show what would be sent again; with --yes, ask for it. Somebody else approves, unless the flow says auto."""
-    wanted = {"flow": flow, "hop": hop, "kind": kind, "incident": incident, "message_ids": message or [], "rate": rate,
-              "reason": reason, "dry_run": not yes}  # fmt: skip
+    named = [*(message or []), *(line.strip() for line in ids or () if line.strip())]
+    if ids is not None and not named:
+        raise CommandError(f"{ids.name} names no message: one id a line")
+    wanted = {"flow": flow, "hop": hop, "kind": kind, "incident": incident, "message_ids": named, "since": since,
+              "until": until, "key": key, "dropped_as": dropped_as, "attributes": _pairs(attribute or []),
+              "source": source, "to": to, "rate": rate, "reason": reason, "dry_run": not yes}  # fmt: skip
     got = api().send("POST", "/v1/replays", wanted)
     if as_json:
         emit(True, got, "")
@@ -114,6 +133,14 @@ def cancel(replay: str, why: Why = "", as_json: Json = False) -> None:
 def _decide(replay: str, what: str, why: str, as_json: bool) -> None:
     got = api().send("POST", f"/v1/replays/{segment(replay)}/{what}", {"why": why})
     emit(as_json, got, f"{got['id']}: {got['status']}")
+
+
+def _pairs(said: list[str]) -> dict[str, str]:
+    """NAME=VALUE, each. Raises CommandError."""
+    pairs = {name: value for name, equals, value in (one.partition("=") for one in said) if name and equals}
+    if len(pairs) < len(said):
+        raise CommandError(f"--attribute {' '.join(said)}: write NAME=VALUE, each name once")
+    return pairs
 
 
 def _facts(plan: dict[str, Any]) -> Any:

@@ -47,6 +47,10 @@ class Settings:
         """32 random bytes of this installation: the key of the hash in which message keys are stored."""
         return bytes.fromhex(self.once(_SALT, lambda: secrets.token_hex(32)))
 
+    def key_salt(self) -> int:
+        """The first 64 bits of `salt`: the seed of xxh3-64 by which keys are stored."""
+        return int.from_bytes(self.salt()[:8], "big")
+
     def installation(self) -> str:
         """The word that the ledger of this installation has, too."""
         return self.once(_INSTALLATION, lambda: secrets.token_hex(6))

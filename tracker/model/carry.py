@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -64,13 +64,23 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class Finder(Protocol):
-    """A source that knows by itself what it holds: an archive, a queue of dead letters. A log does not: where it holds a
-    message was observed."""
+    """A source that knows by itself what it holds: an archive, a queue of dead letters. A log does not: where it holds
+    a message was observed."""
 
     def find(self, flow: str, message_ids: Sequence[str]) -> Sequence[Locator]:
         """Where each of these messages is held, the newest copy; those that it does not hold are left out. The places
         are its own: `fetch` understands them, nobody else has to."""
+        ...
+
+
+@runtime_checkable
+class Settler(Protocol):
+    """A source that hands out what it holds, as a queue does: until it is told, nobody else gets these copies."""
+
+    def settle(self, sent: Sequence[Locator], kept: Sequence[Locator]) -> None:
+        """`sent` were sent again, and confirmed: it need not keep them. `kept` go back to where they were."""
         ...
 
 

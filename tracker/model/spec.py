@@ -141,9 +141,11 @@ class Objectives(Part):
 
 
 class Replay(Part):
-    """How missing messages may be sent again. `sources` are tried in order, each `{kind: hop}`."""
+    """How missing messages may be sent again. `sources` are tried in order, each `{kind: hop}`. `targets`: what is
+    missing at this hop is sent to that one, so that others are not disturbed."""
 
     sources: tuple[dict[Literal["log", "peer", "snapshot", "dead_letter"], Name], ...] = ()
+    targets: dict[Name, Name] = Field(default_factory=dict, exclude_if=lambda targets: not targets)
     mode: Annotated[Literal["auto", "approve", "off"], BeforeValidator(_off)] = "approve"
     rate: Rate = 100.0
     max_attempts: int = Field(3, ge=1, le=100)
@@ -193,6 +195,9 @@ class FlowSpec(Part):
             for kind, hop in source.items():
                 if hop not in hops:
                     raise ValueError(f"replay source `{kind}: {hop}` names no hop of this flow")
+        for hop, where in self.replay.targets.items():
+            if unknown := {hop, where} - hops:
+                raise ValueError(f"replay target `{hop}: {where}`: {unknown.pop()} is no hop of this flow")
         return self
 
     @property

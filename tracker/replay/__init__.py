@@ -4,7 +4,8 @@
 """
 
 from tracker.replay.plan import Plan, Selection
+from tracker.replay.routes import Keeper
 from tracker.replay.service import Replays
 from tracker.replay.worker import Worker
 
-__all__ = ["Plan", "Replays", "Selection", "Worker"]
+__all__ = ["Keeper", "Plan", "Replays", "Selection", "Worker"]

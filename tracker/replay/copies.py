@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 
 import msgspec
 import xxhash
 
-from tracker.model.carry import REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF, Copy, Locator, Missing
-from tracker.model.event import Event, Stage
+from tracker.model.carry import REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF, Copy, Missing
 
-
-def observed_digests(events: Iterable[Event], locator: Locator) -> frozenset[str]:
-    """The digests under which this very copy was seen to persist; empty when no collector gave one."""
-    return frozenset(
-        event.digest
-        for event in events
-        if event.stage in (Stage.persist, Stage.replicate)
-        and (event.hop, event.partition, event.offset) == (locator.hop, locator.partition, locator.offset)
-        and event.digest
-    )
+BURIAL = re.compile(r"x-death$|x-(first|last)-death-|kafka_dlt-|__connect\.errors\.", re.IGNORECASE)
+"""Headers that a dead letter got on its way there: of RabbitMQ, Spring Kafka, Kafka Connect. They tell of the failure
+that is mended now, and some count attempts by them."""
 
 
 def fault(found: Copy | Missing, digests: frozenset[str], identity: str) -> str:
     """Why this copy must not be sent, in words; empty when it may.
 
-    `digests` as `observed_digests` gives them; none means that there is nothing to compare with, which is no fault.
+    `digests` as `routes.right_digests` gives them; none means that there is nothing to compare with, which is no fault.
     `identity` is the header of the message id: without it, what arrives would count as another message.
     """
     place = f"{found.locator.hop} {found.locator.partition} offset {found.locator.offset}"
@@ -41,7 +33,7 @@ def fault(found: Copy | Missing, digests: frozenset[str], identity: str) -> str:
         seen = ", ".join(sorted(digests))
         return f"{place}: it was observed with different digests ({seen}); nobody knows the right one"
     if digests and digest not in digests:
-        return f"{place}: digest {digest} is not the one observed there, {min(digests)}: a wrong copy"
+        return f"{place}: digest {digest} is not the one observed, {min(digests)}: a wrong copy"
     return ""
 
 
@@ -52,11 +44,12 @@ def attempts_carried(copy: Copy) -> int:
 
 
 def dressed(copy: Copy, replay_id: str, attempt: int) -> Copy:
-    """The copy as it is sent: value, key and headers as they were, and the three headers of a replay."""
+    """The copy as it is sent: value, key and headers as the application gave them, and the three of a replay."""
     place = copy.locator
+    own = {name: value for name, value in copy.headers.items() if not BURIAL.match(name)}
     added = {
         REPLAY_ID: replay_id.encode(),
         REPLAY_ATTEMPT: str(attempt).encode(),
         REPLAY_OF: f"{place.hop}/{place.partition}/{place.offset}".encode(),
     }
-    return msgspec.structs.replace(copy, headers={**copy.headers, **added})
+    return msgspec.structs.replace(copy, headers=own | added)

@@ -17,7 +17,7 @@ from tracker.replay.clock import Clock
 from tracker.replay.kept import route_of, terms_of
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
-from tracker.replay.plan import Missing
+from tracker.replay.routes import Missing
 from tracker.replay.settle import Doubt, Outcome, doubt, outcome
 
 Changes = dict[tuple[str, str, int], dict[str, int]]
@@ -79,12 +79,13 @@ class Follower:
             if row.state == "in_doubt" and _recovered(row, known[row.message_id]):
                 _note(changes, row, "recovered", "recovered while it was in doubt")
                 continue
-            target, seen = route_of(row).target, events.get(row.message_id, ())
-            found = doubt(seen, coverage, target, replay.id, row.attempt, self._span(row), now)
+            targets, seen = route_of(row).targets, events.get(row.message_id, ())
+            found = doubt(seen, coverage, targets, replay.id, row.attempt, self._span(row), now)
             if found is Doubt.sent:
                 _note(changes, row, "sent", "")
             elif found is Doubt.not_sent and row.state == "in_doubt":
-                self._again(changes, replay, row, f"attempt {row.attempt} never arrived at {target}", now)
+                where = " or ".join(sorted(targets))
+                self._again(changes, replay, row, f"attempt {row.attempt} never arrived at {where}", now)
         self._write(replay, "settle", changes, now)
 
     def _span(self, row: ReplayMessage) -> tuple[int, int]:

@@ -8,24 +8,21 @@ import msgspec
 
 from tracker.control.messages import Claimed, Planned, ReplayMessage
 from tracker.control.replays import Replay
-from tracker.model.carry import Locator
 from tracker.model.units import SECOND
-from tracker.replay.plan import Item, Missing
+from tracker.replay.plan import Item
+from tracker.replay.routes import Missing, Way
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where a message's copy is, where it goes, and what it is sent for."""
+    """The ways a message may be sent, in the order in which they are tried, and what it is sent for."""
 
-    source: str
-    hop: str
-    partition: str
-    offset: int
-    target: str
+    ways: list[Way]
     missing: list[Missing]
 
-    def locator(self, message_id: str) -> Locator:
-        """The place of the copy."""
-        return Locator(message_id, self.hop, self.partition, self.offset)
+    @property
+    def targets(self) -> frozenset[str]:
+        """Where an attempt may have arrived."""
+        return frozenset(way.target for way in self.ways)
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -44,15 +41,18 @@ class Terms(msgspec.Struct, frozen=True):
 
 def planned(item: Item, ordinal: int) -> Planned:
     """The row of an item of a plan."""
-    place = item.locator
-    route = Route(item.source, place.hop, place.partition, place.offset, item.target, list(item.missing))
-    kept: dict[str, Any] = msgspec.to_builtins(route)
+    kept: dict[str, Any] = msgspec.to_builtins(Route(list(item.ways), list(item.missing)))
     return Planned(item.message_id, ordinal, kept, item.attempt)
 
 
 def route_of(message: Claimed | ReplayMessage) -> Route:
-    """The route that `planned` kept."""
-    return msgspec.convert(message.locator, Route)
+    """The route that `planned` kept; what versions before this one kept has one way."""
+    kept = message.locator
+    if "ways" not in kept:
+        place = {name: kept[name] for name in ("hop", "partition", "offset")} | {"message_id": message.message_id}
+        way = {"source": kept["source"], "locator": place, "target": kept["target"]}
+        kept = {"ways": [way], "missing": kept["missing"]}
+    return msgspec.convert(kept, Route)
 
 
 def terms_of(replay: Replay) -> Terms:

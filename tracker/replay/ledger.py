@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+import xxhash
+
 from tracker.control import Control
 from tracker.control.messages import ReplayMessage
 from tracker.control.replays import ENDED, Replay
@@ -12,7 +14,8 @@ from tracker.model.carry import Locator
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event
 from tracker.model.spec import FlowSpec, load_spec
-from tracker.replay.plan import Missing, Past, Selection, Wanted
+from tracker.replay.plan import Past, Selection, Wanted
+from tracker.replay.routes import LOG, Keeper, Missing
 from tracker.store.findings import OPEN, SUPERSEDED, Finding, cursor_of
 
 PAGE = 1000
@@ -48,6 +51,17 @@ class Ledger(Protocol):
         """All events of these messages (`bounds` None), by message."""
         ...
 
+    def carrying(
+        self,
+        flow: str,
+        message_ids: Sequence[str],
+        key_hash: int | None,
+        reason: str | None,
+        attributes: Mapping[str, str],
+    ) -> list[str]:
+        """Those of these messages of which events carry all that is given."""
+        ...
+
     def coverage(self, spec: FlowSpec) -> Coverage:
         """What is vouched for in the flow."""
         ...
@@ -67,12 +81,24 @@ def last_spec_of(control: Control, flow: str) -> FlowSpec:
     return load_spec(control.flows.versions(flow)[-1].text)
 
 
-def wanted(ledger: Ledger, selection: Selection) -> list[Wanted]:
-    """The messages that have open findings in the selection, and those asked for by id that have none."""
+def wanted(ledger: Ledger, selection: Selection, salt: int = 0) -> list[Wanted]:
+    """The messages that have open findings in the selection, and those asked for by id that have none. `salt`: the seed
+    of the hash by which keys are stored."""
     missing: dict[str, list[Missing]] = {message_id: [] for message_id in selection.message_ids}
     for finding in _open(ledger, selection):
-        missing.setdefault(finding.message_id, []).append(Missing(*finding.key))
+        if _of_time(finding, selection):
+            missing.setdefault(finding.message_id, []).append(Missing(*finding.key))
+    if selection.asks_events:
+        key = None if selection.key is None else xxhash.xxh3_64_intdigest(selection.key.encode(), seed=salt)
+        asked = key, selection.dropped_as, selection.attributes
+        left = {one for some in chunks(list(missing)) for one in ledger.carrying(selection.flow, some, *asked)}
+        missing = {message_id: found for message_id, found in missing.items() if message_id in left}
     return [Wanted(message_id, tuple(found)) for message_id, found in missing.items()]
+
+
+def _of_time(finding: Finding, selection: Selection) -> bool:
+    after = selection.since is None or finding.origin_at >= selection.since
+    return after and (selection.until is None or finding.origin_at < selection.until)
 
 
 def _open(ledger: Ledger, selection: Selection) -> Iterator[Finding]:
@@ -113,12 +139,13 @@ def of_message(known: Mapping[Missing, str], missing: Iterable[Missing]) -> list
     return [(one, known.get(one, OPEN)) for one in missing]
 
 
-def places(ledger: Ledger, flow: str, ids: Sequence[str], hops: Iterable[str]) -> dict[str, dict[str, Locator]]:
-    """Where the log of each hop holds these messages: by hop, then by message."""
-    return {
-        hop: {found.message_id: found for some in chunks(ids) for found in ledger.locators(flow, some, hop)}
-        for hop in hops
-    }
+def places(ledger: Ledger, flow: str, ids: Sequence[str], hops: Iterable[str]) -> dict[Keeper, dict[str, Locator]]:
+    """Where the log of each hop was seen to hold these messages: by keeper, then by message."""
+    found: dict[Keeper, dict[str, Locator]] = {}
+    for hop in hops:
+        places = (place for some in chunks(ids) for place in ledger.locators(flow, some, hop))
+        found[Keeper(LOG, hop)] = {place.message_id: place for place in places}
+    return found
 
 
 def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:

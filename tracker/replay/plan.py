@@ -1,6 +1,6 @@
 """What would be sent again: pure, from what is missing, where copies are, and the flow's replay policy.
 
-    wanted messages + policy + copies + what is connected + what was sent before ──make──> Plan
+    wanted messages + spec + copies + what is connected + what was sent before ──make──> Plan
 
 Nothing here asks a store, a broker or a clock; `service` gathers the arguments.
 """
@@ -10,38 +10,46 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from tracker.model.carry import Locator
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
+from tracker.replay.routes import Choice, Keeper, Missing, Way, choices, readers, target
 
 EXAMPLES = 10
 """How many messages of each reason a summary names."""
 PATIENCE = 30 * SECOND
 """Added to the flow's longest deadline before a message that was sent again counts as not recovered."""
-USABLE = ("log",)
-"""Kinds of source that this version can read."""
-
-
-class Missing(NamedTuple):
-    """One thing that is missing of a message: the finding's hop, stage and kind."""
-
-    hop: str
-    stage: str
-    kind: str
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which open findings: of one flow, narrowed by what is given. `message_ids` empty means all."""
+    """Which open findings: of one flow, narrowed by what is given, and how they are to be sent.
+
+    `message_ids` empty means all. `since` and `until` bound the origin time (µs, until not included). `key`,
+    `dropped_as` (the reason of a drop or dead letter) and `attributes` are what some event of the message carries.
+    `source` (`kind:hop`) and `to` (a hop) are an operator's choice instead of the flow's.
+    """
 
     flow: str
     hop: str | None = None
     kind: str | None = None
     incident: str | None = None
     message_ids: tuple[str, ...] = ()
+    since: int | None = None
+    until: int | None = None
+    key: str | None = None
+    dropped_as: str | None = None
+    attributes: dict[str, str] = {}
+    source: str = ""
+    to: str = ""
+
+    @property
+    def asks_events(self) -> bool:
+        """Whether findings alone cannot answer it."""
+        return self.key is not None or self.dropped_as is not None or bool(self.attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +70,27 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The hops that this tracker can read copies from (`sources`) and send to (`publishers`)."""
+    """Whom this tracker can ask for copies (`sources`), and the hops that it can send to (`publishers`)."""
 
-    sources: Collection[str]
+    sources: Collection[Keeper]
     publishers: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message that can be sent: `source` is the kind, `locator` the copy, `attempt` how often it was sent before."""
+    """A message that can be sent: `ways` in the order in which they are tried, `attempt` how often it was sent before.
+    `passed_over`: why the sources before these cannot give it."""
 
     message_id: str
-    source: str
-    locator: Locator
-    target: str
+    ways: tuple[Way, ...]
     attempt: int
     missing: tuple[Missing, ...]
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def way(self) -> Way:
+        """The one that is tried first."""
+        return self.ways[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,7 @@ class Plan:
     follow_up: int
     identity: str
     order_risk: str
+    seen_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     checked: Checked | None = None
 
     @property
@@ -132,12 +146,12 @@ class Plan:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The hops that it would send to."""
-        return tuple(sorted({item.target for item in self.items}))
+        """The hops that it may send to."""
+        return tuple(sorted({way.target for item in self.items for way in item.ways}))
 
     def summary(self) -> dict[str, Any]:
         """The plan as JSON, without the messages themselves."""
-        sources = Counter(f"{item.source}: {item.locator.hop}" for item in self.items)
+        sources = Counter(f"{item.way.source}: {item.way.locator.hop}" for item in self.items)
         reasons = Counter(one.reason for one in self.refused)
         return {
             "flow": self.flow,
@@ -145,6 +159,8 @@ class Plan:
             "bytes": self.size,
             "sources": dict(sources),
             "targets": list(self.targets),
+            "why_these_sources": _passed_over(self.items),
+            "consumers": _consumers(self.items, self.seen_by),
             "refused": {reason: _refusals(reason, count, self.refused) for reason, count in reasons.items()},
             "integrity": _integrity(self.checked),
             "order_risk": self.order_risk,
@@ -162,20 +178,25 @@ class Plan:
 def make(
     spec: FlowSpec,
     wanted: Sequence[Wanted],
-    copies: Mapping[str, Mapping[str, Locator]],
+    copies: Mapping[Keeper, Mapping[str, Locator]],
     connected: Connected,
     past: Mapping[str, Past],
     rate: float | None = None,
+    *,
+    source: str = "",
+    to: str = "",
 ) -> Plan:
-    """The plan for `wanted`. `copies` by hop, then by message id, is where each log holds what it was seen to persist.
+    """The plan for `wanted`. `copies` by keeper, then by message id, is where each of them holds what.
 
     Items come in the order of the log (partition, offset), so that order within a partition is kept among them. `rate`
-    in messages per second; without it, or above the flow's own, the flow's own counts.
+    in messages per second; without it, or above the flow's own, the flow's own counts. `source` and `to` as in
+    `Selection`.
     """
     policy = spec.replay
-    judged = [_judge(spec, one, copies, connected, past.get(one.message_id, Past())) for one in wanted]
+    routing = _Routing(spec, choices(spec, source), to, copies, connected)
+    judged = [_judge(routing, one, past.get(one.message_id, Past())) for one in wanted]
     items = [one for one in judged if isinstance(one, Item)]
-    items.sort(key=lambda item: (item.target, item.locator.partition, item.locator.offset, item.message_id))
+    items.sort(key=_in_order)
     return Plan(
         flow=spec.flow,
         items=tuple(items),
@@ -186,6 +207,7 @@ def make(
         follow_up=spec.paths.longest + PATIENCE,
         identity=spec.identity.header,
         order_risk=_order_risk(spec, len(items)),
+        seen_by={hop: readers(spec, hop) for hop in {item.way.target for item in items}},
     )
 
 
@@ -194,51 +216,79 @@ def with_sample(plan: Plan, checked: Checked) -> Plan:
     return replace(plan, checked=checked)
 
 
-def _judge(
-    spec: FlowSpec,
-    one: Wanted,
-    copies: Mapping[str, Mapping[str, Locator]],
-    connected: Connected,
-    past: Past,
-) -> Item | Refused:
+@dataclass(frozen=True, slots=True)
+class _Routing:
+    """What is the same for every message of a plan."""
+
+    spec: FlowSpec
+    choices: Sequence[Choice]
+    to: str
+    copies: Mapping[Keeper, Mapping[str, Locator]]
+    connected: Connected
+
+
+def _judge(routing: _Routing, one: Wanted, past: Past) -> Item | Refused:
     if not one.missing:
         return Refused(one.message_id, "nothing_missing", "no finding of it is open in this selection")
     if past.busy:
         return Refused(one.message_id, "busy", f"replay {past.busy} is sending it: wait for that one, or cancel it")
-    if past.attempts >= spec.replay.max_attempts:
-        allowed = spec.replay.max_attempts
+    allowed = routing.spec.replay.max_attempts
+    if past.attempts >= allowed:
         detail = (
             f"sent again {past.attempts} times already and `max_attempts` is {allowed}: find out why it did not help"
         )
         return Refused(one.message_id, "exhausted", detail)
+    ways: list[Way] = []
     reasons: list[tuple[str, str]] = []
-    for kind, hop in [pair for source in spec.replay.sources for pair in source.items()]:
-        refusal = _unusable(kind, hop, one.message_id, copies, connected)
+    for choice in routing.choices:
+        where = target(routing.spec, choice, one.missing, routing.to)
+        refusal = _unusable(routing, choice, where, one.message_id)
         if refusal is None:
-            locator = copies[hop][one.message_id]
-            return Item(one.message_id, kind, locator, hop, past.attempts, one.missing)
-        reasons.append(refusal)
+            ways.append(Way(choice.kind, routing.copies[choice.keeper][one.message_id], where))
+        elif not ways:
+            reasons.append(refusal)
+    if ways:
+        return Item(one.message_id, tuple(ways), past.attempts, one.missing, tuple(why for _, why in reasons))
     if not reasons:
         detail = "the flow names no source: add `replay: {sources: [log: HOP]}` to its spec"
         return Refused(one.message_id, "no_source", detail)
     return Refused(one.message_id, reasons[0][0], "; ".join(detail for _, detail in reasons))
 
 
-def _unusable(
-    kind: str,
-    hop: str,
-    message_id: str,
-    copies: Mapping[str, Mapping[str, Locator]],
-    connected: Connected,
-) -> tuple[str, str] | None:
+def _unusable(routing: _Routing, choice: Choice, where: str, message_id: str) -> tuple[str, str] | None:
     """Why this source cannot give the message (a word, a sentence); None when it can."""
-    if kind not in USABLE:
-        return "unsupported", f"{kind} {hop}: this version reads copies from {', '.join(USABLE)} only"
-    if hop not in connected.sources or hop not in connected.publishers:
-        return "not_connected", f"{kind} {hop}: this tracker has no connection to it, add it to the `replay` settings"
-    if message_id not in copies.get(hop, {}):
-        return "no_copy", f"{kind} {hop}: it was never seen to persist this message"
+    connected = routing.connected
+    if choice.keeper not in connected.sources:
+        return "not_connected", f"{choice}: this tracker cannot read it, add it to the file that TRACKER_HOPS names"
+    if not where:
+        return "no_target", f"{choice}: no hop that keeps messages lacks it; say where to send it with `to`"
+    if where not in connected.publishers:
+        missing = f"this tracker cannot send to {where}, add it to the file that TRACKER_HOPS names"
+        return "not_connected", f"{choice}: {missing}"
+    if message_id not in routing.copies.get(choice.keeper, {}):
+        never = "it was never seen to persist this message" if choice.keeper.kind == "log" else "it does not hold it"
+        return "no_copy", f"{choice}: {never}"
     return None
+
+
+def _in_order(item: Item) -> tuple[str, str, int, str]:
+    place = item.way.locator
+    return item.way.target, place.partition, place.offset, item.message_id
+
+
+def _passed_over(items: Sequence[Item]) -> dict[str, int]:
+    """Why not the sources before: reasons with how many messages."""
+    return dict(Counter(reason for item in items for reason in item.passed_over))
+
+
+def _consumers(items: Sequence[Item], seen_by: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    """What those behind the targets will see: how many that they lack, and how many once more."""
+    counts: dict[str, Counter[str]] = {}
+    for item in items:
+        lacking = {missing.hop for missing in item.missing}
+        for hop in seen_by.get(item.way.target, ()):
+            counts.setdefault(hop, Counter())["missing" if hop in lacking else "again"] += 1
+    return {hop: dict(found) for hop, found in sorted(counts.items())}
 
 
 def _order_risk(spec: FlowSpec, count: int) -> str:

@@ -9,7 +9,7 @@ from tracker.control.messages import Claimed, ReplayMessage
 from tracker.model.carry import Copy
 from tracker.model.carry import Missing as Gone
 from tracker.replay.copies import attempts_carried, fault
-from tracker.replay.plan import Missing
+from tracker.replay.routes import Missing
 
 
 class Decision(NamedTuple):

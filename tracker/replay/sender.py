@@ -11,8 +11,7 @@ Nothing is published that was not claimed before in a committed transaction, so 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -20,17 +19,17 @@ from tracker.control import Books, Control
 from tracker.control.leases import Lease
 from tracker.control.messages import Claimed, ReplayMessage
 from tracker.control.replays import Replay
-from tracker.model.carry import Copy, Locator, Sent
-from tracker.model.carry import Missing as Gone
+from tracker.model.carry import Locator, Sent
 from tracker.replay import ledger as ask
 from tracker.replay.breaker import Breaker
 from tracker.replay.clock import Clock, Steady
-from tracker.replay.copies import dressed, observed_digests
-from tracker.replay.kept import Route, Terms, route_of, terms_of
+from tracker.replay.fetching import Batch, Fetched, Ready, said
+from tracker.replay.kept import Terms, route_of, terms_of
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
 from tracker.replay.ports import Ports
-from tracker.replay.screen import Decision, by_copy, by_findings, by_rivals
+from tracker.replay.routes import Keeper
+from tracker.replay.screen import Decision, by_findings, by_rivals
 from tracker.replay.throttle import Bucket
 
 IDLE_S = 0.5
@@ -39,14 +38,6 @@ PACE_S = 0.1
 """At the shortest between two batches that are not full: a batch costs three commits, however small it is."""
 
 log = structlog.get_logger(__name__)
-
-
-class Ready(NamedTuple):
-    """A claimed message with the copy to send, dressed."""
-
-    claim: Claimed
-    copy: Copy
-    target: str
 
 
 class Sender:
@@ -84,13 +75,17 @@ class Sender:
         if not claims:
             return IDLE_S
         try:
-            ready, decisions = self._screened(replay, terms, claims)
-            self._apply(replay, decisions)
+            found = self._screened(replay, terms, claims)
+            self._apply(replay, _grouped(claims, found.decided))
         except Exception:
             self._give_back(replay, claims, "not sent: the tracker could not look at it")
             raise
-        for target in sorted({one.target for one in ready}):
-            self._publish(replay, target, [one for one in ready if one.target == target])
+        for target, (messages, reason) in found.away.items():
+            self._breaker(target).record(0, messages, reason)
+        confirmed: set[Locator] = set()
+        for target in sorted({one.way.target for one in found.ready}):
+            confirmed |= self._publish(replay, target, [one for one in found.ready if one.way.target == target])
+        self._hand_back(found.taken, confirmed)
         room, wait = self._room(terms.targets, rates)
         return 0.0 if room == self._limits.batch else max(PACE_S, wait)
 
@@ -138,9 +133,7 @@ class Sender:
 
     # --- should we ------------------------------------------------------------------------------------------------
 
-    def _screened(
-        self, replay: Replay, terms: Terms, claims: Sequence[Claimed]
-    ) -> tuple[list[Ready], dict[Decision, list[Claimed]]]:
+    def _screened(self, replay: Replay, terms: Terms, claims: Sequence[Claimed]) -> Fetched:
         """Which claims are sent, and what happens to the others."""
         routes = {claim.message_id: route_of(claim) for claim in claims}
         decided: dict[str, Decision] = {}
@@ -153,21 +146,11 @@ class Sender:
             if decision:
                 decided[message_id] = decision
         left = [claim for claim in claims if claim.message_id not in decided]
-        copies = self._copies(routes, left, decided)
-        events = self._ledger.events_of(replay.flow, list(copies), None)
-        ready = []
-        for claim in left:
-            found = copies.get(claim.message_id)
-            if found is None:
-                continue
-            digests = observed_digests(events.get(claim.message_id, ()), found.locator)
-            decision = by_copy(claim, found, digests, terms.identity, terms.max_attempts)
-            if decision:
-                decided[claim.message_id] = decision
-            elif isinstance(found, Copy):
-                copy = dressed(found, replay.id, claim.attempt)
-                ready.append(Ready(claim, copy, routes[claim.message_id].target))
-        return ready, _grouped(claims, decided)
+        events = self._ledger.events_of(replay.flow, [claim.message_id for claim in left], None)
+        spec = ask.last_spec_of(self._control, replay.flow)
+        found = Batch(self._ports, spec, terms, events, replay.id).fetch(left, routes)
+        found.decided.update(decided)
+        return found
 
     def _others(
         self, rivals: Mapping[str, int], flow: str, message_id: str
@@ -175,25 +158,6 @@ class Sender:
         """The message in other replays, each with what orders it."""
         rows = self._control.messages.history(flow, message_id)
         return [((rivals[row.replay_id], row.replay_id), row) for row in rows if row.replay_id in rivals]
-
-    def _copies(
-        self, routes: Mapping[str, Route], claims: Sequence[Claimed], decided: dict[str, Decision]
-    ) -> dict[str, Copy | Gone]:
-        """The copies, by message. Where a source does not answer, its messages are given back, and its targets rest."""
-        found: dict[str, Copy | Gone] = {}
-        for hop in sorted({routes[claim.message_id].hop for claim in claims}):
-            mine = [claim.message_id for claim in claims if routes[claim.message_id].hop == hop]
-            try:
-                answers = self._ports.fetch(hop, [routes[one].locator(one) for one in mine])
-            except Exception as error:  # noqa: BLE001 - foreign code; whatever it raises, nothing was sent
-                reason = f"{hop} cannot be read: {said(error)}"
-                log.warning("replay_source_unavailable", hop=hop, messages=len(mine), error=str(error))
-                decided.update(dict.fromkeys(mine, Decision("released", reason)))
-                for target in {routes[one].target for one in mine}:
-                    self._breaker(target).record(0, len(mine), reason)
-            else:
-                found.update({locator.message_id: answer for locator, answer in answers.items()})
-        return found
 
     def _apply(self, replay: Replay, decisions: Mapping[Decision, Sequence[Claimed]]) -> None:
         """Write down what is not sent, with the reasons, in one transaction with the audit log."""
@@ -210,11 +174,12 @@ class Sender:
 
     # --- do it ----------------------------------------------------------------------------------------------------
 
-    def _publish(self, replay: Replay, target: str, ready: Sequence[Ready]) -> None:
+    def _publish(self, replay: Replay, target: str, ready: Sequence[Ready]) -> set[Locator]:
+        """Which of these copies the broker confirmed."""
         claims = [one.claim for one in ready]
         if self._clock() + self._limits.publish_within > claims[0].expires_at:
             self._give_back(replay, claims, "not sent: the claim had nearly run out")
-            return
+            return set()
         self._buckets[target].take(len(ready))
         try:
             answers = self._ports.publish(target, [one.copy for one in ready])
@@ -223,6 +188,7 @@ class Sender:
             reason = f"{target} did not answer: {said(error)}"
             answers = {one.copy.locator: Sent(one.copy.locator, reason) for one in ready}
         self._mark(replay, target, ready, answers)
+        return {place for place, answer in answers.items() if not answer.error}
 
     def _mark(self, replay: Replay, target: str, ready: Sequence[Ready], answers: Mapping[Locator, Sent]) -> None:
         """What the broker confirmed is sent; all else is in doubt until the ledger has settled it."""
@@ -245,14 +211,19 @@ class Sender:
         if twice:
             log.error("replay_perhaps_sent_twice", replay=replay.id, messages=twice)
 
+    def _hand_back(self, taken: Mapping[Keeper, Sequence[Locator]], confirmed: Collection[Locator]) -> None:
+        """Tell the sources what became of their copies, after it was written down: what a queue does not learn, because
+        we are gone or it is, it gives out again, and by then the message is recovered or in doubt."""
+        for keeper, places in taken.items():
+            sent = [place for place in places if place in confirmed]
+            try:
+                self._ports.settle(keeper, sent, [place for place in places if place not in confirmed])
+            except Exception as error:  # noqa: BLE001 - foreign code; nothing of ours depends on its answer
+                log.warning("replay_source_not_told", source=str(keeper), messages=len(places), error=str(error))
+
     def _give_back(self, replay: Replay, claims: Sequence[Claimed], reason: str) -> None:
         log.warning("replay_batch_released", replay=replay.id, messages=len(claims), reason=reason)
         self._control.messages.release(replay.id, claims, self._clock())
-
-
-def said(error: Exception) -> str:
-    """An error in words, also when it has none of its own."""
-    return str(error) or type(error).__name__
 
 
 def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict[Decision, list[Claimed]]:

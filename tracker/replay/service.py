@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from tracker.control import Control
 from tracker.control.errors import Conflict, Forbidden, Invalid
@@ -16,15 +17,16 @@ from tracker.control.messages import LARGEST_BATCH, ReplayMessage
 from tracker.control.paging import Page
 from tracker.control.replays import Replay, Request
 from tracker.control.tokens import Principal
-from tracker.model.carry import Copy, Publisher, Source
+from tracker.model.carry import Copy, Locator, Publisher, Source
 from tracker.replay import ledger as ask
 from tracker.replay.clock import Clock, Steady, now_us, steady_s
-from tracker.replay.copies import fault, observed_digests
+from tracker.replay.copies import fault
 from tracker.replay.kept import planned
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
 from tracker.replay.plan import Checked, Plan, Selection, make, with_sample
 from tracker.replay.ports import Ports
+from tracker.replay.routes import LOG, Keeper, choices, right_digests
 from tracker.replay.worker import Worker
 
 SAMPLE = 20
@@ -32,6 +34,8 @@ SAMPLE = 20
 KEPT_IDS = 100
 """Ids of a selection that are kept with the replay; all that are sent are kept as its messages."""
 SCOPE = "replay"
+
+log = structlog.get_logger(__name__)
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -48,14 +52,14 @@ class Replays:
         self,
         store: Ledger,
         control: Control,
-        sources: Mapping[str, Source],
+        sources: Mapping[Keeper, Source],
         publishers: Mapping[str, Publisher],
         clock: Clock = now_us,
         *,
         insecure: bool = False,
     ) -> None:
-        """`sources` and `publishers` by hop. `insecure`: the service has no tokens, so nobody can tell a second person
-        from the first; approving stays a step of its own."""
+        """`sources` by who keeps what, `publishers` by hop. `insecure`: the service has no tokens, so nobody can tell
+        a second person from the first; approving stays a step of its own."""
         self._store, self._control, self._clock, self._insecure = store, control, clock, insecure
         self.ports = Ports(sources, publishers)
 
@@ -68,16 +72,18 @@ class Replays:
     def plan(self, selection: Selection, rate: float | None = None) -> Plan:
         """What would be sent; stores and sends nothing. `rate` in messages per second, at most the flow's own.
 
-        Raises `NotFound` for an unknown flow, `Invalid` for a rate that the flow does not allow.
+        Raises `NotFound` for an unknown flow, `Invalid` for a rate, source or target that the flow does not allow.
         """
         spec = ask.spec_of(self._control, selection.flow)
         if rate is not None and not (math.isfinite(rate) and 0 < rate <= spec.replay.rate):
             raise Invalid(f"rate {rate:g}/s: flow {spec.flow!r} allows more than 0 and at most {spec.replay.rate:g}/s")
-        wanted = ask.wanted(self._store, selection)
+        wanted = ask.wanted(self._store, selection, self._control.settings.key_salt())
         ids = [one.message_id for one in wanted]
-        logs = {hop for source in spec.replay.sources for kind, hop in source.items() if kind == "log"}
-        copies = ask.places(self._store, spec.flow, ids, logs)
-        plan = make(spec, wanted, copies, self.ports.connected, ask.pasts(self._control, spec.flow, ids), rate)
+        keepers = {choice.keeper for choice in choices(spec, selection.source)}
+        copies = self._copies(spec.flow, ids, keepers)
+        past = ask.pasts(self._control, spec.flow, ids)
+        chosen = {"source": selection.source, "to": selection.to}
+        plan = make(spec, wanted, copies, self.ports.connected, past, rate, **chosen)
         checked = self._sample(plan) if plan.items else None
         return with_sample(plan, checked) if checked else plan
 
@@ -187,21 +193,42 @@ class Replays:
 
     # --- a look at some copies ------------------------------------------------------------------------------------
 
+    def _copies(self, flow: str, ids: Sequence[str], keepers: Collection[Keeper]) -> dict[Keeper, dict[str, Locator]]:
+        """Where each of them holds these messages: logs by what was observed, others by what they say. One that does
+        not answer holds nothing for now, and the plan says so."""
+        logs = {keeper.hop for keeper in keepers if keeper.kind == LOG and not self.ports.knows_itself(keeper)}
+        found = ask.places(self._store, flow, ids, logs)
+        for keeper in keepers:
+            if self.ports.knows_itself(keeper):
+                found[keeper] = self._found(keeper, flow, ids)
+        return found
+
+    def _found(self, keeper: Keeper, flow: str, ids: Sequence[str]) -> dict[str, Locator]:
+        try:
+            return self.ports.find(keeper, flow, ids)
+        except Exception as error:  # noqa: BLE001 - foreign code, and a plan can do without it
+            log.warning("replay_source_unavailable", source=str(keeper), error=str(error))
+            return {}
+
     def _sample(self, plan: Plan) -> Checked | None:
         """Fetch a few copies and compare them; None when a source does not answer now."""
         chosen = random.sample(plan.items, min(SAMPLE, len(plan.items)))
         events = self._store.events_of(plan.flow, [one.message_id for one in chosen], None)
+        spec = ask.spec_of(self._control, plan.flow)
         sizes: list[int] = []
         wrong: dict[str, int] = {}
-        for hop in sorted({one.locator.hop for one in chosen}):
-            mine = [one for one in chosen if one.locator.hop == hop]
+        for keeper in sorted({one.way.keeper for one in chosen}):
+            mine = [one for one in chosen if one.way.keeper == keeper]
+            places = [one.way.locator for one in mine]
             try:
-                found = self.ports.fetch(hop, [one.locator for one in mine])
+                found = self.ports.fetch(keeper, places)
+                self.ports.settle(keeper, (), places)
             except Exception:  # noqa: BLE001 - foreign code, and only a look: the plan says that nothing was checked
                 return None
             for one in mine:
-                copy = found[one.locator]
-                reason = fault(copy, observed_digests(events.get(one.message_id, ()), one.locator), plan.identity)
+                copy, place = found[one.way.locator], (one.way.locator.partition, one.way.locator.offset)
+                digests = right_digests(spec, events.get(one.message_id, ()), keeper, place)
+                reason = fault(copy, digests, plan.identity)
                 if reason or not isinstance(copy, Copy):
                     wrong[reason] = wrong.get(reason, 0) + 1
                 else:

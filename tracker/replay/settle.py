@@ -7,12 +7,12 @@ and its message sent twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 
 from tracker.model.coverage import Coverage
-from tracker.model.event import Event, Stage
-from tracker.replay.plan import Missing
+from tracker.model.event import Event
+from tracker.replay.routes import KEPT, Missing
 
 
 class Doubt(StrEnum):
@@ -37,27 +37,32 @@ class Outcome(StrEnum):
 def doubt(
     events: Iterable[Event],
     coverage: Coverage,
-    target: str,
+    targets: Collection[str],
     replay_id: str,
     attempt: int,
     span: tuple[int, int],
     now: int,
 ) -> Doubt:
-    """Whether an attempt reached `target`. `span` is when it may have arrived there: from the claim to the last moment
-    at which its owner, or the network, could still have delivered it.
+    """Whether an attempt reached any of `targets`. `span` is when it may have arrived there: from the claim to the last
+    moment at which its owner, or the network, could still have delivered it.
 
     An observation without attempt number may be this one, and counts as it: better not sent again than sent twice. For
     the same reason coverage that is only assumed proves no absence.
     """
     for event in events:
-        same = event.hop == target and event.stage == Stage.persist and event.replay_id == replay_id
+        same = event.hop in targets and event.stage in KEPT and event.replay_id == replay_id
         if same and (not event.attempt or event.attempt == attempt):
             return Doubt.sent
     start, end = span
-    vouched = coverage.vouches(target, Stage.persist) and not coverage.hole(target, Stage.persist, start, end, now)
-    if now <= end or not vouched:
+    if now <= end or not all(_watched(coverage, target, start, end, now) for target in targets):
         return Doubt.unknown
     return Doubt.not_sent
+
+
+def _watched(coverage: Coverage, target: str, start: int, end: int, now: int) -> bool:
+    """Whether all that arrived at `target` in this span was seen: what is sent to a replica is seen as one there."""
+    stages = [stage for stage in KEPT if coverage.vouches(target, stage)]
+    return bool(stages) and not any(coverage.hole(target, stage, start, end, now) for stage in stages)
 
 
 def outcome(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -182,6 +182,35 @@ class Answers:
                 {"flow": flow, "ids": some, "hop": hop},
             )
         return [Locator(row["message_id"], hop, row["part"], row["place"]) for row in rows]
+
+    def carrying(
+        self,
+        flow: str,
+        message_ids: Sequence[str],
+        key_hash: int | None,
+        reason: str | None,
+        attributes: Mapping[str, str],
+    ) -> list[str]:
+        """Those of these messages of which some event has a key with this hash, some this reason, and some each of
+        these attributes; what is None or empty is not asked for."""
+        having: list[str] = []
+        parameters: dict[str, Any] = {"flow": flow}
+        if key_hash is not None:
+            having.append("countIf(key_hash = {key:UInt64}) > 0")
+            parameters["key"] = key_hash
+        if reason is not None:
+            having.append("countIf(reason = {reason:String}) > 0")
+            parameters["reason"] = reason
+        for n, (name, value) in enumerate(sorted(attributes.items())):
+            key = f"{{name{n}:String}}"  # a map gives '' for what it does not hold
+            having.append(f"countIf(mapContains(attributes, {key}) AND attributes[{key}] = {{value{n}:String}}) > 0")
+            parameters |= {f"name{n}": name, f"value{n}": value}
+        asked = (
+            f"SELECT message_id FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
+            f"AND message_id IN {{ids:Array(String)}} GROUP BY message_id HAVING {' AND '.join(having) or '1'}"
+        )
+        rows = [row for some in bundles(message_ids) for row in self._engine.rows(asked, parameters | {"ids": some})]
+        return [row["message_id"] for row in rows]
 
     # --- coverage -------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ kafka-us: {kind: kafka, url: "127.0.0.1:1"}
 rabbit: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: orders}
 """
     ends = hops.build(hops.read(written(tmp_path, text)))
-    assert sorted(ends.sources) == ["kafka-eu", "kafka-us"]
+    assert sorted(ends.sources) == [("log", "kafka-eu"), ("log", "kafka-us")]
     assert sorted(ends.publishers) == ["kafka-eu", "rabbit"]
     ends.close()
 
@@ -30,6 +30,10 @@ rabbit: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: orders}
         ("a: [", "hops.yaml:1"),
         ("- a", "mapping of hops"),
         ("a: {url: x}", "hop 'a' needs `kind`"),
+        ("a: {}", "hop 'a' needs `kind`"),
+        ("a: {kind: pigeon, dead_letter: {kind: kafka}}", "hop 'a' needs `kind`"),
+        ("a: {dead_letter: {kind: pigeon}}", "`dead_letter` of hop 'a' needs `kind`"),
+        ("a: {snapshot: file}", "`snapshot` of hop 'a' needs `kind`"),
         ("a: {kind: pigeon}", "kafka, rabbitmq"),
         ('a: {kind: kafka, url: "127.0.0.1:1", colour: red}', "hop 'a'.*colour"),
     ],

@@ -24,7 +24,7 @@ from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Loc
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec, load_spec
-from tracker.replay import Replays, Selection, Worker
+from tracker.replay import Keeper, Replays, Selection, Worker
 from tracker.replay.limits import Limits
 from tracker.store.findings import Finding
 
@@ -138,7 +138,9 @@ class Scene:
 
     def service(self, **options: Any) -> Replays:
         """The service as a freshly started tracker has it."""
-        return Replays(self, self.control, {"kafka": self.port}, {"kafka": self.port}, lambda: self.now, **options)
+        return Replays(
+            self, self.control, {Keeper("log", "kafka"): self.port}, {"kafka": self.port}, lambda: self.now, **options
+        )
 
     def worker(self, owner: str = "w", limits: Limits | None = None) -> Worker:
         """A worker as a freshly started tracker has it, without jitter."""

@@ -2,8 +2,7 @@ import pytest
 import xxhash
 
 from tracker.model.carry import MESSAGE_ID, Copy, Locator, Missing
-from tracker.model.event import Event, Stage
-from tracker.replay.copies import attempts_carried, dressed, fault, observed_digests
+from tracker.replay.copies import attempts_carried, dressed, fault
 
 PLACE = Locator("m-1", "kafka", "orders/0", 7)
 RIGHT = xxhash.xxh3_64_hexdigest(b"payload")
@@ -12,14 +11,6 @@ RIGHT = xxhash.xxh3_64_hexdigest(b"payload")
 def copy(value: bytes = b"payload", headers: dict[str, bytes] | None = None) -> Copy:
     """A copy of m-1; `digest` is what the source says, which nobody believes."""
     return Copy(PLACE, b"key", value, {MESSAGE_ID: b"m-1"} if headers is None else headers, "said by the source")
-
-
-def seen(digest: str, offset: int = 7, hop: str = "kafka", stage: Stage = Stage.persist) -> Event:
-    """An observation of m-1."""
-    return Event(
-        flow="orders", message_id="m-1", hop=hop, stage=stage, observed_at=1, digest=digest,
-        partition="orders/0", offset=offset,
-    )  # fmt: skip
 
 
 class TestFault:
@@ -54,10 +45,11 @@ class TestFault:
         assert fault(copy(), frozenset(), MESSAGE_ID) == ""
 
 
-def test_only_this_very_copy_counts() -> None:
-    """Digests of other offsets, hops and stages are of other copies, or of other forms of the message."""
-    events = [seen("a" * 16), seen("b" * 16, offset=8), seen("c" * 16, hop="other"), seen("d" * 16, stage=Stage.ack)]
-    assert observed_digests(events, PLACE) == {"a" * 16}
+def test_what_buried_it_is_left_behind() -> None:
+    """Headers that a dead letter got on its way there tell of a failure that is mended, and count attempts."""
+    buried = {MESSAGE_ID: b"m-1", "x-death": b"...", "x-first-death-queue": b"q", "kafka_dlt-exception-fqcn": b"e"}
+    sent = dressed(copy(headers=buried | {"__connect.errors.topic": b"t", "x-deathly": b"own"}), "r-1", 1)
+    assert sorted(name for name in sent.headers if not name.startswith("x-tracker")) == ["x-deathly", MESSAGE_ID]
 
 
 def test_a_copy_is_sent_as_it_was_with_three_headers_more() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from tracker.model.carry import Locator
 from tracker.model.spec import FlowSpec, load_spec
-from tracker.replay.plan import Checked, Connected, Missing, Past, Plan, Wanted, make, with_sample
+from tracker.replay.plan import Checked, Connected, Past, Plan, Wanted, make, with_sample
+from tracker.replay.routes import LOG, Keeper, Missing, Way
 
 SPEC = """
 flow: orders
@@ -16,7 +17,7 @@ checkpoints:
 replay: {sources: [SOURCES], mode: approve, rate: 100/s, max_attempts: 3}
 """
 LOST = (Missing("billing", "ack", "unacknowledged"),)
-BOTH = Connected({"eu", "us"}, {"eu", "us"})
+BOTH = Connected({Keeper(LOG, "eu"), Keeper(LOG, "us")}, {"eu", "us"})
 
 
 def spec(sources: str = "{log: eu}", text: str = SPEC) -> FlowSpec:
@@ -38,9 +39,9 @@ def planned(
     rate: float | None = None,
 ) -> Plan:
     """The plan for messages that billing lacks."""
-    where: dict[str, dict[str, Locator]] = {}
+    where: dict[Keeper, dict[str, Locator]] = {}
     for copy in copies:
-        where.setdefault(copy.hop, {})[copy.message_id] = copy
+        where.setdefault(Keeper(LOG, copy.hop), {})[copy.message_id] = copy
     wanted = [Wanted(message_id, LOST) for message_id in ids]
     return make(flow or spec(), wanted, where, connected, past or {}, rate)
 
@@ -55,7 +56,7 @@ class TestItems:
     def test_a_message_is_sent_to_the_log_that_holds_it(self) -> None:
         """Source and target are the hop that the flow's policy names."""
         (item,) = planned(["m"], [at("m", 7)]).items
-        assert (item.source, item.locator, item.target, item.missing) == ("log", at("m", 7), "eu", LOST)
+        assert (item.ways, item.missing) == ((Way("log", at("m", 7), "eu"),), LOST)
 
     def test_they_come_in_the_order_of_the_log(self) -> None:
         """So that messages of one partition keep their order among each other."""
@@ -65,12 +66,38 @@ class TestItems:
     def test_the_first_source_that_has_a_copy_counts(self) -> None:
         """In the order of the policy; a later one steps in where the first has none."""
         plan = planned(["a", "b"], [at("a", 1), at("a", 1, "us"), at("b", 2, "us")], spec("{log: eu}, {log: us}"))
-        assert {item.message_id: item.target for item in plan.items} == {"a": "eu", "b": "us"}
+        assert {item.message_id: item.way.target for item in plan.items} == {"a": "eu", "b": "us"}
 
     def test_attempts_of_earlier_replays_go_on_counting(self) -> None:
         """The number travels with the message, a new replay does not begin anew."""
         (item,) = planned(["m"], [at("m", 7)], past={"m": Past(2)}).items
         assert item.attempt == 2
+
+
+class TestWays:
+    def test_others_stand_by(self) -> None:
+        """Each source that holds a copy, in the flow's order: should the first turn out wrong when it is sent."""
+        copies = [at("m", 7), at("m", 9, "us")]
+        (item,) = planned(["m"], copies, spec("{log: us}, {log: eu}")).items
+        assert item.ways == (Way("log", at("m", 9, "us"), "us"), Way("log", at("m", 7), "eu"))
+
+    def test_why_not_the_first(self) -> None:
+        """The plan says what is wrong with those that come before."""
+        told = planned(["a", "b"], [at("a", 1, "us"), at("b", 2, "us")], spec("{log: eu}, {log: us}")).summary()
+        assert told["sources"] == {"log: us": 2}
+        assert told["why_these_sources"] == {"log eu: it was never seen to persist this message": 2}
+
+    def test_an_operator_chooses_otherwise(self) -> None:
+        """Another source, another target, whatever the flow says."""
+        where = {Keeper(LOG, hop): {"m": at("m", 7, hop)} for hop in ("eu", "us")}
+        plan = make(spec(), [Wanted("m", LOST)], where, BOTH, {}, source="log:us", to="eu")
+        assert [item.ways for item in plan.items] == [(Way("log", at("m", 7, "us"), "eu"),)]
+
+    def test_who_will_see_it(self) -> None:
+        """Those who lack it, and those who had it and get it once more."""
+        more = SPEC.replace("replay:", "  - {hop: stock, stage: ack, after: eu, within: 10s}\nreplay:")
+        plan = planned(["a", "b"], [at("a", 1), at("b", 2)], spec(text=more))
+        assert plan.summary()["consumers"] == {"billing": {"missing": 2}, "stock": {"again": 2}}
 
 
 class TestRefusals:
@@ -82,9 +109,12 @@ class TestRefusals:
 
     def test_a_hop_without_connection(self) -> None:
         """Says where to add one; reading alone is not enough."""
-        reason, detail = refusal(planned(["m"], [at("m", 7)], connected=Connected({"eu"}, ())))
+        reason, detail = refusal(planned(["m"], [at("m", 7)], connected=Connected({Keeper(LOG, "eu")}, ())))
         assert reason == "not_connected"
-        assert "replay" in detail
+        assert "cannot send to eu" in detail
+        reason, detail = refusal(planned(["m"], [at("m", 7)], connected=Connected((), {"eu"})))
+        assert reason == "not_connected"
+        assert "cannot read it, add it to the file that TRACKER_HOPS names" in detail
 
     def test_a_flow_that_names_no_source(self) -> None:
         """Says what to write into the spec."""
@@ -92,15 +122,18 @@ class TestRefusals:
         assert reason == "no_source"
         assert "sources" in detail
 
-    def test_a_kind_of_source_that_cannot_be_read_yet(self) -> None:
-        """Named as what it is, never passed over in silence."""
-        assert refusal(planned(["m"], [at("m", 7)], spec("{peer: us}")))[0] == "unsupported"
+    def test_a_peer_that_is_no_peer(self) -> None:
+        """What it holds is what is missing nowhere that keeps messages: sent where?"""
+        reason, detail = refusal(planned(["m"], [at("m", 7)], spec("{peer: eu}")))
+        assert reason == "no_target"
+        assert "peer eu" in detail
 
     def test_every_source_that_failed_is_named(self) -> None:
         """The first gives the reason, the sentence has all."""
-        reason, detail = refusal(planned(["m"], [], spec("{peer: us}, {log: eu}")))
-        assert reason == "unsupported"
-        assert "log eu" in detail
+        reason, detail = refusal(planned(["m"], [], spec("{peer: eu}, {log: eu}, {snapshot: eu}")))
+        assert reason == "no_target"
+        assert "log eu: it was never seen to persist" in detail
+        assert "snapshot eu: this tracker cannot read it" in detail
 
     def test_all_attempts_used_up(self) -> None:
         """A poisonous message is not sent for ever, whoever asks."""
@@ -114,7 +147,7 @@ class TestRefusals:
 
     def test_nothing_is_missing(self) -> None:
         """Asked for by id, but without an open finding: sending it would only make a duplicate."""
-        plan = make(spec(), [Wanted("m", ())], {"eu": {"m": at("m", 7)}}, BOTH, {})
+        plan = make(spec(), [Wanted("m", ())], {Keeper(LOG, "eu"): {"m": at("m", 7)}}, BOTH, {})
         assert refusal(plan)[0] == "nothing_missing"
 
 

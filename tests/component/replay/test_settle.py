@@ -24,7 +24,7 @@ def persisted(replay_id: str = "r-1", attempt: int | None = 2, hop: str = "kafka
 
 def settled(events: list[Event], coverage: Coverage, now: int = 1000) -> Doubt:
     """What became of attempt 2 of replay r-1."""
-    return doubt(events, coverage, "kafka", "r-1", 2, SPAN, now)
+    return doubt(events, coverage, ["kafka"], "r-1", 2, SPAN, now)
 
 
 class TestDoubt:

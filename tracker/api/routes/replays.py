@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.problem import Problem
-from tracker.api.reading import Cursor, Limit, once_apart, replied
+from tracker.api.reading import Cursor, Limit, moment, once_apart, replied
 from tracker.control.idempotency import Answer
 from tracker.control.replays import Replay
 from tracker.control.tokens import Principal
@@ -34,12 +34,20 @@ def post_replay(request: Request, wanted: shapes.Selection, by: Caller, dry_run:
     """Ask for missing messages to be sent again. With `dry_run` (here or in the body) only the plan is answered (200):
     which messages, from where, to where, how long, what was refused; nothing is stored or sent."""
     replays = _replays(request)
+    now = service_of(request).clock()
     selection = Selection(
         flow=wanted.flow,
         hop=wanted.hop,
         kind=wanted.kind,
         incident=wanted.incident,
         message_ids=tuple(wanted.message_ids),
+        since=None if wanted.since is None else moment(wanted.since, now, "since"),
+        until=None if wanted.until is None else moment(wanted.until, now, "until"),
+        key=wanted.key,
+        dropped_as=wanted.dropped_as,
+        attributes=wanted.attributes,
+        source=wanted.source,
+        to=wanted.to,
     )
     if wanted.dry_run or dry_run:
         plan = replays.plan(selection, wanted.rate).summary()

@@ -1,0 +1,201 @@
+"""Copies that no log of a hop holds: rows of an outbox, dead letters; on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+
+from collectors.carried import digest_of
+from collectors.errors import ConfigInvalid, Unavailable
+from collectors.kafka import dead_letters
+from collectors.kafka.dead_letters import KafkaDeadLetters
+from collectors.postgres.outbox import outbox
+from collectors.postgres.source import OutboxSource, source
+from tests.brokers.kafka_topic import Topic, own_topic, wait_for
+from tests.servers.postgres import let_go
+from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, Copy, Missing
+from tracker.model.event import Event
+
+pytestmark = pytest.mark.brokers
+
+
+@pytest.fixture
+def database(postgres_server: Any) -> Iterator[str]:
+    """A database of its own."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+def reading(url: str, **keys: Any) -> OutboxSource:
+    """A source of the table `outbox`."""
+    return source({"url": url, "table": "outbox", "payload": "payload", **keys})
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "value"),
+    [
+        ("bytea", "\\x00ff6162", b"\x00\xffab"),
+        ("jsonb", '{"b": 1,    "a": [1.50, "\u00fc"]}', '{"a": [1.50, "\u00fc"], "b": 1}'.encode()),
+        ("json", '{"b": 1,    "a": 2}', b'{"b": 1,    "a": 2}'),
+        ("text", "caf\u00e9", "caf\u00e9".encode()),
+        ("numeric", "1.500", b"1.500"),
+    ],
+)
+def test_a_row_is_the_payload_that_was_seen_when_it_was_written(
+    database: str, kind: str, written: str, value: bytes
+) -> None:
+    """Byte for byte what the write-ahead log showed, whatever type holds it: so the digests agree."""
+    with psycopg.connect(database, autocommit=True) as application:
+        application.execute(f"CREATE TABLE outbox (id text PRIMARY KEY, payload {kind})")
+        seen = outbox(f"s{kind}", {"url": database, "tables": [
+            {"table": "outbox", "flow": "orders", "hop": "shop", "payload": "payload"}]})  # fmt: skip
+        while not seen.sources():
+            seen.read(1, 0.05)
+        application.execute(f"INSERT INTO outbox VALUES ('m-1', %s::text::{kind})", [written])
+        raws = seen.read(10, 10)
+        [observed] = [event for raw in raws for event in seen.decode(raw)]
+        seen.close()
+        let_go(application)
+    rows = reading(database)
+    [place] = rows.find("orders", ["m-0", "m-1"])
+    [copy] = rows.fetch([place])
+    assert isinstance(copy, Copy)
+    assert isinstance(observed, Event)
+    assert (copy.value, copy.digest) == (value, observed.digest)
+    assert copy.digest == digest_of(value)
+    assert copy.headers == {MESSAGE_ID: b"m-1"}
+
+
+def test_key_headers_and_origin_come_from_their_columns(database: str) -> None:
+    """As the relay sends them; the message's id is its own, whatever the headers say."""
+    with psycopg.connect(database, autocommit=True) as application:
+        application.execute("CREATE TABLE outbox (event uuid, payload text, k int, h jsonb, made timestamptz)")
+        application.execute(
+            """INSERT INTO outbox VALUES ('6f9619ff-8b86-d011-b42d-00c04fc964ff', 'x', 7,
+            '{"colour": "blue", "x-message-id": "other"}', '2026-11-22T10:00:00.000001+01')"""
+        )
+    rows = reading(database, id="event", key="k", headers="h", origin="made")
+    [copy] = rows.fetch(rows.find("orders", ["6f9619ff-8b86-d011-b42d-00c04fc964ff"]))
+    assert isinstance(copy, Copy)
+    assert (copy.key, copy.value) == (b"7", b"x")
+    assert copy.headers == {
+        "colour": b"blue",
+        MESSAGE_ID: b"6f9619ff-8b86-d011-b42d-00c04fc964ff",
+        ORIGIN_AT: b"1795338000000001",
+    }
+
+
+def test_a_row_that_is_gone_is_missing(database: str) -> None:
+    """Deleted between the plan and the sending, or without a payload; and nothing is found of what never was."""
+    with psycopg.connect(database, autocommit=True) as application:
+        application.execute("CREATE TABLE outbox (id text, payload text)")
+        application.execute("INSERT INTO outbox VALUES ('gone', 'x'), ('empty', NULL)")
+        rows = reading(database)
+        places = rows.find("orders", ["gone", "empty", "never"])
+        application.execute("DELETE FROM outbox WHERE id = 'gone'")
+        found = {copy.locator.message_id: copy for copy in rows.fetch(places)}
+    assert sorted(found) == ["empty", "gone"]
+    assert {one: copy.reason for one, copy in found.items() if isinstance(copy, Missing)} == {
+        "gone": "its row is no longer in outbox",
+        "empty": "its row in outbox has no 'payload'",
+    }
+
+
+def test_twenty_thousand_rows_in_bounded_questions(database: str) -> None:
+    """Each is found once."""
+    with psycopg.connect(database, autocommit=True) as application:
+        application.execute("CREATE TABLE outbox (id text PRIMARY KEY, payload text)")
+        application.execute("INSERT INTO outbox SELECT 'm-' || n, n FROM generate_series(1, 20000) n")
+    rows = reading(database)
+    places = rows.find("orders", [f"m-{n}" for n in range(1, 20_101)])
+    assert len({place.message_id for place in places}) == len(places) == 20_000
+    assert all(isinstance(copy, Copy) for copy in rows.fetch(places))
+
+
+def test_an_outbox_that_cannot_be_read_is_told(database: str, postgres_server: Any) -> None:
+    """No table, no server, no column to read: never an empty answer."""
+    with pytest.raises(Unavailable, match="outbox"):
+        reading(database).find("orders", ["m-1"])
+    with pytest.raises(Unavailable):
+        reading("postgresql://127.0.0.1:1/shop").find("orders", ["m-1"])
+    with pytest.raises(ConfigInvalid, match="payload"):
+        source({"url": database, "table": "outbox"})
+
+
+def dead(topic: Topic, ids: list[str], **put: Any) -> None:
+    """Dead letters, as a consumer writes them."""
+    topic.put(ids, headers={"kafka_dlt-exception-fqcn": b"Boom"}, **put)
+
+
+@contextmanager
+def letters(topic: Topic, **settings: Any) -> Iterator[KafkaDeadLetters]:
+    """A source of the topic of dead letters."""
+    found = dead_letters.source({"url": topic.url, "topic": topic.name, "timeout": 10, **settings})
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def values(source: KafkaDeadLetters, *ids: str) -> dict[str, bytes]:
+    """What it holds of these messages."""
+    copies = source.fetch(source.find("orders", ids))
+    return {copy.locator.message_id: copy.value for copy in copies if isinstance(copy, Copy)}
+
+
+def test_dead_letters_are_found_by_id(kafka_server: str) -> None:
+    """In any partition; the newest of one that died twice; and those that came since it was asked the last time."""
+    with own_topic(kafka_server, partitions=2) as topic, letters(topic) as source:
+        assert source.find("orders", ["a"]) == []
+        dead(topic, ["a", "b"], partition=0)
+        dead(topic, ["c"], partition=1)
+        assert values(source, "a", "c", "nobody") == {"a": b"a", "c": b"c"}
+        dead(topic, ["a"], partition=1, value=b"died again")
+        assert values(source, "a", "b") == {"a": b"died again", "b": b"b"}
+
+
+def test_what_a_transaction_has_not_committed_comes_the_next_time(kafka_server: str) -> None:
+    """It is not passed over: what lies behind the end of what is stable is read when it is."""
+    with own_topic(kafka_server) as topic, letters(topic) as source:
+        dead(topic, ["a"])
+        producer = Producer(topic.client(transactional_id=f"t-{topic.name}"))
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        producer.produce(topic.name, b"x", headers=[(MESSAGE_ID, b"b")])
+        producer.flush(20)
+        assert values(source, "a", "b") == {"a": b"a"}
+        producer.commit_transaction(20)
+        wait_for(lambda: values(source, "a", "b") == {"a": b"a", "b": b"x"})
+        assert values(source, "a", "b") == {"a": b"a", "b": b"x"}
+
+
+def test_only_so_many_ids_are_remembered(kafka_server: str) -> None:
+    """Memory is bounded; what came last counts."""
+    with own_topic(kafka_server) as topic, letters(topic, remember=2) as source:
+        dead(topic, ["a", "b", "c"])
+        assert values(source, "a", "b", "c") == {"b": b"b", "c": b"c"}
+
+
+def test_a_topic_that_was_made_again_is_read_from_its_beginning(kafka_server: str) -> None:
+    """What it held before is not offered: the place holds another message, and says so."""
+    with own_topic(kafka_server) as topic, letters(topic) as source:
+        dead(topic, ["a", "b", "c"])
+        assert sorted(values(source, "a", "b", "c")) == ["a", "b", "c"]
+        topic.delete()
+        topic.create()
+        dead(topic, ["d"])
+        assert values(source, "a", "d") == {"d": b"d"}
+
+
+def test_no_such_topic_of_dead_letters(kafka_server: str) -> None:
+    """Told, not taken for empty."""
+    with own_topic(kafka_server) as topic:
+        topic.delete()
+        with letters(topic) as source, pytest.raises(Unavailable, match=topic.name):
+            source.find("orders", ["a"])
