@@ -16,7 +16,7 @@ from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.reconcile.incidents import GAP
 from tracker.replay.ledger import statuses
-from tracker.replay.plan import Missing
+from tracker.replay.routes import Missing
 
 SPEC = """flow: {flow}
 owner: team

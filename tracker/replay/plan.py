@@ -70,10 +70,12 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Whom this tracker can ask for copies (`sources`), and the hops that it can send to (`publishers`)."""
+    """Whom this tracker can ask for copies (`sources`), and the hops that it can send to (`publishers`). `away`: why
+    some of the sources do not answer now."""
 
     sources: Collection[Keeper]
     publishers: Collection[str]
+    away: Mapping[Keeper, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,8 @@ def _unusable(routing: _Routing, choice: Choice, where: str, message_id: str) ->
     if where not in connected.publishers:
         missing = f"this tracker cannot send to {where}, add it to the file that TRACKER_HOPS names"
         return "not_connected", f"{choice}: {missing}"
+    if choice.keeper in connected.away:
+        return "away", f"{choice}: it does not answer now: {connected.away[choice.keeper]}"
     if message_id not in routing.copies.get(choice.keeper, {}):
         never = "it was never seen to persist this message" if choice.keeper.kind == "log" else "it does not hold it"
         return "no_copy", f"{choice}: {never}"

@@ -6,6 +6,7 @@ import math
 import random
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from tracker.model.carry import Copy, Locator, Publisher, Source
 from tracker.replay import ledger as ask
 from tracker.replay.clock import Clock, Steady, now_us, steady_s
 from tracker.replay.copies import fault
+from tracker.replay.fetching import said
 from tracker.replay.kept import planned
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
@@ -80,10 +82,11 @@ class Replays:
         wanted = ask.wanted(self._store, selection, self._control.settings.key_salt())
         ids = [one.message_id for one in wanted]
         keepers = {choice.keeper for choice in choices(spec, selection.source)}
-        copies = self._copies(spec.flow, ids, keepers)
+        copies, away = self._copies(spec.flow, ids, keepers)
+        connected = replace(self.ports.connected, away=away)
         past = ask.pasts(self._control, spec.flow, ids)
         chosen = {"source": selection.source, "to": selection.to}
-        plan = make(spec, wanted, copies, self.ports.connected, past, rate, **chosen)
+        plan = make(spec, wanted, copies, connected, past, rate, **chosen)
         checked = self._sample(plan) if plan.items else None
         return with_sample(plan, checked) if checked else plan
 
@@ -193,22 +196,21 @@ class Replays:
 
     # --- a look at some copies ------------------------------------------------------------------------------------
 
-    def _copies(self, flow: str, ids: Sequence[str], keepers: Collection[Keeper]) -> dict[Keeper, dict[str, Locator]]:
-        """Where each of them holds these messages: logs by what was observed, others by what they say. One that does
-        not answer holds nothing for now, and the plan says so."""
+    def _copies(
+        self, flow: str, ids: Sequence[str], keepers: Collection[Keeper]
+    ) -> tuple[dict[Keeper, dict[str, Locator]], dict[Keeper, str]]:
+        """Where each of them holds these messages, logs by what was observed, others by what they say; and why some do
+        not answer: a plan can do without them."""
         logs = {keeper.hop for keeper in keepers if keeper.kind == LOG and not self.ports.knows_itself(keeper)}
-        found = ask.places(self._store, flow, ids, logs)
+        found, away = ask.places(self._store, flow, ids, logs), {}
         for keeper in keepers:
             if self.ports.knows_itself(keeper):
-                found[keeper] = self._found(keeper, flow, ids)
-        return found
-
-    def _found(self, keeper: Keeper, flow: str, ids: Sequence[str]) -> dict[str, Locator]:
-        try:
-            return self.ports.find(keeper, flow, ids)
-        except Exception as error:  # noqa: BLE001 - foreign code, and a plan can do without it
-            log.warning("replay_source_unavailable", source=str(keeper), error=str(error))
-            return {}
+                try:
+                    found[keeper] = self.ports.find(keeper, flow, ids)
+                except Exception as error:  # noqa: BLE001 - foreign code, and the plan says so
+                    log.warning("replay_source_unavailable", source=str(keeper), error=str(error))
+                    away[keeper] = said(error)
+        return found, away
 
     def _sample(self, plan: Plan) -> Checked | None:
         """Fetch a few copies and compare them; None when a source does not answer now."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -216,6 +217,27 @@ class Scene:
             return Coverage()
         cover = [SourceCover("s", ((T0 - SECOND, self.covered),))]
         return Coverage({("kafka", "persist"): cover, ("billing", "ack"): cover})
+
+    def carrying(
+        self,
+        flow: str,
+        message_ids: Sequence[str],
+        key_hash: int | None,
+        reason: str | None,
+        attributes: Mapping[str, str],
+    ) -> list[str]:
+        """As `Store.carrying`, for keys as they are stored: hashed by the salt of the installation."""
+
+        def hashed(key: str) -> int:
+            return xxhash.xxh3_64_intdigest(key.encode(), seed=self.control.settings.key_salt())
+
+        return [
+            one for one in message_ids
+            if (key_hash is None or any(hashed(seen.key) == key_hash for seen in self.events.get(one, ())))
+            and (reason is None or any(seen.reason == reason for seen in self.events.get(one, ())))
+            and all(any(seen.attributes.get(name) == value for seen in self.events.get(one, ()))
+                    for name, value in attributes.items())
+        ]  # fmt: skip
 
     def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
         """As `Store.locators`."""

@@ -3,8 +3,9 @@
 import pytest
 
 from tracker.control.errors import Invalid
+from tracker.model.errors import SpecError
 from tracker.model.event import Event, Stage
-from tracker.model.spec import SpecError, load_spec
+from tracker.model.spec import load_spec
 from tracker.replay.routes import Choice, Keeper, Missing, choices, readers, right_digests, target
 
 SPEC = load_spec("""

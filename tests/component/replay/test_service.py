@@ -1,10 +1,15 @@
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from msgspec import structs
 
 from tests.component.replay.scene import ANN, BOB, SPEC, Scene
 from tracker.control.errors import Conflict, Forbidden, Invalid, NotFound
 from tracker.control.tokens import Principal
-from tracker.replay import Selection
+from tracker.model.carry import Copy, Locator, Source
+from tracker.model.event import Stage
+from tracker.replay import Keeper, Replays, Selection
 
 READER = Principal("3", "eve", frozenset({"read"}))
 ALL = Selection(flow="orders")
@@ -30,6 +35,71 @@ class TestPlan:
             assert [item.message_id for item in plan.items] == ["a"]
         assert guarded.replays.plan(Selection(flow="orders", incident="i-2")).items == ()
         assert guarded.replays.plan(Selection(flow="orders", kind="lost")).items == ()
+
+    def test_selection_by_what_events_carry(self, guarded: Scene) -> None:
+        """By key (hashed as it is stored), the reason of a dead letter, attributes; all that is given has to fit."""
+        guarded.lose("a", "b", "c")
+        [seen] = guarded.events["b"]
+        guarded.events["b"] += [
+            structs.replace(seen, stage=Stage.dead_letter, reason="poison", key="", attributes={"team": "x"})
+        ]
+        guarded.events["c"] = [structs.replace(guarded.events["c"][0], key="other")]
+
+        def chosen(**narrow: Any) -> list[str]:
+            return [one.message_id for one in guarded.replays.plan(Selection(flow="orders", **narrow)).items]
+
+        assert chosen(key="k") == ["a", "b"]
+        assert chosen(dropped_as="poison") == chosen(attributes={"team": "x"}) == ["b"]
+        assert chosen(key="other", dropped_as="poison") == chosen(attributes={"team": "y"}) == []
+
+    def test_selection_by_origin(self, guarded: Scene) -> None:
+        """From a moment on, until before another."""
+        guarded.lose("a", "b", "c")
+        for one, origin in (("a", 10), ("b", 20), ("c", 30)):
+            guarded.found[one] = structs.replace(guarded.found[one], origin_at=origin)
+
+        def chosen(since: int | None = None, until: int | None = None) -> list[str]:
+            plan = guarded.replays.plan(Selection(flow="orders", since=since, until=until))
+            return [one.message_id for one in plan.items]
+
+        assert chosen(since=20) == ["b", "c"]
+        assert chosen(until=20) == ["a"]
+        assert chosen(since=20, until=30) == ["b"]
+
+    def test_an_operator_chooses_otherwise(self, guarded: Scene) -> None:
+        """A source or target that the flow does not have is told, with what there is."""
+        guarded.lose("a")
+        with pytest.raises(Invalid, match="tape:kafka"):
+            guarded.replays.plan(Selection(flow="orders", source="tape:kafka"))
+        with pytest.raises(Invalid, match="mars"):
+            guarded.replays.plan(Selection(flow="orders", to="mars"))
+        [item] = guarded.replays.plan(Selection(flow="orders", source="log:kafka", to="kafka")).items
+        assert item.way.target == "kafka"
+        [refused] = guarded.replays.plan(Selection(flow="orders", source="snapshot:kafka")).refused
+        assert refused.reason == "not_connected"
+
+    def test_a_source_that_knows_itself_and_is_away(self, guarded: Scene) -> None:
+        """A plan can do without it: nothing of it is promised."""
+
+        class Away:
+            """An archive whose disk is gone."""
+
+            def find(self, flow: str, message_ids: Sequence[str]) -> list[Locator]:
+                raise ConnectionError("no such disk")
+
+            def fetch(self, locators: Sequence[Locator]) -> list[Copy]:
+                raise ConnectionError("no such disk")
+
+            def close(self) -> None:
+                """Nothing to let go of."""
+
+        guarded.lose("a")
+        guarded.put(SPEC.replace("MODE", "approve").replace("[log: kafka]", "[snapshot: kafka, log: kafka]"))
+        sources: dict[Keeper, Source] = {Keeper("snapshot", "kafka"): Away(), Keeper("log", "kafka"): guarded.port}
+        replays = Replays(guarded, guarded.control, sources, {"kafka": guarded.port}, lambda: guarded.now)
+        told = replays.plan(ALL).summary()
+        assert told["sources"] == {"log: kafka": 1}
+        assert told["why_these_sources"] == {"snapshot kafka: it does not answer now: no such disk": 1}
 
     def test_many_findings_come_in_pages(self, guarded: Scene) -> None:
         """More than the store gives at once."""

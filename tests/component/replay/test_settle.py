@@ -2,7 +2,7 @@ import pytest
 
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Stage
-from tracker.replay.plan import Missing
+from tracker.replay.routes import Missing
 from tracker.replay.settle import Doubt, Outcome, doubt, outcome
 
 SPAN = (100, 200)
