@@ -13,6 +13,8 @@ from tests.properties import cases
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import DESIGNED_DROPS, RETRY, Event, Range, Stage, delivery_of
 from tracker.model.judge import judge
+from tracker.model.places import Places
+from tracker.model.ranges import range_drops
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import CheckpointState, Status, Verdict
@@ -41,6 +43,18 @@ def test_idempotent(data: st.DataObject) -> None:
     again = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=4))))
     moved_again = data.draw(st.permutations(moved + moved))
     assert judge(spec, again, coverage, now, moved_again) == judge(spec, events, coverage, now, moved)
+
+
+@law
+@given(st.data())
+def test_the_ranges_over_its_places_say_all_there_is_to_say(data: st.DataObject) -> None:
+    """Judged by these alone a message is judged as by all, to the last word; so are the drops that are told of it."""
+    spec = data.draw(cases.specs())
+    events, moved = data.draw(cases.histories(spec)), data.draw(st.lists(cases.ranges(spec), max_size=6))
+    coverage, now = data.draw(cases.coverages(spec)), data.draw(cases.instants)
+    over = Places(moved).over(events)
+    assert judge(spec, events, coverage, now, over) == judge(spec, events, coverage, now, moved)
+    assert range_drops(spec, events, over) == range_drops(spec, events, moved)
 
 
 @law

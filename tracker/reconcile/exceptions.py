@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import xxhash
@@ -17,6 +18,7 @@ from tracker.model.coverage import Coverage
 from tracker.model.event import DESIGNED_DROPS, Event, Range, Stage, natural_key
 from tracker.model.facts import evidence_of, parks, passage, received
 from tracker.model.judge import joined_payloads, judge
+from tracker.model.places import Places
 from tracker.model.ranges import range_drops
 from tracker.model.spec import Checkpoint, FlowSpec
 from tracker.model.verdict import CheckpointState, Judgement, Status, Verdict
@@ -54,6 +56,11 @@ class Bench:
     incident_for: Callable[[str, str, str], str]
     others: Sequence[FlowSpec] = ()
 
+    @cached_property
+    def places(self) -> Places:
+        """Where `ranges` lie."""
+        return Places(self.ranges)
+
 
 def judge_batch(
     bench: Bench,
@@ -74,8 +81,9 @@ def judge_batch(
                 _strange(judged, state, before.get(message_id, ()), bench.now)
                 continue
             spec = known
-        judgement = judge(spec, mine, bench.coverage, bench.now, bench.ranges)
-        told = [*mine, *range_drops(spec, mine, bench.ranges)]
+        ranges = bench.places.over(mine)
+        judgement = judge(spec, mine, bench.coverage, bench.now, ranges)
+        told = [*mine, *range_drops(spec, mine, ranges)]
         changes = transitions(bench, spec, told, judgement, before.get(message_id, ()))
         judged.incidents |= {f.incident for f in before.get(message_id, ()) if f.key in {c.key for c in changes}}
         judged.findings += changes

@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from tests.unit.model.case import ORDERS, event, flow, judged, source, vouched
+from tests.unit.model.test_places import Looked
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event, Range, Stage
 from tracker.model.spec import FlowSpec
@@ -385,6 +386,21 @@ def test_a_batch_counts_and_keeps() -> None:
     done = [MADE, KEPT, COPY, event("billing:ack", 10), event("billing:ack", 30)]
     again = judge_batch(bench, [state(found=True)], {"m": done}, {"m": [later]})
     assert (again.opened, again.recovered, again.withdrawn) == (0, 0, 1)
+
+
+def test_a_message_is_held_against_the_ranges_over_it_alone() -> None:
+    """However many there are: one of them took it, and the others are hardly looked at."""
+    told_ = Range(
+        flow="orders", hop="log", stage=Stage.drop, reason="expired", log="log", partition="p", offset=0, offset_to=1,
+        observed_from=0, observed_at=2 * SECOND, evidence="range",
+    )  # fmt: skip
+    ranges = [structs.replace(told_, offset=n, offset_to=n + 1) for n in range(5_000)]
+    bench = Bench(25 * SECOND, lambda origin: ORDERS, ORDERS, vouched(ORDERS), ranges, lambda *key: "/".join(key))
+    placed = structs.replace(KEPT, partition="p", offset=Looked(17))
+    Looked.times = 0
+    judged_ = judge_batch(bench, [state(), state()], {"m": [MADE, placed]}, {})
+    assert [row["verdict"] for row in judged_.rows] == ["lost", "lost"]
+    assert Looked.times < 500
 
 
 @pytest.mark.parametrize(("timer", "expected"), [(0, 21), (2, 21), (10, 10), (30, 21)])
