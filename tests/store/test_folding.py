@@ -668,6 +668,31 @@ def test_a_range_over_many_is_folded_in_portions(world: Installation) -> None:
     world.control.flows.delete(spec.flow, world.now)
 
 
+def test_only_new_ranges_that_count_move_a_flow(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once drops were told of, too: commits that come with every pass, where single messages are vouched for, and passes
+    without any range, have nobody count messages before they are folded."""
+    flow = f"fold{next(numbers)}"
+    world.put(PLAIN.format(flow=flow, within=10))
+    place = SourceRef(flow, "billing", "ack", "s")
+    moved = list[bool]()
+    portions = folding.Folding.portions
+
+    def noted(self: folding.Folding, reach: Reach) -> list[Portion]:
+        moved.append(reach.moved)
+        return portions(self, reach)
+
+    monkeypatch.setattr(type(world.store), "portions", noted)
+    for told in ([gone(0, 3)], [commit(3, 4)], [], [gone(4, 5, "elsewhere")], [gone(5, 6)], [commit(6, 7, hop="mail")]):
+        world.now += SECOND
+        world.vouch([place], collector=flow)
+        name = f"m{world.now}"
+        world.observe([_dated(e, flow, name, world.now) for e in persisted(name, "p", 9)])
+        world.move([_moved(world.now, flow, one) for one in told])
+        world.run_pass()
+    assert moved == [True, False, False, False, True, False]
+    world.control.flows.delete(flow, world.now)
+
+
 @pytest.mark.usefixtures("in_portions")
 def test_merges_go_on_after_a_pass_that_failed(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """States are not merged while portions are written, and always are afterwards."""

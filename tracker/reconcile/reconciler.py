@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import msgspec
 import structlog
@@ -64,12 +64,12 @@ def rest_after(took: float, interval: float) -> float:
 
 
 class _Why(msgspec.Struct, frozen=True):
-    """Why a flow is looked at in a pass: it has new events, new range evidence, its coverage has grown from a moment on
-    (µs), it was away, and all there is of it counts as new, or only what was seen at hops that were `added`. None of
-    these: messages are due."""
+    """Why a flow is looked at in a pass: it has new events, new range evidence of some (hop, stage), its coverage has
+    grown from a moment on (µs), it was away, and all there is of it counts as new, or only what was seen at hops that
+    were `added`. None of these: messages are due."""
 
     events: bool
-    moved: bool
+    moved: Set[tuple[str, str]]
     grown: int | None
     again: bool
     added: Sequence[str]
@@ -218,7 +218,9 @@ class Reconciler:
         rows.update(self._store.due_flows(bounds, work.started_at))
         ranged = self._store.ranged(bounds)
         self._know_ranged(ranged)
-        moved = {flow for flow, _, _ in ranged}
+        moved: dict[str, set[tuple[str, str]]] = {}
+        for flow, hop, stage in ranged:
+            moved.setdefault(flow, set()).add((hop, stage))
         leapt = cover.take_leapt()
         for flow, since in back.items():
             leapt[flow] = min(leapt.get(flow, since), since)
@@ -231,8 +233,8 @@ class Reconciler:
         rows.update(self._store.unclear(grown, {flow: self._flows[flow].longest for flow in grown}))
         sitting = Sitting(self._store, work, bounds, cover, incidents, drafts)
         reaches = []
-        for flow in sorted((set(rows) | moved | set(leapt) | again | set(added)) & set(self._flows)):
-            why = _Why(flow in with_events, flow in moved, leapt.get(flow), flow in again, added.get(flow, ()))
+        for flow in sorted((set(rows) | set(moved) | set(leapt) | again | set(added)) & set(self._flows)):
+            why = _Why(flow in with_events, moved.get(flow, set()), leapt.get(flow), flow in again, added.get(flow, ()))
             reaches.append(self._reach(sitting, flow, rows[flow], why))
         total += self._few(sitting, [reach for reach in reaches if reach.few])
         for reach in reaches:
@@ -273,16 +275,17 @@ class Reconciler:
         """What of a flow is taken in this pass. `rows`: how many new events, due and unclear messages it has."""
         known, ranged, bounds = self._flows[flow], self._ranged.get(flow, set()), sitting.bounds
         if ranged:
-            fresh = why.again or (why.moved and not self._store.had("ranges", flow, bounds))
+            fresh = why.again or bool(why.moved and not self._store.had("ranges", flow, bounds))
             self._store.keep_positions(flow, bounds, fresh)
         targets = sorted(ranged & set(known.checkpoint_bits))
         if targets:
             coverage = sitting.cover.coverage(known.spec, self._heard.values())
             targets = [place for place in targets if not coverage.vouches(*place)]
         drops = sorted(hop for hop, stage in ranged if stage == Stage.drop and hop in known.shape.hop_bits)
+        new = not why.moved.isdisjoint([*targets, *((hop, Stage.drop.value) for hop in drops)])
         return Reach(
             known.shape, bounds, sitting.work.number, sitting.work.started_at, rows, why.events, targets, drops,
-            why.moved and bool(targets or drops), why.grown, why.again, known.in_force_from, why.added, known.longest,
+            new, why.grown, why.again, known.in_force_from, why.added, known.longest,
         )  # fmt: skip
 
     def _hearing(self, sitting: Sitting, flow: str) -> Hearing:

@@ -41,7 +41,7 @@ class Reach(msgspec.Struct, frozen=True):
 
     `number`, `now` (µs): the pass's. `rows`: how many new events, due and unclear messages it may have. `events`:
     there are new ones. `ranges`: the (hop, stage) that range evidence may speak for; `drops`: the hops at which ranges
-    were dropped; `moved`: there is new one of either.
+    were dropped; `moved`: there is new evidence of one of these.
     `grown`: what is unclear, too, and due after this moment (µs). `again`: all events and all that waits, as if nothing
     had been folded. `in_force_from`: older origins (µs) belong to an older version of the spec. `added`: hops that a
     version adds; who was seen nowhere else before is folded now. `longest`: the longest deadline, µs.
