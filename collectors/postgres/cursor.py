@@ -32,6 +32,11 @@ class Seen(msgspec.Struct, frozen=True):
         """Transactions from this number on had not begun."""
         return int(self.snapshot.split(":")[1])
 
+    @property
+    def open(self) -> tuple[int, ...]:
+        """Transactions that had begun, and not ended, in order."""
+        return tuple(sorted(int(number) for number in self.snapshot.split(":")[2].split(",") if number))
+
 
 class Cursor(msgspec.Struct, frozen=True):
     """All that `base` shows was read; and of what `target` shows beyond it, the rows of the feed `feed` up to (`tx`,

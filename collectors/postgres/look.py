@@ -1,17 +1,16 @@
-"""The questions that polling an outbox asks, and whether its tables can answer them."""
+"""The questions that polling an outbox asks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from psycopg import sql
 from pydantic import field_validator
 
 from collectors.clock import Clock
-from collectors.errors import ConfigInvalid, Unavailable
+from collectors.errors import Unavailable
 from collectors.postgres.cursor import Cursor, Seen
-from collectors.postgres.pgoutput import Relation
 from collectors.postgres.rows import Mark, Table
 from collectors.postgres.stream import Answer, Wire
 from tracker.model.event import Stage
@@ -23,10 +22,11 @@ SESSION = {
     "bytea_output": "hex",
     "default_transaction_read_only": "on",
     "row_security": "off",  # rows that a policy hides are an error, not a silence
+    "enable_sort": "off",  # rows are read in the order of the index, page by page: where statistics are old the planner
+    "enable_bitmapscan": "off",  # expects no row behind the last one, and would sort all there are for each page
+    "enable_seqscan": "off",
 }
 """Settings of the session."""
-NUMBER = "pg_current_xact_id()"
-_XID8 = 5069
 
 
 class Polled(Table):
@@ -90,9 +90,9 @@ def look(wire: Wire, names: Sequence[str], clock: Clock) -> Looked:
     """What there is now. The server is known by its system, its timeline (which changes when a standby takes over) and
     the time since when it counts: it counts anew after a crash, and then numbers of transactions that left nothing in
     the log are given again. Raises `Unavailable` where a table is not there, `psycopg.Error`."""
-    quoted = ", ".join(f"({_literal(name)}, {_literal(_quoted(*name.split('.')))})" for name in names)
+    named = ", ".join(f"({literal(name)}, {literal(quoted(*name.split('.')))})" for name in names)
     since = clock()
-    (first, *rest) = wire.ask(_LOOK.format(quoted))
+    (first, *rest) = wire.ask(_LOOK.format(named))
     missing = [str(name) for name, oid in rest if oid is None]
     if missing:
         raise Unavailable(f"there is no table {', '.join(missing)}; create it, or correct `tables`")
@@ -102,9 +102,7 @@ def look(wire: Wire, names: Sequence[str], clock: Clock) -> Looked:
 
 _PAGE = """
 SELECT {tx}, {row}, {columns} FROM {table}
- WHERE {tx} >= '{lowest}'::xid8 AND {tx} < '{end}'::xid8
-   AND NOT pg_visible_in_snapshot({tx}, {base}) AND pg_visible_in_snapshot({tx}, {target})
-   AND ({tx}, {row}) > ('{after}'::xid8, {name})
+ WHERE {which} AND pg_visible_in_snapshot({tx}, {target}) AND ({tx}, {row}) > ('{after}'::xid8, {name})
  ORDER BY {tx}, {row} FETCH FIRST {limit} ROWS WITH TIES
 """
 """With ties: the next page begins behind the last number and name, and two rows may share both."""
@@ -112,93 +110,41 @@ SELECT {tx}, {row}, {columns} FROM {table}
 
 def page(wire: Wire, feed: Feed, columns: Sequence[str], cursor: Cursor, target: Seen, limit: int) -> Answer:
     """The next rows up to `target`, at most `limit` and those that share the last one's number and name, in the order
-    of these two: both, then `columns`, the first of which is the name. Raises `psycopg.Error`."""
-    return wire.ask(
-        _PAGE.format(
-            tx=_quoted(feed.column),
-            row=f"coalesce({_quoted(columns[0])}::text, '') COLLATE \"C\"",
-            columns=", ".join(map(_quoted, columns)),
-            table=_quoted(*feed.table.split(".")),
-            lowest=max(cursor.tx, cursor.base.xmin),
-            end=target.xmax,
-            base=_literal(cursor.base.snapshot),
-            target=_literal(target.snapshot),
+    of these two: both, then `columns`, the first of which is the name. None: there are no more. Raises
+    `psycopg.Error`."""
+    for question in questions(feed, columns, cursor, target, limit):
+        if rows := wire.ask(question):
+            return rows
+    return []
+
+
+def questions(feed: Feed, columns: Sequence[str], cursor: Cursor, target: Seen, limit: int) -> Iterator[str]:
+    """Where the next rows may be, first things first. What the base did not show is of a transaction that was open
+    then, and has ended since, or of one that had not begun. What was committed beside one that stays open is neither:
+    it is not read again."""
+    tx, base = quoted(feed.column), cursor.base
+    still = set(target.open)
+    ended = [str(number) for number in base.open if number >= cursor.tx and number not in still]
+    begun = f"{tx} >= '{max(cursor.tx, base.xmax)}'::xid8 AND {tx} < '{target.xmax}'::xid8"
+    for which in [*[f"{tx} = ANY ('{{{','.join(ended)}}}'::xid8[])"] * bool(ended), begun]:
+        yield _PAGE.format(
+            tx=tx,
+            row=f"coalesce({quoted(columns[0])}::text, '') COLLATE \"C\"",
+            columns=", ".join(map(quoted, columns)),
+            table=quoted(*feed.table.split(".")),
+            which=which,
+            target=literal(target.snapshot),
             after=cursor.tx,
-            name=_literal(cursor.row),
+            name=literal(cursor.row),
             limit=limit,
         )
-    )
 
 
-class _Column(msgspec.Struct, frozen=True):
-    type: int
-    default: str | None
-    indexed: bool
-
-
-_COLUMNS = """
-SELECT n.nspname || '.' || c.relname, json_object_agg(a.attname, json_build_object(
-       'type', a.atttypid::bigint, 'default', pg_get_expr(d.adbin, d.adrelid),
-       'indexed', EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid)))
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
-  LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
- WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname || '.' || c.relname IN ({})
- GROUP BY 1
-"""
-
-
-def relations(wire: Wire, tables: Sequence[Polled]) -> dict[str, Relation]:
-    """The tables by name, with the columns that are read of them. Raises `ConfigInvalid` for what somebody has to
-    change first, `Unavailable` where a table is not there, `psycopg.Error`."""
-    names = list(dict.fromkeys(table.table for table in tables))
-    answer = wire.ask(_COLUMNS.replace("{}", ", ".join(map(_literal, names))))
-    found = {row[0]: msgspec.json.decode(row[1] or "", type=dict[str, _Column]) for row in answer}
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise Unavailable(f"there is no table {', '.join(missing)}; create it, or correct `tables`")
-    for table in tables:
-        _fits(table, found[table.table])
-    made = {}
-    for name in names:
-        columns = tuple(dict.fromkeys(column for t in tables if t.table == name for column in t.columns))
-        types = tuple(found[name][column].type for column in columns)
-        made[name] = Relation(0, name, "", columns, types)
-    return made
-
-
-def _fits(table: Polled, columns: dict[str, _Column]) -> None:
-    lacking = [name for name in table.columns if name not in columns]
-    if table.tx in lacking:
-        raise ConfigInvalid(
-            f"table {table.table} has no column {table.tx!r} for the transaction that wrote a row; let its owner run: "
-            f"ALTER TABLE {table.table} ADD COLUMN {table.tx} xid8; "
-            f"ALTER TABLE {table.table} ALTER COLUMN {table.tx} SET DEFAULT {NUMBER}; "
-            f"CREATE INDEX CONCURRENTLY ON {table.table} ({table.tx})"
-        )
-    if lacking:
-        raise ConfigInvalid(f"table {table.table} has no column {', '.join(map(repr, lacking))}")
-    marks = [table.relayed.column] if isinstance(table.relayed, Mark) else []
-    for name in (table.tx, *marks):
-        if columns[name].type != _XID8:
-            raise ConfigInvalid(
-                f"table {table.table}: {name!r} is not of the type xid8, so it cannot tell when it was committed; "
-                f"name a column of that type, which is set to {NUMBER}"
-            )
-        if not columns[name].indexed:
-            raise ConfigInvalid(
-                f"table {table.table}: no index begins with {name!r}, so that each look would read the whole table: "
-                f"CREATE INDEX CONCURRENTLY ON {table.table} ({name})"
-            )
-    if columns[table.tx].default != NUMBER:
-        raise ConfigInvalid(
-            f"table {table.table}: {table.tx!r} has another default than {NUMBER}, so rows would not be seen: "
-            f"ALTER TABLE {table.table} ALTER COLUMN {table.tx} SET DEFAULT {NUMBER}"
-        )
-
-
-def _quoted(*name: str) -> str:
+def quoted(*name: str) -> str:
+    """A name as SQL has it."""
     return sql.Identifier(*name).as_string()
 
 
-def _literal(value: str) -> str:
+def literal(value: str) -> str:
+    """A text as SQL has it."""
     return sql.Literal(value).as_string()

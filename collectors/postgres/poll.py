@@ -22,7 +22,8 @@ from collectors.errors import Undecodable
 from collectors.part import settings
 from collectors.postgres.config import DatabaseConfig
 from collectors.postgres.cursor import Cursor, Seen, keep, kept
-from collectors.postgres.look import SESSION, Feed, Looked, Polled, feeds_of, look, page, relations
+from collectors.postgres.fit import placed, relations
+from collectors.postgres.look import SESSION, Feed, Looked, Polled, feeds_of, look, page
 from collectors.postgres.pgoutput import Lack, Relation
 from collectors.postgres.rows import Columns, Rows
 from collectors.postgres.stream import TIMEOUT, Wire, driver_errors
@@ -157,6 +158,7 @@ class PolledOutbox:
             return None
         asked = self._ticks()
         now = look(self._wire, list(self._relations), self._clock)
+        placed(self._wire, self._feeds)  # behind the look: what it shows is among these
         self._rows.node = self._rows.node or now.server.partition("/")[0]
         before = self._stands or kept(self._config.cursor, self._name)
         missed = _missed(before, now)
