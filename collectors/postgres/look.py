@@ -57,7 +57,7 @@ class Feed(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """As a cursor has it."""
-        return f"{self.table}.{self.column}"
+        return f"{self.table}/{self.column}"
 
     def of(self, table: Table) -> bool:
         """Whether this says something of a row of `table`."""
@@ -65,10 +65,11 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 def feeds_of(tables: Sequence[Polled]) -> list[Feed]:
-    """One for the rows of each table, one for each of its marks."""
+    """One for the rows of each table, one for each of its marks; in an order of their own, for a cursor says by it what
+    was read: another one in the configuration must not pass anything over."""
     rows = [Feed(table.table, table.tx, Stage.produce) for table in tables]
     marks = [Feed(t.table, t.relayed.column, Stage.ack) for t in tables if isinstance(t.relayed, Mark)]
-    return list(dict.fromkeys([*rows, *marks]))
+    return [*sorted(set(rows), key=lambda feed: feed.name), *sorted(set(marks), key=lambda feed: feed.name)]
 
 
 class Looked(msgspec.Struct, frozen=True):
