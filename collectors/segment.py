@@ -4,7 +4,8 @@ A store into a shared map is in the page cache the moment it is made, so a SIGKI
 `append` returned for. (Power loss is another matter: the kernel writes the pages back when it likes.)
 
 A record is a header of 24 bytes and its payload. The payload is written first and the header last, so that a record
-cut short by a SIGKILL has a header of zeros or one whose checksum does not fit; either ends the segment.
+cut short by a SIGKILL has a header of zeros or one whose checksum does not fit; either ends the segment. One that is
+left for the next ends in a header of ones, so that records that a disk lost there do not look like room never used.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _CHECK = struct.Struct("<I")
 _BODY = struct.Struct("<IQIB3x")  # payload length, appended at (µs), lines, kind
 HEADER = _CHECK.size + _BODY.size
 _END = bytes(HEADER)
+_LEFT = b"\xff" * HEADER
+_PIECE = 2**20
 
 
 class Kind(IntEnum):
@@ -72,12 +75,16 @@ class Segment:
             self._map = mmap.mmap(file.fileno(), size) if size else None
 
     @classmethod
-    def create(cls, folder: Path, base: int, size: int) -> Segment:
-        """A new segment with `size` bytes reserved on disk. Raises OSError when the disk has no room."""
+    def create(cls, folder: Path, base: int, size: int, filled: bool = False) -> Segment:
+        """A new segment with `size` bytes reserved on disk. `filled`: with zeros written to it; that takes longer, and
+        then no store has to wait for the file system, which gives out reserved blocks at the first store into them.
+        Raises OSError when the disk has no room."""
         path = folder / f"{base:020d}.seg"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             _allocate(descriptor, size)
+            for place in range(0, size if filled else 0, _PIECE):
+                os.pwrite(descriptor, bytes(min(_PIECE, size - place)), place)
         except OSError:
             path.unlink()
             raise
@@ -87,12 +94,14 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> Segment:
-        """An existing segment, cut to the records that are whole; `cut` says by how many bytes."""
+        """An existing segment, cut to the records that are whole; `cut` says by how many bytes, room that was left
+        unused on purpose apart."""
         size = path.stat().st_size
         segment = cls(path, size)
         for record in _scan(segment._map, 0, size, segment.base, check=True) if segment._map else ():
             segment.tail = record.end - segment.base
-        segment.cut = size - segment.tail
+        rest = segment._map[segment.tail : segment.tail + HEADER] if segment._map else b""
+        segment.cut = 0 if rest == _LEFT or (len(rest) < HEADER and not any(rest)) else size - segment.tail
         segment.seal()
         return segment
 
@@ -113,6 +122,11 @@ class Segment:
         self._map[start:first] = _CHECK.pack(crc32(payload, crc32(body))) + body
         self.tail = end
         return True
+
+    def leave(self) -> None:
+        """The next record goes into another segment. The caller holds the spool's lock."""
+        if self._map is not None and self.tail + HEADER <= self.size:
+            self._map[self.tail : self.tail + HEADER] = _LEFT
 
     def records(self, start: int, stop: int) -> Iterator[Record]:
         """The records from position `start` (a boundary) to position `stop`. They are known to be whole: `append`

@@ -1,7 +1,10 @@
 """A bounded log on disk between whoever observes and the sender: what was not acknowledged is sent again.
 
 One process per folder. The folder holds segments (`<position>.seg`), the lock, and a page of counters, mapped like the
-segments. Positions are byte counts since the folder was made; they never repeat, over restarts either.
+segments. Positions only grow, over restarts too: bytes since the folder was made, with gaps where a segment was left.
+
+To make a file, and to give back what is left of one, is to wait for the file system. So the sender makes the next
+segment before it is needed (`prepare`), and who appends only goes over to it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from collectors.clock import Clock, steady
@@ -29,8 +33,9 @@ _END = struct.Struct("<Q")  # the position behind the last record, written after
 
 
 class Spool:
-    """An append log of NDJSON lines, at most `limit` bytes on disk. `append` and `refuse` may be called by any number
-    of threads; `read` and `release` by one, the sender. `clock` must not jump (`collectors.clock.steady`).
+    """An append log of NDJSON lines, at most `limit` bytes on disk. `append`, `offer` and `lost` may be called by any
+    number of threads; `prepare`, `read` and `release` by one, the sender. `clock` must not jump
+    (`collectors.clock.steady`).
 
     Raises `SpoolHeld` when another process (or another spool of this one) has the folder.
     """
@@ -41,6 +46,8 @@ class Spool:
         """Payload bytes that one record may have."""
         self._size, self._clock = self.largest + HEADER, clock or steady()
         self._mutex = threading.Lock()
+        self._making = threading.Lock()
+        """Held while the next segment is made. Who has it never waits for the other one."""
         self._log = logger("collectors.spool")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(folder)
@@ -48,9 +55,11 @@ class Spool:
         self._claimed = 0  # refused lines that a report is about to declare
         self._unsettled = 0  # refused lines that neither the log nor a report declares yet
         self._count()
-        self._segments = [Segment.open(path) for path in sorted(folder.glob("*.seg"))]
+        (written,) = _END.unpack_from(self._counters, _COUNTERS.size)
+        self._segments, self._damaged = _left(folder, written)
         self._end = self._segments[-1].end if self._segments else 0
         self._active: Segment | None = None
+        self._ready: Segment | None = None
         self.appended = self.backlog = 0
         """Lines appended by this process, and lines not released yet."""
         self.opened_at, self.opened_end = self._clock(), self._end
@@ -85,7 +94,8 @@ class Spool:
             self._count(refused=lines, settled=lines)
 
     def _append(self, kind: Kind, payload: bytes, lines: int, at: int) -> int:
-        if self._unsettled and kind is not Kind.dropped and not self._write_dropped(at):
+        # Dated now, whatever `at` is: a mark lies before what was refused.
+        if self._unsettled and kind is not Kind.dropped and not self._write_dropped(self._clock()):
             return REFUSED
         if self._active is None or not self._active.append(kind, at, lines, payload):
             if len(payload) > self.largest or not self._rotate():
@@ -107,22 +117,49 @@ class Spool:
         return True
 
     def _rotate(self) -> bool:
-        """Begin a new segment; False when the bound or the disk forbids it."""
-        if self._active is not None:
-            self._active.seal()
+        """Go over to the next segment; False when the bound or the disk forbids it."""
         if self._active is not None and self._active.tail == 0:
             return False
-        if self.used + self._size > self.limit:
+        if self._active is not None:
+            self._active.leave()
+        if self._ready is None and not self._made():
             return False
-        try:
-            self._active = Segment.create(self.folder, self._end, self._size)
-        except OSError as error:
-            self._log.error("spool cannot grow: lines are refused", folder=str(self.folder), error=str(error))
-            return False
+        assert self._ready is not None
+        self._active, self._ready = self._ready, None
         self._segments.append(self._active)
         return True
 
+    def _made(self) -> bool:
+        """The next segment, here and now: nobody has prepared it, or somebody does so right now."""
+        for segment in self._segments:
+            segment.seal()
+        try:
+            with self._making:
+                self._make(filled=False)
+        except OSError as error:
+            self._log.error("spool cannot grow: lines are refused", folder=str(self.folder), error=str(error))
+        return self._ready is not None
+
+    def _make(self, filled: bool) -> None:
+        """The next segment, unless it is there or the bound forbids it. Its position is known before the one that is
+        written to now is full."""
+        if self._ready is None and self.used + self._size <= self.limit:
+            base = self._active.base + self._size if self._active else self._end
+            self._ready = Segment.create(self.folder, base, self._size, filled)
+
     # -- reading: the sender ---------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Have the next segment ready once the present one is half full, and give back what is left of earlier ones."""
+        with self._mutex:
+            active, ended = self._active, self._segments[: -1 if self._active else None]
+            wanted = self._ready is None and (active is None or 2 * active.tail >= self._size)
+        for segment in ended:
+            segment.seal()
+        if wanted:
+            with self._making, suppress(OSError):  # a full disk: who needs the segment tries again, and says so
+                if self._active is active:
+                    self._make(filled=True)
 
     @property
     def end(self) -> int:
@@ -132,7 +169,8 @@ class Spool:
     @property
     def used(self) -> int:
         """Bytes on disk."""
-        return sum(segment.size for segment in self._segments)
+        ready = self._ready
+        return sum(segment.size for segment in self._segments) + (ready.size if ready else 0)
 
     @property
     def refused(self) -> int:
@@ -169,7 +207,7 @@ class Spool:
         """True when records behind `acknowledged` that had been appended are not there any more: a disk fault, power
         loss, or somebody deleted files. (A record cut short by a SIGKILL does not count: its append never returned.)"""
         (written,) = _END.unpack_from(self._counters, _COUNTERS.size)
-        return bool(written > max(self._end, acknowledged)) or any(s.cut for s in self._segments[:-1])
+        return bool(written > max(self._end, acknowledged)) or self._damaged
 
     def resume(self, position: int, undelivered: int) -> None:
         """Take up the folder at `position`, up to which an earlier process had everything acknowledged; what it gave
@@ -192,8 +230,12 @@ class Spool:
         with self._mutex:
             if self._active is not None:
                 self._active.sync()
-                self._active.seal()
                 self._active = None
+            if self._ready is not None:
+                self._ready.remove()
+                self._ready = None
+            for segment in self._segments:
+                segment.seal()
             for segment in self._segments:
                 segment.close()
             self.unlock()
@@ -208,6 +250,19 @@ class Spool:
         total, done = _COUNTERS.unpack_from(self._counters)
         _COUNTERS.pack_into(self._counters, 0, total + refused, done + settled)
         self._unsettled = total + refused - done - settled - self._claimed
+
+
+def _left(folder: Path, written: int) -> tuple[list[Segment], bool]:
+    """What an earlier process left, and whether some of it is damaged. A file without a record goes: it was only
+    prepared, or its first record was cut short, and the next one may need its name. `written`: the position behind the
+    last record whose append returned."""
+    found = [Segment.open(path) for path in sorted(folder.glob("*.seg"))]
+    begun = [segment for segment in found if segment.tail or segment.base < written]
+    damaged = any(segment.cut for segment in begun[:-1])
+    for segment in found:
+        if not segment.tail:
+            segment.remove()
+    return [segment for segment in begun if segment.tail], damaged
 
 
 def _locked(folder: Path) -> int:

@@ -6,8 +6,10 @@ The library's messages, futures and channels are its own, and the emitter with i
 what would talk to a broker is a stand-in that does nothing, for a broker's pace would hide what is measured. Each
 workload runs plain and instrumented in turn, and the difference of their processor time (`thread_time`: the machine is
 shared) is printed, of the cheapest of many short rounds of both. `produce_us` is one message sent and confirmed: one
-event; `consume_us` is one message taken and acked: two events. `segment_ms` is what the one in many thousands waits
-that begins a new file of the spool, by the wall clock.
+event; `consume_us` is one message taken and acked: two events. `next_file_ms` is how long the one in many thousands
+takes, by the wall clock, with which the spool goes on to its next file: the median and the worst of some, where the
+sender has made that file before, and where it has not (it had not come to it, or the process has just begun).
+`next_records_ms` is the same of the worst of the thousand behind it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from pathlib import Path
 
 from collectors.emitter import Emitter
 from collectors.instrument.observe import Observer
-from collectors.segment import Kind, Segment
+from collectors.segment import Kind
 from collectors.sender import Pace
-from collectors.spool import SEGMENT
+from collectors.spool import SEGMENT, Spool
 from tests.benchmarks.instrument_clients import BODY, CLIENTS, MESSAGES, Work
 
 ROUNDS = 200
 SEGMENTS = 51
+BEHIND = 1000
 Workload = Callable[[Observer | None], Work]
 """(observer, or None for plain) -> what is timed."""
 
@@ -58,18 +61,33 @@ def added(workload: Workload) -> float:
     return round((min(observed) - min(plain)) / MESSAGES * 1e6, 1)
 
 
-def segment() -> float:
-    """ms by the wall clock, the median of some: a segment of the spool is begun, and ended."""
-    took = []
+def append(spool: Spool, size: int) -> float:
+    """One record; seconds by the wall clock."""
+    began = time.perf_counter()
+    spool.append(Kind.lines, bytes(size), 1)
+    return time.perf_counter() - began
+
+
+def next_file(prepared: bool) -> dict[str, list[float]]:
+    """Median and worst, ms, of the appends that begin a file, and of the slowest behind each."""
+    first, behind = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(SEGMENTS):
-            began = time.perf_counter()
-            made = Segment.create(Path(folder), number, SEGMENT)
-            made.append(Kind.lines, 0, 1, BODY)
-            made.seal()
-            took.append(time.perf_counter() - began)
-            made.remove()
-    return round(statistics.median(took) * 1000, 2)
+        spool = Spool(Path(folder))
+        for _ in range(SEGMENTS):
+            spool.append(Kind.lines, bytes(SEGMENT - 2 * len(BODY)), 1)
+            if prepared:
+                spool.prepare()
+            before = spool.end
+            first.append(append(spool, 2 * len(BODY)))
+            behind.append(max(append(spool, len(BODY)) for _ in range(BEHIND)))
+            spool.release(before, 1)
+        spool.close()
+    return {"next_file_ms": shown(first), "next_records_ms": shown(behind)}
+
+
+def shown(seconds: list[float]) -> list[float]:
+    """Median and worst, ms."""
+    return [round(found * 1000, 2) for found in (statistics.median(seconds), max(seconds))]
 
 
 def main() -> None:
@@ -81,7 +99,8 @@ def main() -> None:
     produce, consume = CLIENTS[given.client]
     result = {
         "client": given.client, "messages": MESSAGES, "rounds": ROUNDS,
-        "produce_us": added(produce), "consume_us": added(consume), "segment_ms": segment(),
+        "produce_us": added(produce), "consume_us": added(consume),
+        "prepared": next_file(True), "not_prepared": next_file(False),
     }  # fmt: skip
     print(json.dumps(result) if given.json else "  ".join(f"{name} {value}" for name, value in result.items()))
 

@@ -34,8 +34,10 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(payload=st.binary(min_size=1, max_size=1500))
     def append(self, payload):
         """A line, taken or refused."""
+        room = self.spool.used + 4096 <= self.spool.limit
         end = self.spool.append(Kind.lines, payload, 1)
         if end == REFUSED:
+            assert not room, "refused though there is room"
             self.refused += 1
         else:
             self.kept.append((end, payload))
@@ -49,6 +51,11 @@ class SpoolMachine(RuleBasedStateMachine):
             self.acknowledged = self.kept[count - 1][0]
             self.spool.release(self.acknowledged, count)
             self.kept = self.kept[count:]
+
+    @rule()
+    def prepare(self):
+        """The sender looks after the files."""
+        self.spool.prepare()
 
     @rule()
     def restart(self):
@@ -80,7 +87,7 @@ class SpoolMachine(RuleBasedStateMachine):
         lines = [r.payload for r in self.spool.read(self.acknowledged) if r.kind is Kind.lines]
         assert lines == [payload for _, payload in self.kept]
         assert self.spool.backlog == len(self.kept)
-        assert self.spool.used <= self.spool.limit
+        assert self.spool.used == sum(path.stat().st_size for path in self.folder.glob("*.seg")) <= self.spool.limit
         assert self.spool.refused == self.refused
 
     def teardown(self) -> None:

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import pytest
 
 from collectors.errors import SpoolHeld
-from collectors.segment import HEADER, Kind
-from collectors.spool import REFUSED, Spool
+from collectors.segment import HEADER, Kind, Segment
+from collectors.spool import _END, REFUSED, Spool
 
 
 def lines_of(spool, start=0):
@@ -182,14 +184,146 @@ def test_an_unused_tail_is_no_damage(tmp_path):
     again.close()
 
 
+def half_full(folder):
+    """A spool that may have 16 segments, and is in the middle of its first."""
+    spool = Spool(folder, segment=4096, limit=2**16)
+    for _ in range(3):
+        spool.append(Kind.lines, bytes(800), 1)
+    return spool
+
+
+def test_who_appends_waits_for_no_file(tmp_path, monkeypatch):
+    """The sender has made the next segment. To go over to it opens, reserves and cuts nothing; afterwards the sender
+    gives back what was left of the old one."""
+    spool = half_full(tmp_path)
+    spool.prepare()
+    with monkeypatch.context() as without:
+        for name in ("create", "seal"):
+            without.setattr(Segment, name, None)
+        ends = [spool.append(Kind.lines, bytes(800), 1) for _ in range(4)]
+    assert REFUSED not in ends
+    assert len(lines_of(spool)) == 7
+    first, second = sorted(tmp_path.glob("*.seg"))
+    assert (first.stat().st_size, second.stat().st_size) == (4096, 4096)
+    spool.prepare()
+    assert first.stat().st_size == 4 * (800 + HEADER)
+    spool.close()
+
+
+def test_nothing_is_prepared_before_it_is_needed(tmp_path):
+    """At the start, then once the segment is half full, once each; within the bound. Who closes leaves none behind."""
+    spool = Spool(tmp_path, segment=4096, limit=3 * 4096)
+    sizes = []
+    for _ in range(12):
+        spool.prepare()
+        spool.prepare()
+        sizes.append(len(list(tmp_path.glob("*.seg"))))
+        assert spool.used == sum(path.stat().st_size for path in tmp_path.glob("*.seg")) <= spool.limit
+        spool.append(Kind.lines, bytes(1000), 1)
+    assert sizes == [1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
+    spool.close()
+    assert len(list(tmp_path.glob("*.seg"))) == 3
+    empty = Spool(tmp_path / "other")
+    empty.prepare()
+    empty.close()
+    assert list((tmp_path / "other").glob("*.seg")) == []
+
+
+def test_who_appends_while_the_next_one_is_made_waits_for_that(tmp_path, monkeypatch):
+    """Both need it at once: it is made once, and no line is refused."""
+    spool, making, create = half_full(tmp_path), threading.Event(), Segment.create
+    made = []
+
+    def slow(*args, **more):
+        making.set()
+        time.sleep(0.05)
+        made.append(create(*args, **more))
+        return made[-1]
+
+    monkeypatch.setattr(Segment, "create", slow)
+    sender = threading.Thread(target=spool.prepare)
+    sender.start()
+    making.wait(10)
+    assert REFUSED not in [spool.append(Kind.lines, bytes(800), 1) for _ in range(4)]
+    sender.join(10)
+    assert len(made) == 1
+    assert len(lines_of(spool)) == 7
+    spool.close()
+
+
+def test_a_disk_that_is_full_when_it_is_prepared_for(tmp_path, monkeypatch):
+    """No error, and no half file: who needs the segment tries again."""
+    spool = half_full(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        spool.prepare()
+    assert len(list(tmp_path.glob("*.seg"))) == 1
+    assert REFUSED not in [spool.append(Kind.lines, bytes(800), 1) for _ in range(4)]
+    spool.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_killed_with_the_next_segment_ready(tmp_path, count):
+    """Before it is gone over to, and after: nothing is lost, nothing looks lost, and the next process goes on."""
+    spool = half_full(tmp_path)
+    spool.prepare()
+    for _ in range(count):
+        spool.append(Kind.lines, bytes(800), 1)
+    spool.unlock()
+    again = Spool(tmp_path, segment=4096, limit=2**16)
+    assert not again.lacks(0)
+    again.resume(0, 0)
+    assert [again.append(Kind.lines, b"next\n", 1) for _ in range(3)] != [REFUSED] * 3
+    assert lines_of(again) == [bytes(800)] * (3 + count) + [b"next\n"] * 3
+    again.close()
+
+
+def test_killed_in_the_first_record_of_a_segment(tmp_path):
+    """That append had not returned. What the next process appends is taken, though a file of that name was there."""
+    spool = half_full(tmp_path)
+    spool.append(Kind.lines, bytes(800), 1)
+    spool.append(Kind.lines, b"torn".ljust(800), 1)
+    spool.close()
+    first, second = sorted(tmp_path.glob("*.seg"))
+    second.write_bytes(bytes(HEADER) + b"half a record" + bytes(4059))
+    end = _END.pack(first.stat().st_size)
+    with (tmp_path / "counters").open("r+b") as counters:
+        counters.seek(16)
+        counters.write(end)
+    again = Spool(tmp_path, segment=4096, limit=2**16)
+    assert not again.lacks(0)
+    assert again.append(Kind.lines, b"next\n", 1) != REFUSED
+    assert lines_of(again) == [bytes(800)] * 4 + [b"next\n"]
+    again.close()
+
+
+def test_records_lost_at_the_end_of_a_segment_that_was_left(tmp_path):
+    """Zeros where records were are not room that was never used."""
+    spool = half_full(tmp_path)
+    for _ in range(3):
+        spool.append(Kind.lines, bytes(800), 1)
+    spool.unlock()
+    first = min(tmp_path.glob("*.seg"))
+    content = first.read_bytes()
+    assert not Spool(tmp_path, segment=4096).lacks(0)
+    first.write_bytes(content[: 3 * (800 + HEADER)].ljust(4096, b"\0"))
+    (tmp_path / "lock").unlink()
+    damaged = Spool(tmp_path, segment=4096)
+    assert damaged.lacks(0)
+    damaged.close()
+
+
 def test_a_sigkill_loses_nothing_that_was_appended(tmp_path):
-    """Every line whose append returned before SIGKILL is there for the next process."""
+    """Every line whose append returned before SIGKILL is there for the next process, while another thread makes and
+    ends the files."""
     program = textwrap.dedent("""
         import sys
+        import threading
         from pathlib import Path
         from collectors.segment import Kind
         from collectors.spool import Spool
         spool = Spool(Path(sys.argv[1]), segment=65536)
+        threading.Thread(target=lambda: [spool.prepare() for _ in iter(int, 1)], daemon=True).start()
         for i in range(10**9):
             spool.append(Kind.lines, b"%d\\n" % i, 1)
             if i % 1000 == 0:
