@@ -15,12 +15,15 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from collectors.delivery import usable
 from collectors.errors import ConfigInvalid
 from tracker.model.units import SECOND, duration
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 SECRET = re.compile(r"(token|password|secret|url|dsn)$", re.IGNORECASE)
+QUOTED = re.compile(r"'[^']{2,}'")
+"""What PyYAML quotes of a file in its errors: `password: *abc` is an alias that is not defined, and it names it."""
 Seconds = Annotated[float, BeforeValidator(lambda value: duration(value) / SECOND), Field(gt=0)]
 """`500ms`, `5s`, `2m`, or a bare number of seconds."""
 
@@ -53,13 +56,19 @@ class TrackerAt(_Part):
         return self
 
     def secret(self) -> str:
-        """The token. Raises `ConfigInvalid` when its file cannot be read."""
+        """The token, its file read anew. Raises `ConfigInvalid`, which tells nothing of it, when that is not there, is
+        empty, as while somebody writes it, or holds something else."""
         if self.token_file is None:
-            return self.token
+            return usable(self.token)
         try:
-            return self.token_file.read_text().strip()
+            token = usable(self.token_file.read_text("ascii").strip())
         except OSError as error:
             raise ConfigInvalid(f"tracker.token_file {self.token_file}: {error.strerror}") from error
+        except (UnicodeDecodeError, ConfigInvalid):
+            raise ConfigInvalid(f"tracker.token_file {self.token_file}: this is no token") from None
+        if not token:
+            raise ConfigInvalid(f"tracker.token_file {self.token_file}: the file is empty")
+        return token
 
 
 class CollectorAt(BaseModel):
@@ -117,7 +126,7 @@ def read_config(path: Path, environment: Mapping[str, str] = os.environ) -> Loca
     except OSError as error:
         raise ConfigInvalid(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"{path}: not readable as YAML: {error}") from None
+        raise ConfigInvalid(f"{path}{_unreadable(error)}") from None
     if not isinstance(raw, dict) or node is None:
         raise ConfigInvalid(f"{path}: a mapping with `tracker`, `spool` and `collectors` belongs here")
     try:
@@ -131,6 +140,15 @@ def read_config(path: Path, environment: Mapping[str, str] = os.environ) -> Loca
     return Located(
         config=config, lines={c.name: line_of(node, ("collectors", i)) for i, c in enumerate(config.collectors)}
     )
+
+
+def _unreadable(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """Where and why a text is no YAML. Not the line itself, which may hold a secret."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f": not readable as YAML: {getattr(error, 'reason', '') or type(error).__name__}"
+    mark = error.problem_mark or error.context_mark
+    why = QUOTED.sub("'...'", ", ".join(filter(None, (error.context, error.problem))))
+    return f"{f':{mark.line + 1}' if mark else ''}: not readable as YAML: {why}"
 
 
 class _Misplaced(ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
@@ -12,6 +13,8 @@ import httpx
 import msgspec
 
 from collectors.clock import Clock
+from collectors.errors import ConfigInvalid
+from collectors.logins import apart, without_logins
 from collectors.node_clock import Exchange, ticks
 from tracker.model.clock import ANSWER_HEADER, answered
 from tracker.model.coverage import Report
@@ -22,6 +25,7 @@ HEADER_LIMIT = 6 * 1024
 LONGEST_WAIT = 300.0
 """Seconds; a Retry-After beyond that is cut."""
 _SMALL = 512
+_TOKEN = re.compile(r"[\x21-\x7e]*")
 
 
 class Outcome(Enum):
@@ -49,17 +53,19 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Delivery:
     """Talks to one tracker over a kept-alive connection. Used by one thread. `timeout` in seconds; `steady` times
-    the requests."""
+    the requests. A login in `url` goes into a header (RFC 7617), in place of the token: no reason, and no log line of
+    the HTTP library, shows it. Raises `ConfigInvalid` for a token that no header takes."""
 
     def __init__(self, url: str, token: str = "", timeout: float = 10.0, steady: Clock = ticks) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {usable(token)}"} if token else {}
+        address = apart(url.rstrip("/"))
+        self.url = address.url
         self.round_trip = 0.0
         """Seconds that the last request took."""
         self.exchange: Exchange | None = None
         """When the last request was sent, received, answered and back; None where the answer did not tell."""
         self._ticks = steady
-        self._http = httpx.Client(headers=headers, timeout=timeout)
+        self._http = httpx.Client(headers=headers, auth=address.login, timeout=timeout)
 
     def send(self, lines: bytes, report: Report) -> Answer:
         """Post NDJSON `lines` with their report; without lines, or with a report too long for a header, the report
@@ -102,7 +108,9 @@ class Delivery:
         try:
             response = self._http.request(method, self.url + path, content=body, headers=headers)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            return Answer(Outcome.refused, f"tracker URL {self.url!r} cannot be used: {error}")
+            shown = without_logins(self.url)
+            why = f": {error}" if shown == self.url else ""  # else it may quote a part of the login
+            return Answer(Outcome.refused, f"tracker URL {shown!r} cannot be used{why}")
         except (httpx.TransportError, httpx.DecodingError) as error:
             reason = str(error) or type(error).__name__
             return Answer(Outcome.again, f"tracker at {self.url} does not answer: {reason}")
@@ -112,6 +120,13 @@ class Delivery:
         told = answered(response.headers.get(ANSWER_HEADER, ""))
         self.exchange = Exchange(began, *told, back) if told else None
         return answer_of(response)
+
+
+def usable(token: str) -> str:
+    """A token that a header takes. Raises `ConfigInvalid`, without it, for another one."""
+    if not _TOKEN.fullmatch(token):
+        raise ConfigInvalid("the tracker's token holds spaces, line ends or letters that no header takes")
+    return token
 
 
 def answer_of(response: httpx.Response) -> Answer:

@@ -12,8 +12,8 @@ import typer
 from collectors.config import read_config
 from collectors.discovery import drafted, looked_at, told, write
 from collectors.errors import CollectorError, Unavailable
+from collectors.logins import without_logins
 from collectors.service import Service, blocked_signals, checked
-from collectors.status import without_logins
 
 USAGE, UNAVAILABLE = 2, 3
 

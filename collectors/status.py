@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from collectors.logins import without_logins
 from collectors.runner import Health
 from collectors.sender import Counts
 
 ENDED = ("retiring", "retired")
 """States in which nothing is to be read any more."""
-_LOGIN = re.compile(r"(?<=//)\S*@")
 _LONGEST = 500
 
 
@@ -50,11 +49,6 @@ def readiness(every: Sequence[Seen], now: int, within: int, refused: str) -> tup
     if refused:
         said["configuration_refused"] = plain(refused)
     return ready, msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n"
-
-
-def without_logins(text: str) -> str:
-    """A text whose addresses tell no user and no password."""
-    return _LOGIN.sub("***@", text)
 
 
 def plain(text: str) -> str:

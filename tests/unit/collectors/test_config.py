@@ -91,6 +91,23 @@ def test_a_token_may_stand_in_a_file(tmp_path):
         missing.config.tracker.secret()
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", "schlüssel".encode(), b"\xff\xfe"])
+def test_a_file_that_holds_no_token(tmp_path, content):
+    """Empty, as while somebody writes it, or something else: the error names the file and tells nothing of it."""
+    (tmp_path / "token").write_bytes(content)
+    found = config(tmp_path, GOOD.replace("token: ${TRACKER_TOKEN}", f"token_file: {tmp_path}/token"))
+    with pytest.raises(ConfigInvalid, match=f"{tmp_path}/token: (this is no token|the file is empty)$"):
+        found.config.tracker.secret()
+
+
+@pytest.mark.parametrize("written", ['"s3cret', "*s3cret", "{s3cret", "s3: cr: et"])
+def test_a_file_that_cannot_be_read_tells_no_secret(tmp_path, written):
+    """A password that is no YAML as it stands: the error names the line and does not quote it."""
+    with pytest.raises(ConfigInvalid, match=r"config\.yaml:\d+: not readable as YAML: ") as refused:
+        config(tmp_path, GOOD.replace("token: ${TRACKER_TOKEN}", f"token: {written}"))
+    assert "s3" not in str(refused.value)
+
+
 def test_a_kind_is_found_by_name():
     """The factory of a kind makes a collector from a name and settings."""
     made = registry.factory("memory")("one", {"topics": [{"topic": "t", "flow": "f", "hop": "h"}]})

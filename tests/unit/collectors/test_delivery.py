@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from collectors.delivery import LONGEST_WAIT, Delivery, Outcome, answer_of, retry_after
+from collectors.errors import ConfigInvalid
 from tracker.model.coverage import Report
 
 
@@ -49,3 +50,46 @@ def test_a_url_that_is_none_is_named(url):
     delivery.close()
     assert answer.outcome is Outcome.refused
     assert url in answer.reason
+
+
+LOGIN = "http://operator:s3cr%40t@"
+
+
+def said(url, caplog):
+    """Everything that a request to this address leaves behind in words: the answer's reason, and what is logged, by the
+    HTTP library too."""
+    caplog.set_level("DEBUG")
+    delivery = Delivery(url)
+    answer = delivery.send(b"", Report(collector="c", epoch=1, sequence=1))
+    delivery.close()
+    assert answer.outcome is not Outcome.stored
+    assert answer.reason
+    return answer.reason + caplog.text
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["127.0.0.1:9", "127.0.0.1:port", "[::1", "127.0.0.1:9/p@th"],
+)
+def test_a_login_in_the_url_is_never_told(rest, caplog):
+    """Nobody answers there, or it is no address at all: what is said names the place and neither user nor password."""
+    told = said(LOGIN + rest, caplog)
+    assert "operator" not in told
+    assert "s3cr" not in told
+    assert rest.partition("/")[0] in told
+
+
+@pytest.mark.parametrize("url", ["http://operator:s3/cr@127.0.0.1:9", "ftp://operator:s3cr@tracker"])
+def test_a_login_that_no_url_takes_is_not_told_either(url, caplog):
+    """Not even the part of it that looks like a port."""
+    told = said(url, caplog)
+    assert "operator" not in told
+    assert "s3" not in told
+
+
+@pytest.mark.parametrize("token", ["two words", "first\nsecond", "schlüssel", "\x7f"])
+def test_a_token_that_no_header_takes_is_refused_untold(token):
+    """At once, not in the background, and without a word of it."""
+    with pytest.raises(ConfigInvalid) as refused:
+        Delivery("http://127.0.0.1:9", token)
+    assert not any(word in str(refused.value) for word in token.split())
