@@ -29,4 +29,14 @@ COLLECTING: Sequence[Alert] = (
         "The tracker does not take what it sees, or not fast enough. When it is full it stops reading, and the system "
         "may delete what was not read.",
     ),
+    Alert(
+        "CollectorConfigRefused",
+        "max by (instance) (collectors_config_last_reload_successful) == 0",
+        "1m",
+        "ticket",
+        "collector-config",
+        "collectors on {{ $labels.instance }} refused their configuration",
+        "The file is wrong, so all goes on as before: what was to be watched, or to be over, is not. After a stop they "
+        "would not start any more.",
+    ),
 )

@@ -72,14 +72,22 @@ ANSWERED = Metric(
 RELOADED = Metric(
     "collectors_config_last_reload_successful", "gauge", "0 when the configuration that was read last was refused.", ()
 )
+RELOADED_AT = Metric(
+    "collectors_config_last_reload_success_timestamp_seconds",
+    "gauge",
+    "When the configuration in force was read.",
+    (),
+)
 BUILD = Metric("collectors_build_info", "gauge", "Always 1; says which version runs.", ("version",))
 
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
 
-def samples(every: Sequence[Seen], now: int, reloaded: bool, version: str) -> Iterator[Sample]:
-    """All values; `now` by the clock of the snapshots (epoch µs)."""
+def samples(every: Sequence[Seen], now: int, reloaded: bool, reloaded_at: int, version: str) -> Iterator[Sample]:
+    """All values. `now` by the clock of the snapshots (epoch µs), and so `reloaded_at`, when the configuration in force
+    was read; `reloaded`: the one that was read last is in force."""
     yield Sample(RELOADED, (), float(reloaded))
+    yield Sample(RELOADED_AT, (), reloaded_at / 1e6)
     yield Sample(BUILD, (version,), 1.0)
     for seen in every:
         each = (seen.name, seen.kind)

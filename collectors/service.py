@@ -13,10 +13,11 @@ from collectors.clock import steady
 from collectors.config import Config, Located, read_config
 from collectors.fleet import Fleet, all_wanted, made
 from collectors.listener import Answer, Listener, words
+from collectors.logins import without_logins
 from collectors.logs import logger
 from collectors.metrics import Sample, samples
 from collectors.registry import exposition
-from collectors.status import readiness, without_logins
+from collectors.status import readiness
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PAUSE = 0.2
@@ -53,14 +54,24 @@ class Service:
         self._listener: Listener | None = None
         self._within = 0
         self._refused = ""
+        self._read_at = 0
         self._version = version("message-tracker")
         self._log = logger("collectors.main")
 
     def run(self, located: Located) -> bool:
         """Until a signal ends it, or no collector runs any more; whether none of them failed for good. Raises
         `CollectorError` when it cannot begin."""
-        self._take(located)
-        self._log.info("running", collectors=[seen.name for seen in self._fleet.seen()])
+        try:
+            self._take(located)
+            self._log.info("running", collectors=[seen.name for seen in self._fleet.seen()])
+            self._until_stopped()
+        finally:  # whatever ends this thread ends the collectors: nobody would hear a signal for them any more
+            self._fleet.stop()
+            if self._listener:
+                self._listener.close()
+        return not self._fleet.failed
+
+    def _until_stopped(self) -> None:
         stopping = False
         while self._fleet.tick():
             taken = signal.sigtimedwait(SIGNALS, PAUSE)
@@ -72,9 +83,6 @@ class Service:
                 self._fleet.stop()
             elif not stopping:
                 self.reload()
-        if self._listener:
-            self._listener.close()
-        return not self._fleet.failed
 
     def reload(self) -> None:
         """Read the configuration again. One that is wrong changes nothing."""
@@ -96,6 +104,7 @@ class Service:
                 listener.close()
             raise
         self._listener, self._within = listener, int(config.unready_after * 1e6)
+        self._read_at = self._clock()
         if before and before is not listener:
             before.close()
 
@@ -113,7 +122,7 @@ class Service:
         return Answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "application/json", body)
 
     def _samples(self) -> Iterable[Sample]:
-        return samples(self._fleet.seen(), self._clock(), not self._refused, self._version)
+        return samples(self._fleet.seen(), self._clock(), not self._refused, self._read_at, self._version)
 
 
 def _alive() -> Answer:

@@ -159,6 +159,18 @@ SCENES = (
         "spool of collector kafka-eu on c: 75% full",
         {"collector": "kafka-eu", "kind": "kafka", "instance": "c"},
     ),
+    Scene(
+        "CollectorConfigRefused",  # refused from 60 s on, put right at 180 s
+        {
+            'collectors_config_last_reload_successful{instance="c",job="collectors"}': "1x3 0x8 1x40",
+            'collectors_config_last_reload_successful{instance="other",job="collectors"}': "1x60",
+        },
+        105,
+        135,
+        240,
+        "collectors on c refused their configuration",
+        {"instance": "c"},
+    ),
     _gauge("TrackerDown", 'up{job="tracker",instance="t"}', "1", "0", 60,
            "the tracker does not answer Prometheus", labels=T),
     _gauge("StoreDown", 'tracker_store_up{instance="t",job="tracker"}', "1", "0", 60,

@@ -47,7 +47,13 @@ collectors:
   - {{name: archive, kind: memory, topics: [{{topic: orders, flow: orders, hop: archive}}]}}
 """
 RUN = [sys.executable, "-m", "collectors.main", "run"]
-PLACEHOLDERS = {"incident": "inc-000000000000", "replay": "r-000000000000", "listen": "127.0.0.1:9464", "pid": "4711"}
+PLACEHOLDERS = {
+    "incident": "inc-000000000000",
+    "replay": "r-000000000000",
+    "listen": "127.0.0.1:9464",
+    "pid": "4711",
+    "config": "/etc/message-tracker/collectors.yaml",
+}
 
 
 class Trouble:
@@ -131,7 +137,7 @@ def trouble(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             httpx.get(f"http://{listen}/healthz").raise_for_status()
 
         process.start(lives)
-        yield Trouble(service, collector, {"listen": listen, "pid": str(process.pid)})
+        yield Trouble(service, collector, {"listen": listen, "pid": str(process.pid), "config": str(config)})
         process.stop()
         collector.close()
         service.close()

@@ -71,7 +71,7 @@ def test_no_secret_is_shown():
 
 def shown(*every):
     """The metrics as somebody reads them who knows the format."""
-    text = exposition()(lambda: samples(every, NOW, True, "1.2"))().decode()
+    text = exposition()(lambda: samples(every, NOW, True, NOW - 4 * S, "1.2"))().decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -93,6 +93,7 @@ def test_the_values_of_a_collector():
     assert found["collector_acknowledged_timestamp_seconds", "a", "kafka"] == NOW / S - 3
     assert found["collectors_build_info", "1.2"] == 1
     assert found["collectors_config_last_reload_successful",] == 1
+    assert found["collectors_config_last_reload_success_timestamp_seconds",] == NOW / S - 4
     assert [s for s in STATES if found["collector_state", "a", "kafka", s]] == ["running"]
     assert {name for name, *_ in found} == {metric.name for metric in ALL}
 
