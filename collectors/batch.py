@@ -27,7 +27,8 @@ class Bounds(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, kw_only=True):
     """What one report holds. `reached`: all that happened until then (epoch µs) is in it or before it, except the
     `declared` lines and earlier ones that were refused until `blind_until`. `settles` of the declared lines are known
-    by the spool's counter only. Sources `let_go` in its span must not be listed in it, whatever became of them."""
+    by the spool's counter only. `drained`: nothing lay behind it at that moment; None: something does. Sources `let_go`
+    in its span must not be listed in it, whatever became of them."""
 
     end: int
     reached: int | None
@@ -36,6 +37,7 @@ class Batch(msgspec.Struct, kw_only=True):
     size: int = 0
     declared: int = 0
     settles: int = 0
+    drained: int | None = None
     signed_off: list[SourceRef] = msgspec.field(default_factory=list)
     let_go: list[SourceRef] = msgspec.field(default_factory=list)
     parts: list[bytes] = msgspec.field(default_factory=list)
@@ -57,7 +59,7 @@ def next_batch(spool: Spool, standing: Standing, bounds: Bounds, reader: bool) -
         _take(record, batch, spool)
     tail = None if batch.following else spool.drained(batch.end)
     if tail is not None:
-        batch.settles = tail[1]
+        batch.drained, batch.settles = tail
         _declare(batch, *tail)
     if not reader:
         batch.reached = tail[0] if tail else _appended(batch.following or next(iter(spool.read(batch.end))), spool)

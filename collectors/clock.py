@@ -13,12 +13,29 @@ def now_micros() -> int:
     return time.time_ns() // 1000
 
 
-def steady() -> Clock:
+def elapsed_ns() -> int:
+    """Nanoseconds since some moment, whatever becomes of the wall clock. Also those in which the host slept, where the
+    system counts them (Linux: clock_gettime(2), CLOCK_BOOTTIME): nobody has read meanwhile, and a lag has to say so."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+
+
+def elapsed() -> float:
+    """The same in seconds."""
+    return elapsed_ns() / 1e9
+
+
+def steady(base: int = 0) -> Clock:
     """A clock that starts at the wall clock and never jumps: for lags and ages, which must not change when somebody
-    sets the time."""
-    offset = time.time_ns() - time.monotonic_ns()
+    sets the time. `base`: that of a clock before it in the same run of the host, ns (`base_of`). Where the wall clock
+    was set back since, that one goes on, or what was noted by it would look younger than it is."""
+    offset = max(base, time.time_ns() - elapsed_ns())
 
     def now() -> int:
-        return (time.monotonic_ns() + offset) // 1000
+        return (elapsed_ns() + offset) // 1000
 
     return now
+
+
+def base_of(clock: Clock) -> int:
+    """What `steady` takes: the clock minus the time since the host began to run, ns."""
+    return clock() * 1000 - elapsed_ns()

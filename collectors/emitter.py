@@ -37,7 +37,7 @@ import msgspec
 
 from collectors.base import NOTHING_YET_MS, Lag, Observation
 from collectors.batch import Bounds
-from collectors.clock import Clock, steady
+from collectors.clock import Clock, base_of, steady
 from collectors.delivery import Delivery
 from collectors.errors import Forked
 from collectors.node_clock import NodeClock
@@ -45,7 +45,7 @@ from collectors.segment import Kind
 from collectors.sender import Counts, Pace, Sender
 from collectors.sources import Sources
 from collectors.spool import LIMIT, REFUSED, Spool
-from collectors.standing import load
+from collectors.standing import STANDING, base_before, clocked, load
 from tracker.model.coverage import SourceRef
 
 CHUNK = 200
@@ -58,7 +58,7 @@ class Emitter:
     `own_clock`: observations are dated by this host's wall clock, so the emitter measures how far that is off and
     reports it; by default a client's are and a reader's are not (it passes on what a broker's clock said).
 
-    Raises `SpoolHeld` when another process has the folder.
+    Raises `SpoolHeld` when another process has the folder, `ConfigInvalid` for a token that no header takes.
     """
 
     def __init__(
@@ -76,15 +76,18 @@ class Emitter:
         bounds: Bounds | None = None,
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or steady()
+        path = Path(spool) / STANDING
+        given = clock is not None
+        clock = clock or steady(base_before(path))
         self._reader, self.clock = reader, clock
         self._encoder = msgspec.json.Encoder()
+        self._delivery = Delivery(url, token, timeout)
         self._spool = Spool(Path(spool), limit=limit, clock=clock)
-        standing = load(self._spool.folder / "standing.json", collector, clock(), self._spool.lacks)
+        standing = clocked(load(path, collector, clock(), self._spool.lacks), 0 if given else base_of(clock))
         self._heir = standing.reached is not None
         self._spool.resume(standing.acknowledged, standing.undelivered)
+        self._spool.prepare()
         self._sources = Sources(standing.sources, standing.begins)
-        self._delivery = Delivery(url, token, timeout)
         self._sender = Sender(
             self._spool, standing, self._sources, self._delivery,
             reader=reader, pace=pace or Pace(), bounds=bounds or Bounds(), clock=clock,
@@ -140,6 +143,12 @@ class Emitter:
         ended = self._sources.end(sources)
         if ended and self._spool.append(Kind.signed_off, msgspec.json.encode(ended)) == REFUSED:
             self._sources.forget(ended)  # no room to end them in order: they vanish, which is safe
+
+    def retire(self) -> None:
+        """What an earlier process of this spool watched, a reader, is over: once all that it left is delivered, its
+        sources end. The time between its last mark and that is not vouched for: nobody read."""
+        self._sender.over = True
+        self._sender.wake()
 
     @property
     def acknowledged(self) -> int:

@@ -38,11 +38,11 @@ class Wanted:
 
     def emitter(self) -> Emitter:
         """Its emitter. Raises `SpoolHeld`, and `ConfigInvalid` when the folder cannot be used."""
-        reader = not self.at.retired
+        own_clock = not self.at.retired and KINDS[self.at.kind].own_clock(self.at.settings)
         try:
             return Emitter(
-                self.url, self.token, collector=self.at.name, spool=self.folder, reader=reader,
-                own_clock=reader and KINDS[self.at.kind].own_clock(self.at.settings), limit=self.limit,
+                self.url, self.token, collector=self.at.name, spool=self.folder, reader=True, own_clock=own_clock,
+                limit=self.limit,
                 timeout=self.timeout, pace=Pace(heartbeat=self.heartbeat),
             )  # fmt: skip
         except OSError as error:
@@ -185,13 +185,12 @@ class Fleet:
         return member is not None and member.wanted == wanted and member.health.state != "failed"
 
     def _prepared(self, wanted: Mapping[str, Wanted], located: Located) -> dict[str, Member]:
-        """All of them, or none. A spool folder that nobody here holds is taken now, where that does no more than this:
-        a retirement begins to sign off as soon as it has its own."""
+        """All of them, or none. A spool folder that nobody here holds is taken now."""
         collectors = made(wanted, located, self._path)
         members = {name: Member(each, collectors[name], self._clock) for name, each in wanted.items()}
         try:
             for name, member in members.items():
-                if name not in self._members and not member.wanted.at.retired:
+                if name not in self._members:
                     member.take_spool()
         except BaseException:
             for member in members.values():

@@ -14,8 +14,8 @@ PAUSE = 0.2
 
 
 class Retirement:
-    """`emitter` has the spool folder of the collector that ran, and is no `reader`: what an earlier process left open
-    there it delivers first, and signs it off then. Runs like a `Runner`; the system itself is not asked."""
+    """`emitter`, a reader, has the spool folder of the collector that ran: it delivers what is left there, then it
+    signs off what was watched. Runs like a `Runner`; the system itself is not asked."""
 
     def __init__(self, name: str, emitter: Emitter) -> None:
         self.health = Health(name, "retiring")
@@ -26,6 +26,7 @@ class Retirement:
     def run(self) -> None:
         """Until the tracker knows, or `stop`: then the next start goes on."""
         ending = len(self._emitter.sources)
+        self._emitter.retire()
         while not (done := self._done()) and not self._stopping.wait(PAUSE):
             pass
         self._emitter.close(timeout=0.1)

@@ -13,7 +13,7 @@ import msgspec
 import tenacity
 
 from collectors.batch import Batch, Bounds, next_batch, payload
-from collectors.clock import Clock
+from collectors.clock import Clock, now_micros
 from collectors.dating import Asks, Dating
 from collectors.delivery import Answer, Outcome
 from collectors.logs import logger
@@ -21,11 +21,13 @@ from collectors.node_clock import NodeClock
 from collectors.rejects import Rejects
 from collectors.sources import Sources
 from collectors.spool import Spool
-from collectors.standing import Pending, Standing, save
+from collectors.standing import STANDING, Pending, Standing, save
 from tracker.model.coverage import Report, SourceRef
 
 SLACK = 0.02
 """Seconds; see `Sender.lag`."""
+TIDY = 0.1
+"""Seconds, at most, between two looks after the spool's files while the tracker does not say yes."""
 SMALLEST = 16 * 1024
 """Bytes below which a refused batch (413) is not halved any further."""
 
@@ -33,7 +35,7 @@ SMALLEST = 16 * 1024
 @dataclass
 class Counts:
     """What an emitter did, in lines unless said otherwise. `retries` and `reports` are requests. `answered_at`: when
-    the tracker last said yes, by the emitter's clock (epoch µs); before the first time, when the emitter was made."""
+    the tracker last said yes, by the wall clock (epoch µs); before the first time, when the emitter was made."""
 
     emitted: int = 0
     sent: int = 0
@@ -89,15 +91,18 @@ class Sender:
         clock: Clock,
         node: NodeClock | None = None,
     ) -> None:
-        self.counts = Counts(spool_limit=spool.limit, answered_at=clock())
+        self.counts = Counts(spool_limit=spool.limit, answered_at=now_micros())
         self.acknowledged = threading.Condition()
         """Notified whenever the tracker said yes."""
         self.behind = 0
         """How many records a reader has not read yet, for the report's `backlog`."""
+        self.over = False
+        """Whether all that was watched ends once everything is delivered."""
+        self._dark = False
         self._spool, self._standing, self._sources, self._delivery = spool, standing, sources, delivery
         self._reader, self._pace, self._bounds, self._clock = reader, pace, bounds, clock
         self._dating = Dating(node, standing, spool, delivery, clock)
-        self._path = spool.folder / "standing.json"
+        self._path = spool.folder / STANDING
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._trips: list[float] = []
         self._reported_at = -float("inf")
@@ -106,7 +111,7 @@ class Sender:
             retry=tenacity.retry_if_result(lambda answer: answer.outcome in (Outcome.again, Outcome.refused)),
             wait=self._pause,
             stop=tenacity.stop_when_event_set(self._stopping),
-            sleep=tenacity.sleep_using_event(self._stopping),
+            sleep=self._rest,
             before_sleep=self._failed,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
@@ -154,6 +159,7 @@ class Sender:
 
     def _safe_step(self) -> bool:
         try:
+            self._spool.prepare()
             return self.step()
         except Exception:  # noqa: BLE001 - the top of a thread: were it to end here, nothing would be sent any more
             self._log.exception("sending failed: a defect of the emitter; the spool keeps the lines")
@@ -181,9 +187,11 @@ class Sender:
     def _prepared(self) -> tuple[Pending, bytes] | None:
         """The next report and its lines, put on disk before it is sent; None when none is due."""
         batch = next_batch(self._spool, self._standing, self._bounds, self._reader)
+        if self.over and batch.end == self._standing.acknowledged and batch.drained and not batch.declared:
+            return self._last(batch.drained)
         ending = self._sources.still_ending(batch.signed_off) + self._orphaned(batch)
         listed = self._sources.listed()
-        due = time.monotonic() >= self._reported_at + self._pace.heartbeat
+        due = self.over or time.monotonic() >= self._reported_at + self._pace.heartbeat
         news = batch.events or batch.declared or ending or batch.let_go
         if not (news or (due and listed)):
             return None
@@ -207,10 +215,26 @@ class Sender:
         return pending, batch.payload
 
     def _orphaned(self, batch: Batch) -> list[SourceRef]:
-        """Client processes that are gone: whatever they saw was in the spool, so they end once it is drained."""
+        """Client processes that are gone: whatever they saw was in the spool, so they end once it is drained, and once
+        a report may say so."""
         if self._reader or batch.end < self._spool.opened_end:
             return []
-        return self._sources.inherited()
+        return [] if self._is_dark(batch.reached, batch.blind_until) else self._sources.inherited()
+
+    def _last(self, now: int) -> tuple[Pending, bytes] | None:
+        """A reader's sources are over, and all that it read is delivered: they end `now`. Nobody read since its last
+        mark, so this report has an epoch of its own: it vouches for none of that time."""
+        ending, standing = self._sources.listed(), self._standing
+        if not ending or now <= standing.blind_until:
+            return None
+        standing.epoch, standing.sequence = max(standing.epoch + 1, now // 1000), 0
+        report = Report(collector=standing.collector, epoch=standing.epoch, sequence=1, signed_off=ending)
+        pending = Pending(
+            report=report, start=standing.acknowledged, end=standing.acknowledged,
+            reached=now, blind_until=standing.blind_until, clocked=True, last=True,
+        )  # fmt: skip
+        self._keep(pending, ending)
+        return pending, b""
 
     def _keep(self, pending: Pending | None, listed: list[SourceRef]) -> None:
         """On disk before the request and after the answer. Where the disk takes no more, going on is the lesser evil:
@@ -229,14 +253,16 @@ class Sender:
                 return unreachable
             self._keep(pending, self._standing.sources)
         lag = self.lag(pending.reached)
+        self._dark = self._is_dark(pending.reached, pending.blind_until)
+        if pending.last:  # ends that are dated a little late claim nothing, those that are dated early do
+            lag, self._dark = max(0, self._clock() - (pending.reached or self._clock())) // 1000, False
         dated = self._clock() - lag * 1000  # the tracker dates it here, or a little later
-        blind = pending.reached is None or dated <= pending.blind_until
         report = msgspec.structs.replace(
             pending.report,
             lag_ms=lag,
             backlog=max(0, self._spool.backlog - pending.report.events) + self.behind,
-            sources=[] if blind else self._sources.begun(pending.report.sources, dated),
-            signed_off=[] if blind else pending.report.signed_off,  # a source that ends in the dark just vanishes
+            sources=[] if self._dark else self._sources.begun(pending.report.sources, dated),
+            signed_off=[] if self._dark else pending.report.signed_off,
         )
         self.counts.sent += report.events
         answer = self._delivery.send(lines, report)
@@ -244,12 +270,22 @@ class Sender:
         self._dating.heard()
         return answer
 
+    def _is_dark(self, reached: int | None, blind_until: int) -> bool:
+        """Whether a report that reaches so far may say nothing of any source: neither that it is vouched for, nor that
+        it ends."""
+        return reached is None or self._clock() - self.lag(reached) * 1000 <= blind_until
+
     def _settle(self, pending: Pending, answer: Answer) -> None:
         report, standing = pending.report, self._standing
-        self._sources.forget(report.signed_off)
+        if self._dark:
+            self._sources.unsaid(report.signed_off)
+        else:
+            self._sources.forget(report.signed_off)
         self._sources.let_go(pending.let_go, self._clock())
         standing.sequence, standing.acknowledged = report.sequence, pending.end
         standing.reached, standing.blind_until = pending.reached, pending.blind_until
+        if pending.last:
+            standing.epoch, standing.sequence, standing.reached = report.epoch + 1, 0, None
         self._keep(None, self._sources.listed())
         self._spool.release(pending.end, report.events)
         self._reported_at = time.monotonic()
@@ -261,7 +297,7 @@ class Sender:
         counts = self.counts
         counts.acknowledged += report.events
         counts.reports += 1
-        counts.answered_at = self._clock()
+        counts.answered_at = now_micros()
         if answer.quarantined:
             counts.quarantined += answer.quarantined
             self._log.warning(
@@ -294,6 +330,12 @@ class Sender:
             return self._pace.slow
         first, longest = self._pace.backoff
         return max(answer.wait, tenacity.wait_random_exponential(multiplier=first, max=longest)(state))
+
+    def _rest(self, seconds: float) -> None:
+        """Between two attempts. Who writes meanwhile finds the spool's next segment ready."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping.wait(min(left, TIDY)):
+            self._spool.prepare()
 
     def _failed(self, state: Any) -> None:
         answer: Answer = state.outcome.result()

@@ -55,8 +55,8 @@ class Sources:
 
     def replace(self, sources: Iterable[SourceRef], reached: int) -> list[SourceRef]:
         """Announce exactly these, the new ones as vouched for from `reached` on. The answer lists those left out since
-        the last `told`: they are let go, not signed off, for somebody else may watch them now, or nobody, and then
-        they are a blind spot."""
+        the last `told`, also where they have come back since: they are let go, not signed off, for somebody else may
+        watch them now, or nobody, and then they are a blind spot."""
         announced = Counter(dict.fromkeys(sources, 1))
         with self._mutex:
             fresh = announced.keys() - self._announced.keys() - self._inherited
@@ -64,7 +64,7 @@ class Sources:
             gone = (self._announced.keys() | self._inherited) - announced.keys()
             self._announced, self._inherited = announced, set()
             self._ending -= announced.keys()
-            self._untold = (self._untold | gone) - announced.keys() - self._ending
+            self._untold = (self._untold | gone) - self._ending
             self._begin.update(dict.fromkeys(fresh, reached))
             return sorted(self._untold)
 
@@ -96,6 +96,13 @@ class Sources:
         with self._mutex:
             self._ending.difference_update(sources)
             self._inherited.difference_update(sources)
+
+    def unsaid(self, sources: Iterable[SourceRef]) -> None:
+        """The report that should have signed these off could not say so: they stay open, as if an earlier process had
+        left them."""
+        with self._mutex:
+            self._inherited |= self._ending.intersection(sources)
+            self._ending -= self._inherited
 
     def announced(self) -> list[SourceRef]:
         """What was announced here, as often as it was."""

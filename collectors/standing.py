@@ -15,12 +15,16 @@ import msgspec
 from collectors.logs import logger
 from tracker.model.coverage import Report, SourceRef
 
+STANDING = "standing.json"
+"""In the spool folder."""
+
 
 class Pending(msgspec.Struct, kw_only=True):
     """A report on its way. Its lines lie in the spool from `start` to `end`; all that happened until `reached`
     (epoch µs of the collector's steady clock) is in it or in earlier ones; None: it vouches for nothing yet. Lines
     are missing until `blind_until`; `settles` of its `dropped` lines are known from the spool's counter only.
-    `clocked`: what the report says of the clock stays, however often it is sent, so that copies have equal times."""
+    `clocked`: what the report says of the clock stays, however often it is sent, so that copies have equal times.
+    `last`: it ends what was watched, alone in its epoch, and whoever comes after it begins another one."""
 
     report: Report
     start: int
@@ -30,14 +34,16 @@ class Pending(msgspec.Struct, kw_only=True):
     settles: int = 0
     let_go: list[SourceRef] = msgspec.field(default_factory=list)
     clocked: bool = False
+    last: bool = False
 
 
 class Standing(msgspec.Struct, kw_only=True):
     """`sequence` is the last report the tracker said yes to, `acknowledged` the spool position behind its lines.
     Nothing is vouched for until `blind_until`: lines are missing there; nor for a source before its moment in `begins`,
     however late the report is dated. `boot` names the host's run in which this was written; empty after an orderly
-    close. `wall` is the difference between wall clock and ticks then (µs), and lines before the position `clocked_from`
-    were dated by a wall clock that has been set since."""
+    close. `run` names it always, and `base` is that of the clock of all these moments (`collectors.clock.base_of`).
+    `wall` is the difference between wall clock and ticks then (µs), and lines before the position `clocked_from` were
+    dated by a wall clock that has been set since."""
 
     collector: str
     epoch: int
@@ -49,6 +55,8 @@ class Standing(msgspec.Struct, kw_only=True):
     begins: list[tuple[SourceRef, int]] = msgspec.field(default_factory=list)
     pending: Pending | None = None
     boot: str = ""
+    run: str = ""
+    base: int = 0
     wall: int | None = None
     clocked_from: int = 0
 
@@ -57,6 +65,17 @@ class Standing(msgspec.Struct, kw_only=True):
         """The spool position from which lines have still to be delivered."""
         given_up = self.pending is not None and not self.pending.report.events
         return self.pending.end if self.pending and given_up else self.acknowledged
+
+
+def base_before(path: Path) -> int:
+    """The base of the clock by which an earlier process noted its moments in this run of the host; 0: none did."""
+    old = _read(path)
+    return old.base if old and old.run and old.run == _boot() else 0
+
+
+def clocked(standing: Standing, base: int) -> Standing:
+    """With the base of this process's clock."""
+    return msgspec.structs.replace(standing, run=_boot(), base=base)
 
 
 def load(path: Path, collector: str, now: int, lacks: Callable[[int], bool]) -> Standing:

@@ -6,13 +6,12 @@ shows no publish of a dead letter. What a message went through is in its header 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from collectors.base import Lag, Observation, Raw
-from collectors.clock import now_micros
+from collectors.clock import elapsed, now_micros
 from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import DeadLetterConfig, dead_letter_config
 from collectors.rabbitmq.connect import parameters
@@ -35,7 +34,7 @@ class RabbitDeadLetters:
         name: str,
         config: DeadLetterConfig,
         clock: Callable[[], int] = now_micros,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = elapsed,
     ) -> None:
         self._config, self._monotonic = config, monotonic
         self._deaths = Deaths(config)

@@ -8,13 +8,12 @@ instrumentation (`collectors.instrument.pika`).
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from collectors.base import Lag, Observation, Raw
-from collectors.clock import now_micros
+from collectors.clock import elapsed, now_micros
 from collectors.errors import Unavailable
 from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import FirehoseConfig, firehose_config
@@ -42,7 +41,7 @@ class RabbitFirehose:
         name: str,
         config: FirehoseConfig,
         clock: Callable[[], int] = now_micros,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = elapsed,
     ) -> None:
         self._name, self._trace = name, trace_queue(name)
         self._config, self._monotonic = config, monotonic

@@ -6,14 +6,13 @@ A reader of a stream takes nothing away and is nobody's rival. Where we stand is
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pika
 
 from collectors.base import Lag, Observation, Raw, Undecodable
-from collectors.clock import now_micros
+from collectors.clock import elapsed, now_micros
 from collectors.errors import CollectorError
 from collectors.rabbitmq.config import StreamConfig, stream_config
 from collectors.rabbitmq.connect import closed, opened, parameters, working
@@ -41,7 +40,7 @@ class RabbitStreams:
         name: str,
         config: StreamConfig,
         clock: Callable[[], int] = now_micros,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = elapsed,
     ) -> None:
         self._name, self._config, self._clock, self._monotonic = name, config, clock, monotonic
         self._at = parameters(config.url, f"tracker.stream.{name}", config.tls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 import msgspec
 import pytest
 
+from collectors import clock
 from collectors.base import NOTHING_YET_MS, Lag
 from collectors.batch import Bounds
 from collectors.emitter import CHUNK
@@ -107,6 +109,28 @@ def test_retry_after_is_honoured(tracker, emitter):
     assert found.flush()
     first, second = tracker.requests
     assert second.at - first.at >= 400_000
+
+
+@pytest.mark.parametrize("status", [0, 401, 503])
+def test_a_login_in_the_trackers_address_is_used_and_not_told(tracker, emitter, status, caplog):
+    """It goes with every request, and into no log and no counter: whether the tracker refuses, is away or cannot be
+    reached at all (0)."""
+    caplog.set_level("DEBUG")
+    address = tracker.url.replace("//", "//operator:s3cr%40t@")
+    tracker.script.extend([(status, {}, {"title": "no"})] * 10**4)
+    found = emitter(url=address if status else "http://operator:s3cr%40t@127.0.0.1:9")
+    found.emit([event(1)])
+    for _ in range(500):
+        if found.counts.last_error:
+            break
+        time.sleep(0.01)
+    assert "127.0.0.1" in found.counts.last_error
+    told = caplog.text + found.counts.last_error
+    assert "operator" not in told
+    assert "s3cr" not in told
+    if status:
+        basic = "Basic " + base64.b64encode(b"operator:s3cr@t").decode()
+        assert {request.headers["Authorization"] for request in tracker.requests} == {basic}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -362,6 +386,22 @@ def test_a_reader_that_comes_back_vouches_for_what_was_vouched_for_until_it_know
     later = tracker.stored[tracker.stored.index(before) + 1 :]
     assert all([source["source"] for source in request.report["sources"]] == ["pod-7"] for request in later)
     assert all(request.report["lag_ms"] < NOTHING_YET_MS for request in later)
+
+
+def test_what_was_noted_before_the_clock_was_set_back_is_as_old_as_it_is(tracker, emitter, monkeypatch):
+    """Ten minutes pass between two processes, and the wall clock is set back by five of them. The second vouches for
+    what the first had read, ten minutes ago, and not for five minutes that nobody read."""
+    found = emitter(reader=True)
+    vouch_until(tracker, found, [SOURCE], Lag(), ["pod-7"])
+    gone(found)
+    ticks, wall, count = clock.elapsed_ns, time.time_ns, len(tracker.requests)
+    monkeypatch.setattr(clock, "elapsed_ns", lambda: ticks() + 600 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + 300 * 10**9)
+    emitter(reader=True)
+    assert tracker.until(lambda: len(tracker.requests) > count + 1)
+    later = [request.report for request in tracker.requests[count:]]
+    assert [report["sources"] for report in later] == [[msgspec.to_builtins(SOURCE)]] * len(later)
+    assert all(600_000 <= report["lag_ms"] < 660_000 for report in later)
 
 
 def test_a_source_left_out_for_a_moment_has_a_hole(tracker, emitter):

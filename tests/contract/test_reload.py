@@ -25,6 +25,8 @@ from collectors.service import SIGNALS, Service, blocked_signals
 from collectors.spool import Spool
 from tests.contract.http_tracker import HttpTracker
 from tracker.model.carry import MESSAGE_ID
+from tracker.model.spec import load_spec
+from tracker.reconcile.cover import Cover
 
 PATIENCE = 30
 
@@ -75,12 +77,13 @@ class World:
     def __init__(self, folder):
         self.folder, self.path = folder, folder / "config.yaml"
         self.tracker, Fed.broker, Fed.made, Fed.wrong, Fed.slow = HttpTracker(), MemoryBroker(), [], set(), 0.0
-        self.fleet, self.topics = Fleet(self.path, steady()), set()
+        self.fleet, self.topics, self.token = Fleet(self.path, steady()), set(), ""
 
     def say(self, **collectors):
         """The configuration: name -> hop, or more keys."""
         lines = [f"  - {{name: {name}, kind: fed, {more}}}" for name, more in collectors.items()]
-        head = f"tracker: {{url: '{self.tracker.url}'}}\nspool: {self.folder}/spool\nheartbeat: 50ms\ncollectors:\n"
+        head = f"tracker: {{url: '{self.tracker.url}'{self.token}}}\nspool: {self.folder}/spool\nheartbeat: 50ms\n"
+        head += "collectors:\n"
         self.path.write_text(head + "\n".join(lines) + "\n")
 
     def apply(self, **collectors):
@@ -296,6 +299,77 @@ def test_what_is_retired_is_signed_off(world):
     world.until(lambda: world.states == {"a": "running", "b": "retired"})
 
 
+def test_what_nobody_read_before_it_was_retired_stays_a_blind_spot(world, monkeypatch):
+    """The system was away when somebody said that it is over. Nobody vouches for the time since the collector's
+    last word, though the reports of a retirement follow those of the collector."""
+    world.apply(a="hop: h", b="hop: h")
+    assert world.tracker.until(lambda: any(report["sources"] for report in world.reports("b")), PATIENCE)
+    monkeypatch.setattr(Fed, "read", lambda self, limit, wait: (_ for _ in ()).throw(Unavailable("away")))
+    world.until(lambda: world.states["b"] == "unavailable")
+    away = time.time_ns() // 1000 + 100_000  # all that was read before has been reported by then, or lies before it
+    world.until(lambda: time.time_ns() // 1000 > away + 300_000)
+    world.apply(a="hop: h", b="hop: h, retired: true")
+    world.until(lambda: world.states["b"] == "retired")
+    cover = Cover(())
+    cover.fold({**request.report, "received": request.at} for request in world.tracker.stored)
+    found = cover.coverage(load_spec("{flow: orders, checkpoints: [{hop: h, stage: persist}]}"), ()).of("h", "persist")
+    (source,) = [one for one in found if one.source == "b/0"]
+    assert source.closed is not None
+    assert source.closed > away + 300_000
+    assert source.hole(away, away + 300_000) == (away, away + 300_000)
+
+
+def test_a_retirement_after_a_crash_of_the_host_signs_off(world):
+    """The first moments of a new epoch may say nothing of any source. It is retired only when its end was told."""
+    world.apply(a="hop: h", b="hop: h")
+    assert world.tracker.until(lambda: any(report["sources"] for report in world.reports("b")), PATIENCE)
+    world.fleet.stop()
+    world.until(lambda: not world.fleet.tick())
+    path = world.folder / "spool" / "b" / "standing.json"
+    left = json.loads(path.read_text())
+    path.write_text(json.dumps({**left, "boot": "another run of this host"}))
+    world.fleet = Fleet(world.path, steady())
+    world.apply(a="hop: h", b="hop: h, retired: true")
+    world.until(lambda: world.states["b"] == "retired")
+    assert [s["source"] for s in world.reports("b")[-1]["signed_off"]] == ["b/0"]
+    assert json.loads(path.read_text())["sources"] == []
+
+
+def test_a_retirement_whose_spool_is_held_refuses_the_whole(world):
+    """As for any other collector that is new."""
+    world.apply(a="hop: h")
+    held = Spool(world.folder / "spool" / "b")
+    with pytest.raises(SpoolHeld):
+        world.apply(a="hop: other", b="hop: h, retired: true")
+    held.close()
+    assert list(world.states) == ["a"]
+    assert len(Fed.made) == 2
+    assert Fed.made[1].closed
+
+
+def test_a_token_file_is_read_again(world):
+    """A token that was renewed counts after a reading of the configuration, though that is the same; one that cannot be
+    read changes nothing."""
+    token = world.folder / "token"
+    world.token = f", token_file: {token}"
+    token.write_text("old\n")
+    world.tracker.token = "old"
+    world.apply(a="hop: h")
+    assert world.tracker.until(lambda: world.tracker.stored, PATIENCE)
+    world.tracker.token = "new"
+    token.write_text("")
+    with pytest.raises(ConfigInvalid, match="the file is empty"):
+        world.apply(a="hop: h")
+    assert len(Fed.made) == 1
+    token.write_text("new\n")
+    count = len(world.tracker.stored)
+    world.apply(a="hop: h")
+    world.until(lambda: len(world.tracker.stored) > count)
+    assert len(Fed.made) == 2
+    world.apply(a="hop: h")
+    assert len(Fed.made) == 2
+
+
 def test_a_retirement_waits_for_the_tracker(world):
     """While the tracker is away nothing is signed off; the next start goes on with it."""
     world.apply(a="hop: h", b="hop: h")
@@ -349,6 +423,24 @@ def test_a_reading_during_a_stop_is_left_alone(world, caplog):
             while signal.sigtimedwait(SIGNALS, 0):
                 pass
     assert [made.name for made in Fed.made] == ["a"]
+
+
+def test_a_defect_of_the_process_ends_its_collectors(world, monkeypatch):
+    """Were they to go on, nothing could stop them: signals are blocked, and who takes them is gone."""
+    for name in ("a", "b"):
+        Fed.broker.create(name)
+    world.say(a="hop: h", b="hop: h")
+    service, tick = Service(world.path), Fleet.tick
+
+    def broken(fleet):
+        if [seen.health.state for seen in fleet.seen()] == ["running", "running"]:
+            raise RuntimeError("can't start new thread")
+        return tick(fleet)
+
+    monkeypatch.setattr(Fleet, "tick", broken)
+    with blocked_signals(), pytest.raises(RuntimeError):
+        service.run(read_config(world.path))
+    wait_for(lambda: all(made.closed for made in Fed.made))
 
 
 CONFIG = """\

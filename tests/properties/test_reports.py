@@ -50,7 +50,7 @@ class Book:
         if (report.epoch, report.sequence) <= self.last[:2]:
             return
         reached = now - report.lag_ms * MS
-        lists = SOURCE in report.sources
+        lists = SOURCE in (*report.sources, *report.signed_off)  # who ends is vouched for until then
         if lists and self.last[3] and self.last[:2] == (report.epoch, report.sequence - 1) and not report.dropped:
             low, high = self.spans.pop()
             self.spans.append((min(low, reached), max(high, reached)))
@@ -246,6 +246,23 @@ class ReaderMachine(EmitterMachine):
             self.unseen.add(self.happen(20))
         self.now += MS
         self.resumed = self.now
+
+    @rule(fates=FATES, ms=st.integers(0, 3000), back=st.booleans())
+    def retire(self, fates, ms, back):
+        """Somebody says that it is over, after a while in which nobody read. It goes on all the same, and is watched
+        again, before that was told or after."""
+        self.now += ms * MS
+        self.restart()
+        self.sender.over = True
+        self.wire.script, self.wire.transit = list(fates), 1
+        try:
+            for _ in range(2 if back else 60):
+                self.sender.step()
+                self.now += MS
+        except Killed:
+            back = True
+        assert back or not self.sources.listed(), "in the end it was signed off"
+        self.restart()
 
     def replace(self, sources: list[SourceRef], reached: int) -> None:
         """As the emitter does."""
