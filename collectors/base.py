@@ -55,6 +55,7 @@ class Collector(Protocol):
 
     # A collector may also have `decode_all(raws)`, the observations of many records at once, for where a call each is
     # too slow. What it raises only says that one of them cannot be decoded: `decode` then tells which.
+    # And `ends_of(raws)`, those of a read that stand for all of them in `commit`, where a position is a point in a log.
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Never read these again. Idempotent; called only after the tracker said yes. Of each raw only `position`

@@ -82,7 +82,8 @@ class Runner:
         self._bounds, self._clock, self._chance = bounds or Bounds(), clock, chance
         self._decode_all: Callable[[Sequence[Raw]], Sequence[Observation]] | None
         self._decode_all = getattr(collector, "decode_all", None)
-        self._flying: deque[tuple[int, list[Raw]]] = deque()
+        self._ends_of: Callable[[Sequence[Raw]], Sequence[Raw]] | None = getattr(collector, "ends_of", None)
+        self._flying: deque[tuple[int, int, list[Raw]]] = deque()
         self._stopping = threading.Event()
         self._vouched_at = -self._bounds.vouch_every
         self._reached = 0
@@ -134,7 +135,8 @@ class Runner:
             position = self._emitter.offer(seen)
         if position == REFUSED:
             return  # not committed, so it comes again at the next start
-        self._flying.append((position, [Raw(b"", _NO_HEADERS, None, raw.position) for raw in raws]))
+        needed = raws if self._ends_of is None else self._ends_of(raws)
+        self._flying.append((position, len(raws), [Raw(b"", _NO_HEADERS, None, raw.position) for raw in needed]))
         self._note(read=self.health.read + len(raws), in_flight=self.health.in_flight + len(raws))
 
     def _observed(self, raws: Sequence[Raw]) -> Sequence[Observation]:
@@ -180,19 +182,20 @@ class Runner:
 
     def _commit(self) -> None:
         done: list[Raw] = []
-        batches = 0
+        batches = records = 0
         acknowledged = self._emitter.acknowledged
-        for position, raws in self._flying:
+        for position, count, raws in self._flying:
             if position > acknowledged:
                 break
             done += raws
             batches += 1
-        if not done:
+            records += count
+        if not batches:
             return
         self._collector.commit(done)
         for _ in range(batches):
             self._flying.popleft()
-        self._note(in_flight=self.health.in_flight - len(done), committed=self.health.committed + len(done))
+        self._note(in_flight=self.health.in_flight - records, committed=self.health.committed + records)
 
     def _back_off(self, error: Unavailable) -> None:
         first, longest = self._bounds.backoff

@@ -58,6 +58,8 @@ class Frontier:
         of a transaction, a compacted record)."""
         if position > self.reach.get(slot, position):
             self.reach[slot] = position
+            if slot in self._open and position >= self._ends[slot]:
+                self._open.discard(slot)
 
     def found(self, at: int, ends: Mapping[Slot, int]) -> None:
         """The logs ended at `ends` at some moment after tick `at`. While an earlier answer is still being caught up
@@ -67,12 +69,11 @@ class Frontier:
             return
         self._asked_at = at
         self._ends = {slot: end for slot, end in ends.items() if slot in self.reach}
-        self._open = set(self._ends)
+        self._open = {slot for slot, end in self._ends.items() if self.reach[slot] < end}
         self.settle()
 
     def settle(self) -> None:
         """See whether all ends that were found last have been passed; call it after each read."""
-        self._open = {slot for slot in self._open if self.reach[slot] < self._ends[slot]}
         if not self._open and self._asked_at is not None:
             self.complete_to = max(self.complete_to or self._asked_at, self._asked_at)
 

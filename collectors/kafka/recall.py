@@ -38,12 +38,13 @@ class Recall:
             if self._aborts:
                 self._aborts.forget(slot)
 
-    def add(self, place: Place, event: Event) -> None:
-        """This was reported."""
-        record = seen(place, event)
-        self._newest.add(record)
+    def add_all(self, raws: Iterable[Raw], events: Iterable[Event]) -> None:
+        """These were reported. (Those that take something back are not to be taken back.)"""
+        reported = [seen(raw.position, event) for raw, event in zip(raws, events) if isinstance(raw.position, Place)]
+        self._newest.add_all(reported)
         if self._aborts:
-            self._aborts.add(record)
+            for record in reported:
+                self._aborts.add(record)
 
     def cut(self, slot: Slot, cut: Cut, position: int) -> None:
         """The log was cut off; it had been read up to `position`."""

@@ -10,9 +10,10 @@ import msgspec
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 
 from collectors.base import Raw
-from collectors.carried import carried, digest_of, text
+from collectors.carried import MORE, NOTHING, carried, digest_of, number, text
 from collectors.errors import Undecodable
 from collectors.part import Part
+from tracker.model.carry import ORIGIN_AT
 from tracker.model.event import Event, Stage
 
 
@@ -58,15 +59,29 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     came: tuple[int, int] | None = None
 
 
-def raw_of(message: Any, ids: Mapping[str, str], now: int) -> Raw:
-    """The driver's `Message` as the runner carries it (Any: its stubs allow None everywhere). Its time is its own
-    timestamp; `now` (us) only where it has none."""
-    topic, (kind, ms) = message.topic(), message.timestamp()
-    created, epoch = kind == TIMESTAMP_CREATE_TIME, message.leader_epoch()
-    number, offset, epoch = message.partition(), message.offset(), -1 if epoch is None else epoch
-    place = Place(topic, number, offset, ids.get(topic, ""), created, epoch)
-    observed_at = now if kind == TIMESTAMP_NOT_AVAILABLE else ms * 1000
-    return Raw(message.value() or b"", dict(message.headers() or ()), message.key(), place, observed_at)
+def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw:
+    """The driver's `Message` as the runner carries it (Any: its stubs allow None everywhere). `topics`: the name and id
+    of each by its name, for the driver makes a string of its own for every record. Its time is its own timestamp; `now`
+    (us) only where it has none."""
+    name = message.topic()
+    topic, topic_id = topics.get(name) or (name, "")
+    kind, ms = message.timestamp()
+    epoch, headers = message.leader_epoch(), message.headers()
+    place = Place(
+        topic,
+        message.partition(),
+        message.offset(),
+        topic_id,
+        kind == TIMESTAMP_CREATE_TIME,
+        -1 if epoch is None else epoch,
+    )
+    return Raw(
+        message.value() or b"",
+        dict(headers) if headers else {},
+        message.key(),
+        place,
+        now if kind == TIMESTAMP_NOT_AVAILABLE else ms * 1000,
+    )
 
 
 class Decoder:
@@ -78,8 +93,8 @@ class Decoder:
         self.node = ""
         self.reused: Mapping[tuple[str, int], int] = {}
         self._routes, self._region = routes, region
-        self._partitions: dict[tuple[str, int], tuple[Route | None, str]] = {}
-        self._identity_header, self._plain_keys = identity_header, plain_keys
+        self._partitions: dict[tuple[str, int], tuple[Route | None, Stage, str]] = {}
+        self._identity, self._plain_keys = identity_header or "", plain_keys
         self._more = bool(region) or plain_keys
 
     def event_of(self, raw: Raw) -> Event:
@@ -88,11 +103,17 @@ class Decoder:
         place = raw.position
         if not isinstance(place, Place) or raw.observed_at is None:
             raise Undecodable("a record without topic, partition and offset")
-        route, partition = self._partition_of(place.topic, place.partition)
-        said = carried(raw.headers, self._identity_header or "")
-        message_id = said.message_id if self._identity_header else f"{partition}/{place.offset}"
+        known = self._partitions.get((place.topic, place.partition))
+        route, stage, partition = known or self._partition_of(place.topic, place.partition)
+        headers, said = raw.headers, NOTHING
+        if MORE.isdisjoint(headers):
+            named, origin_at = text(headers.get(self._identity)), number(headers.get(ORIGIN_AT))
+        else:
+            said = carried(headers, self._identity)
+            named, origin_at = said.message_id, said.origin_at
+        message_id = named if self._identity else f"{partition}/{place.offset}"
         if not message_id or route is None:
-            why = f"has no header {self._identity_header!r}" if route else "is of a topic not configured"
+            why = f"has no header {self._identity!r}" if route else "is of a topic not configured"
             raise Undecodable(f"{partition} offset {place.offset} {why}")
         since, at = place.came or (raw.observed_at, raw.observed_at)
         twice = self.reused and place.offset >= self.reused.get((place.topic, place.partition), place.offset + 1)
@@ -100,16 +121,16 @@ class Decoder:
             flow=route.flow,
             message_id=message_id,
             hop=route.hop,
-            stage=Stage(route.stage),
+            stage=stage,
             observed_at=at,
-            origin_at=said.origin_at or (raw.observed_at if place.created else None),
+            origin_at=origin_at or (raw.observed_at if place.created else None),
             node=self.node,
             digest=digest_of(raw.value),
             size=len(raw.value),
             partition=partition,
             offset=place.offset,
         )
-        if said.plain and not self._more and not twice and since >= at:
+        if said is NOTHING and not self._more and not twice and since >= at:
             return event
         return msgspec.structs.replace(  # most records carry no more, and each field takes its time
             event,
@@ -125,9 +146,9 @@ class Decoder:
             replay_id=said.replay_id,
         )
 
-    def _partition_of(self, topic: str, number: int) -> tuple[Route | None, str]:
-        """The route of its records and its name; a cluster has few of them, and each has many records."""
-        known = self._partitions.get((topic, number))
-        if known is None:
-            known = self._partitions[topic, number] = self._routes.of(topic), f"{topic}/{number}"
+    def _partition_of(self, topic: str, number: int) -> tuple[Route | None, Stage, str]:
+        """The route and stage of its records and its name; a cluster has few of them, and each has many records."""
+        route = self._routes.of(topic)
+        stage = Stage(route.stage) if route else Stage.persist
+        self._partitions[topic, number] = known = route, stage, f"{topic}/{number}"
         return known

@@ -20,6 +20,7 @@ from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.kafka.aborted import Aborts
 from collectors.kafka.arrivals import Arrivals
 from collectors.kafka.client import ADVICE, PASSING, REQUEST_TIMEOUT, Cluster, driver_errors, translated
+from collectors.kafka.done import Done
 from collectors.kafka.frontier import Frontier, Slot
 from collectors.kafka.gone import drop_of
 from collectors.kafka.positions import Position, Positions, placed
@@ -31,6 +32,10 @@ from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
+
+AT_ONCE = 200
+"""Records of one read: what becomes of so many stays in a processor's cache on its way to the spool. Of a thousand each
+took half as long again, or longer."""
 
 HOLE_TICKS = 10_000_000
 """How long a partition that lost records unread is not vouched for: longer than the time between two reports."""
@@ -103,6 +108,7 @@ class KafkaTail:
         self._watch = Watch(self._what, self._admin, topics, config.isolation == "read_committed")
         aborts = Aborts(self._what, second, self._admin, topics, config.remember, look_every) if second else None
         self._recall = Recall(config.remember, aborts, clock)
+        self._done = Done(self._positions, self._recall.decided, self._ticks)
         self._frontier = Frontier()
         self._arrivals = Arrivals() if config.copies else None
         self._asked_at = 0
@@ -111,8 +117,8 @@ class KafkaTail:
         self._decoder = Decoder(self._routes, identity, config.key == "plain", config.region)
         self._decoder.node, self._decoder.reused = config.node, self._positions.reused
         self._stopped: dict[Slot, str] = {}
-        self._done: dict[Slot, Place] = {}
         self._ids: dict[str, str] = {}
+        self._named: dict[str, tuple[str, str]] = {}
         self._vouched_from: dict[Slot, int] = {}
         self._look_at = 0
         self._answered = self._looked = False
@@ -136,7 +142,7 @@ class KafkaTail:
                 return []
             messages = self._consumer.consume(1, max(0.0, until - time.monotonic()))
             if messages and limit > 1:  # a single call would wait its full time for all `limit`
-                messages += self._consumer.consume(limit - 1, 0)
+                messages += self._consumer.consume(min(limit, AT_ONCE) - 1, 0)
             raws = self._sorted_out(messages)
         self._frontier.settle()
         self._look_again()
@@ -155,10 +161,21 @@ class KafkaTail:
     def decode_all(self, raws: Sequence[Raw]) -> list[Event]:
         """As `decode` of each. Nothing is remembered where one of them cannot be decoded."""
         events = [self._event_of(raw) for raw in raws]
-        for raw, event in zip(raws, events, strict=True):
-            if isinstance(raw.position, Place):
-                self._recall.add(raw.position, event)
+        self._recall.add_all(raws, events)
         return events
+
+    def ends_of(self, raws: Sequence[Raw]) -> list[Raw]:
+        """The last of each partition, which are all that `commit` needs: a position stands for what lies before it."""
+        found: dict[Slot, Raw] = {}
+        last = None
+        for raw in reversed(raws):
+            place = raw.position
+            if isinstance(place, Place) and (
+                last is None or place.partition != last.partition or place.topic != last.topic
+            ):
+                found.setdefault((place.topic, place.partition), raw)
+                last = place
+        return list(found.values())
 
     def _event_of(self, raw: Raw) -> Event:
         if isinstance(raw.position, Place):
@@ -168,22 +185,11 @@ class KafkaTail:
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep the position behind the last of `raws` in each partition, never one before it. What waits for the end
         of its transaction is kept when that is known."""
-        for raw in reversed(raws):
+        for raw in raws:
             place = raw.position
-            if isinstance(place, Place) and self._ids.get(place.topic) == place.topic_id:
-                slot = place.topic, place.partition
-                ahead = slot not in self._done or self._done[slot].offset < place.offset
-                if ahead and not self._recall.gone(place):
-                    self._done[slot] = place
-        self._keep()
-
-    def _keep(self) -> None:
-        kept, ahead = self._positions.kept, dict[Slot, Position]()
-        for slot, stored in self._done.items():
-            place = self._recall.decided(stored)
-            if place and (slot not in kept or kept[slot].offset <= place.offset):
-                ahead[slot] = Position(place.offset + 1, place.epoch)
-        self._positions.keep(ahead)
+            if isinstance(place, Place) and self._ids.get(place.topic) == place.topic_id and not self._recall.gone(place):
+                self._done.add((place.topic, place.partition), place)
+        self._done.keep_soon()
 
     def sources(self) -> list[SourceRef]:
         """One per partition that is read. Left out, so that coverage has a hole: one that lost records before we read
@@ -201,9 +207,10 @@ class KafkaTail:
         return self._frontier.lag(self._ticks())
 
     def close(self) -> None:
-        """Close the connections; nothing is committed. Closing again does nothing."""
+        """Keep what was committed a moment ago, and close the connections. Closing again does nothing."""
         if not self._closed:
             self._closed = True
+            self._done.keep_last()
             with driver_errors(self._what):
                 self._consumer.close()
                 self._recall.close()
@@ -216,6 +223,7 @@ class KafkaTail:
             isolation_level=isolation,
             queued_max_messages_kbytes=self._config.memory_kb,
             fetch_wait_max_ms=100,
+            fetch_queue_backoff_ms=20,
         )
         return {**ours, "error_cb": self._fail}
 
@@ -230,7 +238,7 @@ class KafkaTail:
         if not self._watch.asking and now >= self._look_at:
             self._look_at, self._asked_at = now + int(self._config.look_every * 1_000_000), self._clock()
             self._watch.ask(now)
-            self._keep()
+            self._done.keep()
             self._positions.keep_alive(now)
             self._admin.poll(0)  # or what it has to say would pile up
         try:
@@ -256,6 +264,7 @@ class KafkaTail:
         followed = self._frontier.reach.keys()
         self._leave({slot for slot in followed if slot not in view.partitions or slot[0] in remade})
         self._ids, self._answered = dict(view.topics), True
+        self._named = {name: (name, known) for name, known in view.topics.items()}
         if self._arrivals:
             self._arrivals.found(self._asked_at, view.ends)
         self._begin(view.ends.keys() - followed, view)  # those without a leader begin when they have one
@@ -298,27 +307,25 @@ class KafkaTail:
             self._frontier.forget(slots)
             self._positions.forget(slots)
             self._recall.forget(slots)
+            self._done.forget(slots)
             for slot in slots:
                 self._stopped.pop(slot, None)
-                self._done.pop(slot, None)
             if self._arrivals:
                 self._arrivals.forget(slots)
 
     def _sorted_out(self, messages: Iterable[Any]) -> list[Raw]:
         """Records as `Raw`; of what else the driver hands out (ends of partitions, errors) note is taken."""
         raws: list[Raw] = []
-        passed: dict[Slot, int] = {}
         now = self._clock()
         for message in messages:
             error = message.error()
             if error is None:
-                raws.append(raw := raw_of(message, self._ids, now))
-                place: Place = raw.position
-                passed[place.topic, place.partition] = place.offset + 1
+                raws.append(raw_of(message, self._named, now))
             else:
                 self._note(error, (message.topic(), message.partition()), message.offset())
-        for slot, position in passed.items():
-            self._frontier.passed(slot, position)
+        for raw in self.ends_of(raws):
+            place: Place = raw.position
+            self._frontier.passed((place.topic, place.partition), place.offset + 1)
         return [self._arrivals.dated(raw, now) for raw in raws] if self._arrivals else raws
 
     def _note(self, error: KafkaError, slot: Slot, offset: int) -> None:
@@ -334,7 +341,7 @@ class KafkaTail:
         for slot, said in list(self._stopped.items()):
             cut = cut_of(said)
             start = self._cut_off(slot, cut) if cut else self._lost(slot)
-            self._done.pop(slot, None)
+            self._done.forget([slot])
             self._consumer.incremental_unassign([TopicPartition(*slot)])
             self._assign({slot: start})
             self._frontier.again(slot, max(start.offset, 0))

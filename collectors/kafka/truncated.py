@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -50,7 +50,9 @@ class Newest:
     """The newest `most` records that were reported, of all partitions together."""
 
     def __init__(self, most: int) -> None:
-        self._kept: deque[Seen] = deque(maxlen=most)
+        self._most = most
+        self._order: deque[Seen] = deque()
+        self._kept: dict[Slot, deque[Seen]] = {}
         self._began: dict[Slot, int] = {}
         self._full = most == 0
 
@@ -58,26 +60,42 @@ class Newest:
         """Reading of `slot` begins here: nobody remembers what stands before."""
         self._began.setdefault(slot, position)
 
-    def add(self, record: Seen) -> None:
-        """This one was reported."""
-        self._kept.append(record)
+    def add_all(self, records: Iterable[Seen]) -> None:
+        """These were reported, in this order."""
+        if not self._most:
+            return
+        for mine, one in self._by_partition(records):
+            mine.append(one)
+            self._order.append(one)
+        over = len(self._order) - self._most
+        if over > 0:
+            self._full = True
+            for mine, one in self._by_partition([self._order.popleft() for _ in range(over)]):
+                if mine and mine[0] is one:  # else it was forgotten before
+                    mine.popleft()
 
     def cut(self, slot: Slot, cut: Cut, position: int) -> list[Gone | Unnamed]:
         """What had been read of `slot` up to `position` and was cut off; it is forgotten here."""
-        self._full = self._full or len(self._kept) == self._kept.maxlen
-        mine = [one for one in self._kept if one.slot == slot]
+        mine = self._kept.get(slot, ())
         known = self._began.get(slot, 0)
         if self._full:
             known = max(known, mine[0].place.offset if mine else position)
-        self._keep(lambda one: one.slot != slot or not cut.off(one.place))
+        self._kept[slot] = deque(one for one in mine if not cut.off(one.place))
         self._began[slot] = min(known, cut.offset)
         unnamed = [Unnamed(*slot, cut.offset, known - 1)] if cut.offset < known else []
         return [*unnamed, *(Gone(one, "truncated") for one in mine if cut.off(one.place))]
 
     def forget(self, slot: Slot) -> None:
         """The topic is gone, or another one has its name."""
-        self._keep(lambda one: one.slot != slot)
+        self._kept.pop(slot, None)
         self._began.pop(slot, None)
 
-    def _keep(self, wanted: Callable[[Seen], bool]) -> None:
-        self._kept = deque(filter(wanted, self._kept), self._kept.maxlen)
+    def _by_partition(self, records: Iterable[Seen]) -> Iterator[tuple[deque[Seen], Seen]]:
+        """Each with what is kept of its partition; most come from where the one before came from."""
+        last, mine = None, deque[Seen]()
+        for one in records:
+            place = one.place
+            if last is None or place.partition != last.partition or place.topic != last.topic:
+                last, slot = place, (place.topic, place.partition)
+                mine = self._kept.get(slot) or self._kept.setdefault(slot, deque())
+            yield mine, one

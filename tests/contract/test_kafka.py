@@ -72,6 +72,18 @@ class TestKafka(BrokerContract):
         offsets = [(p.partition, p.offset) for p in asked[group].result(20).topic_partitions]
         return self.topic.content(), offsets, described.state, len(described.members)
 
+    def test_the_ends_of_a_read_stand_for_all_of_it(self):
+        """One of each partition; committing these is committing all."""
+        self.put(20)
+        with self.running() as collector:
+            raws = self.drain(collector, 20)
+            ends = collector.ends_of(raws)
+            assert sorted(raw.position.partition for raw in ends) == [0, 1]
+            collector.commit(ends)
+        new = self.put(3)
+        with self.running() as collector:
+            assert sorted(self.ids(collector, self.drain(collector, 3))) == sorted(new)
+
     def test_all_at_once_is_one_by_one(self):
         """`decode_all` gives what `decode` gives for each; one that is no message fails the whole of it."""
         self.put(20)

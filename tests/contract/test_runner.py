@@ -102,6 +102,18 @@ def test_what_is_read_is_delivered_and_then_committed(world):
     assert (world.runner.health.read, world.runner.health.committed, world.runner.health.in_flight) == (100, 100, 0)
 
 
+def test_where_positions_stand_for_what_lies_before_them_few_are_held(world):
+    """A collector that says which of a read are enough is committed those alone; all are counted."""
+    world.collector.ends_of = lambda raws: raws[-1:]
+    world.put(100)
+    world.start()
+    assert world.tracker.until(lambda: len(world.tracker.ids) == 100)
+    world.stop()
+    assert 10 <= len(world.collector.committed) < 100
+    assert world.collector.committed[-1] == 99
+    assert (world.runner.health.committed, world.runner.health.in_flight) == (100, 0)
+
+
 def test_nothing_is_committed_before_the_tracker_said_yes(world):
     """While the tracker refuses, reading goes on up to the bound and no further, and nothing is committed."""
     world.tracker.script.extend([(503, {}, {})] * 10**5)
@@ -272,6 +284,6 @@ def test_payloads_are_not_held_until_the_commit(world):
     world.put(5)
     world.start()
     assert world.tracker.until(lambda: world.runner.health.in_flight == 5)
-    held = [raw for _, raws in world.runner._flying for raw in raws]
+    held = [raw for _, _, raws in world.runner._flying for raw in raws]
     assert {raw.value for raw in held} == {b""}
     world.tracker.script.clear()

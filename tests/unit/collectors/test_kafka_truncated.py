@@ -37,8 +37,13 @@ def remembered(*raws: Raw, most: int = 100, began: int = 0) -> tuple[Newest, lis
     newest.begin(B, began)
     for raw in raws:
         events.append(decoder.event_of(raw))
-        newest.add(seen(raw.position, events[-1]))
+        newest.add_all([seen(raw.position, events[-1])])
     return newest, events
+
+
+def decoded(raw: Raw) -> Event:
+    """Its `persist`."""
+    return Decoder(ROUTES, "x-message-id", plain_keys=False, region="eu").event_of(raw)
 
 
 def names(found: list[Gone | Unnamed]) -> list[str]:
@@ -95,6 +100,22 @@ def test_a_topic_made_again_is_another_log() -> None:
     assert names(newest.cut(A, CUT, 12)) == []
 
 
+def test_what_was_let_go_stays_let_go_when_another_topic_is_forgotten() -> None:
+    """There is room again, but nobody remembers what stood there."""
+    newest, _ = remembered(record(11), record(9, partition=1), record(12), record(13), most=3)
+    newest.forget(B)
+    assert names(newest.cut(A, CUT, 14)) == ["11-11", "m-12", "m-13"]
+
+
+def test_what_was_forgotten_takes_no_room_of_others() -> None:
+    """A topic that was made again is remembered from its own beginning, the newest of all partitions together."""
+    newest, _ = remembered(record(11), record(12), most=3)
+    newest.forget(A)
+    newest.begin(A, 11)
+    newest.add_all([seen(record(n).position, decoded(record(n))) for n in (11, 12, 13)])
+    assert names(newest.cut(A, CUT, 14)) == ["m-11", "m-12", "m-13"]
+
+
 @pytest.mark.parametrize("attempt", [{}, {REPLAY_ATTEMPT: b"2"}])
 def test_a_drop_is_of_the_delivery_that_it_takes_back(attempt: dict[str, bytes]) -> None:
     """Also of one that a replay sent."""
@@ -123,7 +144,7 @@ def test_what_a_remembered_record_takes() -> None:
     tracemalloc.start()
     for number in range(count):
         place = Place("orders", 0, 1_000_000 + number, "id", True, 3)
-        newest.add(Seen(place, f"0190aaaa-bbbb-7ccc-8ddd-{number:012d}", "", None))
+        newest.add_all([Seen(place, f"0190aaaa-bbbb-7ccc-8ddd-{number:012d}", "", None)])
     taken = tracemalloc.get_traced_memory()[0] / count
     tracemalloc.stop()
     print(f"{taken:.0f} bytes for each remembered record")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collectors.carried import carried, digest_of, new_message_id, number, text, trace_of
 from collectors.instrument.observe import Observer, log_delivery, process_name, stamped
@@ -160,6 +162,16 @@ def test_a_new_id_is_a_uuid_of_version_7():
 def test_numbers_in_headers(value, found):
     """A header value is a number or it is none; nothing raises."""
     assert number(value) == found
+
+
+@given(st.one_of(st.none(), st.binary(max_size=30), st.from_regex(rb"[0-9]{1,22}", fullmatch=True)), st.binary())
+def test_the_short_way_reads_what_the_long_way_reads(origin, name):
+    """Most messages carry no more than an id and an origin, and are read without a look at the rest."""
+    headers = {MESSAGE_ID: name, ORIGIN_AT: origin}
+    short, long = carried(headers), carried({**headers, "traceparent": b""})
+    assert short == long
+    assert short.message_id == text(bytearray(name))
+    assert short.origin_at == number(None if origin is None else origin.decode("latin-1"))
 
 
 def test_traceparent_that_is_none():
