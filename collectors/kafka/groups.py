@@ -26,7 +26,7 @@ from collectors.kafka.members import members
 from collectors.kafka.moves import How, Mark, Members, Seen, moved
 from collectors.kafka.notes import mark_of, note_of, who
 from collectors.kafka.offsets import beginnings, first_records
-from collectors.kafka.positions import Committed, commit, committed
+from collectors.kafka.positions import KEEP_EVERY_TICKS, Committed, commit, committed
 from collectors.kafka.watch import View, Watch
 from collectors.part import Part, settings
 from tracker.model.coverage import SourceRef
@@ -105,7 +105,7 @@ class KafkaGroups:
         self._ids: dict[str, str] = {}
         self._partitions: frozenset[Slot] = frozenset()
         self._ready: deque[Raw] = deque()
-        self._poll_at = 0
+        self._poll_at = self._said_at = 0
         self._polled: int | None = None
         self._complete_to: int | None = None
         self._closed = False
@@ -200,6 +200,10 @@ class KafkaGroups:
             self._deleted = []
         if begins.keys() == view.partitions:
             self._polled = now
+        if now - self._said_at >= KEEP_EVERY_TICKS:
+            self._said_at = now
+            for group in self._ours:
+                self._keep(group, {slot: kept for (name, slot), kept in self._kept.items() if name == group})
 
     def _poll_group(self, group: str, view: View, begins: Mapping[Slot, int]) -> None:
         """Take note of where one group stands."""
@@ -207,12 +211,13 @@ class KafkaGroups:
         topics = {f.topic for f in self._config.groups if f.group == group}
         slots = {slot for slot in begins if slot[0] in topics}
         self._learn(group, {slot for slot in slots if (group, slot) not in self._marks}, view, began)
-        there = members(self._admin, group)
+        there, named = members(self._admin, group)
         at = committed(self._theirs[group], f"{self._what}, group {group}", slots)
-        self._theirs[group].poll(0)  # nothing is read; it takes the driver's notices, which would pile up
+        for consumer in (self._theirs[group], self._ours[group]):
+            consumer.poll(0)  # nothing is read; it takes the driver's notices, which would pile up
         for slot in slots:
             place = at.get(slot, NOWHERE)
-            seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader)
+            seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader, named)
             self._moved((group, slot), seen)
         marks = {slot: self._marks[group, slot] for slot in slots}
         told = {slot: mark for slot, mark in marks.items() if mark.offset == self._kept[group, slot].offset}

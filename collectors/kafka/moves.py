@@ -5,7 +5,9 @@ A consumer that joins a group that has no members shows in it for `group.initial
 commit (GroupCoordinator: the first rebalance waits that long), and tools may set offsets only while there are none. So
 between two polls that lie closer together than that, and both show none, nobody has read; unless the commit itself says
 so, by the epoch of the record that its consumer had read last (OffsetCommit, KIP-320), which tools leave out. Where
-polls lie further apart, after one that showed nobody, that says too little: the consumer may have begun anywhere.
+polls lie further apart, after one that showed nobody, that says too little: the consumer may have begun anywhere. So it
+does when those who are there now are all others than those who were: in between there may have been nobody. Who was
+there all the time (a member keeps its id until it leaves) proves that no tool has set offsets.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ class How(StrEnum):
 
 class Mark(msgspec.Struct, frozen=True):
     """A group at a poll, which began at `at` (µs of the clock). All before `offset` was told. `members`, as last known,
-    at `tick` (None: by another process). It `stood` there (None: not known). What it was moved past and did not read,
-    or may not have read, lies in `unread`."""
+    at `tick` (None: by another process); `who`: some of them, none where that was not told. It `stood` there (None: not
+    known). What it was moved past and did not read, or may not have read, lies in `unread`."""
 
     offset: int
     at: int
@@ -47,11 +49,13 @@ class Mark(msgspec.Struct, frozen=True):
     tick: int | None = None
     stood: int | None = None
     unread: tuple[int, int] | None = None
+    who: frozenset[str] = frozenset()
 
 
 class Seen(msgspec.Struct, frozen=True):
     """The next poll, which began at `at` and `tick` and ended at tick `end`: where the log began (asked first), who was
-    in the group, and then what it had committed (-1: nothing); `by_reader`: with the epoch of a record."""
+    in the group (`who`: all of them), and then what it had committed (-1: nothing); `by_reader`: with the epoch of a
+    record."""
 
     at: int
     tick: int
@@ -60,6 +64,7 @@ class Seen(msgspec.Struct, frozen=True):
     members: Members
     offset: int
     by_reader: bool
+    who: frozenset[str] = frozenset()
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -89,7 +94,7 @@ def moved(mark: Mark, seen: Seen, delay: int) -> tuple[list[Stretch], Mark]:
     hull = (min(start for start, _ in unread), max(end for _, end in unread)) if unread else None
     stood = seen.offset if seen.offset >= 0 else None
     last = mark if seen.members is Members.unknown else seen
-    return found, Mark(max(there, seen.start), seen.at, last.members, last.tick, stood, hull)
+    return found, Mark(max(there, seen.start), seen.at, last.members, last.tick, stood, hull, last.who)
 
 
 def _how(mark: Mark, seen: Seen, delay: int) -> How:
@@ -102,6 +107,8 @@ def _how(mark: Mark, seen: Seen, delay: int) -> How:
         if seen.by_reader:
             return How.read
         return How.skipped if seen.members is Members.none else How.unknown
+    if not closely and mark.who and seen.who and mark.who.isdisjoint(seen.who):
+        return How.unknown
     here = Members.some in ((mark.members, seen.members) if closely else (seen.members,))
     return How.read if here or seen.by_reader else How.unknown
 

@@ -248,6 +248,59 @@ def test_a_restart_beside_members(topic: Topic) -> None:
     consumer.close()
 
 
+def test_a_restart_beside_others_than_before(topic: Topic) -> None:
+    """While the collector was down all consumers were stopped, the group was set forward, and new ones were started:
+    nobody can tell that from reading, so it is not said to be read."""
+    name = f"members-{topic.name}"
+    settings = {"group_id": name, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+    consumer = Consumer(topic.client(**settings))
+    consumer.subscribe([topic.name])
+    message = wait_for(lambda: consumer.poll(0.5), "a record")
+    move(consumer, topic, message.offset() + 1, message.partition())
+    with following(topic, name) as collector:
+        collector.commit(read(collector)[0])
+        read(collector)
+    consumer.close()
+    reset(topic, name, 6)
+    consumer = Consumer(topic.client(**settings))
+    consumer.subscribe([topic.name])
+    message = wait_for(lambda: consumer.poll(0.5), "a record")
+    assert message.offset() == 6
+    move(consumer, topic, 7)
+    with following(topic, name) as collector:
+        assert read(collector) == ([], [])
+        assert listed(collector) == 1
+        raws, found = read(collector)
+        assert (len(raws), found) == (1, [])
+        collector.commit(raws)
+        move(consumer, topic, 9)
+        assert told(read(collector)[1]) == [("billing", "ack", "", 7, 9)]
+    consumer.close()
+
+
+def test_positions_are_said_again_each_hour(topic: Topic, group: str) -> None:
+    """Those of quiet partitions would expire with the group, which never has a member."""
+    hours = [0]
+    own = f"tracker.test.{topic.name}.{group}"
+    with following(topic, group) as collector:
+        now = collector._ticks
+        collector._ticks = lambda: now() + hours[0] * 3_600_000_000
+        raws, _ = read(collector)
+        collector.commit(raws)
+        topic.admin.delete_consumer_groups([own])[own].result(20)
+        read(collector)
+        assert kept_by(topic, own) == {}
+        hours[0] = 1
+        wait_for(lambda: collector.read(100, 0.05) or kept_by(topic, own), "the positions")
+        assert kept_by(topic, own) == {0: 3, 1: 0}
+
+
+def kept_by(topic: Topic, group: str) -> dict[int, int]:
+    """What a group has committed."""
+    asked = topic.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+    return {place.partition: place.offset for place in asked[group].result(20).topic_partitions}
+
+
 def delete(topic: Topic, offset: int) -> None:
     """The log loses what lies before, as by retention."""
     place = TopicPartition(topic.name, 0, offset)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from collectors.kafka.moves import How, Mark, Members, Seen, Stretch, moved
-from collectors.kafka.notes import mark_of, note_of, who
+from collectors.kafka.notes import NAMED, mark_of, note_of, who
 from collectors.kafka.positions import Committed
 
 DELAY = 3_000_000
@@ -35,6 +35,17 @@ def test_read_where_somebody_was_there() -> None:
     assert found(there) == found(there, members=Members.some, end=DELAY + 1) == [(10, 20, "read")]
     assert found(by_reader=True) == found(there, by_reader=True, end=DELAY + 1) == [(10, 20, "read")]
     assert found(structs.replace(MARK, members=Members.unknown), members=Members.some) == [(10, 20, "read")]
+
+
+def test_one_who_stayed_proves_that_no_tool_set_offsets() -> None:
+    """Over polls far apart, or a restart: tools need a group without members. Where all are others, nobody can tell."""
+    there = structs.replace(MARK, members=Members.some, tick=None, who=frozenset("ab"))
+    assert found(there, members=Members.some, who=frozenset("bc")) == [(10, 20, "read")]
+    assert found(there, members=Members.some, who=frozenset("cd")) == [(10, 20, "unknown")]
+    assert found(there, members=Members.some, who=frozenset("cd"), by_reader=True) == [(10, 20, "unknown")]
+    before = structs.replace(there, who=frozenset())  # as earlier versions left it
+    assert found(before, members=Members.some, who=frozenset("cd")) == [(10, 20, "read")]
+    assert moved(there, structs.replace(POLL, who=frozenset("cd")), DELAY)[1].who == frozenset("cd")
 
 
 def test_consumers_that_are_not_shown() -> None:
@@ -94,6 +105,10 @@ def test_what_is_remembered() -> None:
     kept = Committed(10, note_of(mark, "id", 6))
     assert mark_of(kept, "id") == Mark(10, 6, Members.none, unread=(3, 9))
     assert who(kept) == "none"
+    mark = Mark(10, 5, Members.some, unread=(3, 9), who=frozenset(f"{n:02}" for n in range(20)))
+    known = mark_of(Committed(10, note_of(mark, "id", 6)), "id")
+    assert known == Mark(10, 6, Members.some, unread=(3, 9), who=frozenset(f"{n:02}" for n in range(NAMED)))
+    assert mark_of(Committed(10, "id 6 some 3 9"), "id") == Mark(10, 6, Members.some, unread=(3, 9))
     assert mark_of(Committed(10, "id 6"), "id") == Mark(10, 6, Members.unknown)
     assert who(Committed(10, "id 6")) == ""
     for note in ("", "id", "other 6 none", "id -1000 none"):
