@@ -6,8 +6,11 @@ offset that no reader is ever given. So:
 - The transaction of a record before the last stable offset has ended, and its marker stands behind that record. Where
   all has been read that the log held when the stable offset was known, and from the record on no offset was missing,
   there is no marker: nothing is read twice.
-- Elsewhere the offsets are read again, `read_committed`. A record that is passed over then was aborted, or deleted
-  meanwhile. Retention shows as an error. Compaction does not, so of topics that are compacted nothing is said.
+- Where more records wait than can be remembered, reading goes no further until these are decided. Then it is not known
+  whether a marker stands behind them.
+- There, and where offsets are missing, the offsets are read again, `read_committed`. A record that is passed over then
+  was aborted, or deleted meanwhile. Retention shows as an error. Compaction does not, so of topics that are compacted
+  nothing is said.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from collectors.kafka.watch import Watch
 
 AT_ONCE = 1000
 """Records of a second reading that are taken at a time."""
+MOMENT = 0.05
+"""Seconds to wait for it at a time, while reading goes no further."""
 
 
 class Span(msgspec.Struct):
@@ -51,8 +56,8 @@ class Span(msgspec.Struct):
 
 
 class Aborts:
-    """At most `most` records wait here; of those that wait when there are more, the oldest are let go, and nothing is
-    said of them. `consumer` reads `read_committed` and is ours, `look_every` in ticks."""
+    """The records that wait, at most `most` and those of one read. `consumer` reads `read_committed` and is ours,
+    `look_every` in ticks."""
 
     def __init__(
         self, what: str, consumer: Consumer, admin: AdminClient, topics: Iterable[str], most: int, look_every: int
@@ -62,6 +67,13 @@ class Aborts:
         self._watch = Watch(what, admin, topics, committed_only=True)
         self._stable: tuple[int, dict[Slot, int]] | None = None
         self._spans: dict[Slot, Span] = {}
+        self._waiting = 0
+        self._ahead: list[Any] = []
+
+    @property
+    def full(self) -> bool:
+        """More wait than are to be remembered: no more may be read before some of them are decided."""
+        return self._waiting > self._most
 
     def begin(self, slot: Slot) -> None:
         """Reading of `slot` begins, or begins again somewhere else."""
@@ -72,13 +84,16 @@ class Aborts:
         """It is no longer read."""
         span = self._spans.pop(slot, None)
         if span is not None:
+            self._waiting -= len(span.records)
             self._stop(slot, span)
 
     def cut(self, slot: Slot, cut: Cut) -> None:
         """The end of the log was cut off: what stood there is not waited for."""
         span = self._spans[slot]
         self._stop(slot, span)
-        span.records = deque(one for one in span.records if not cut.off(one.place))
+        stay = deque(one for one in span.records if not cut.off(one.place))
+        self._waiting -= len(span.records) - len(stay)
+        span.records = stay
         if span.last and cut.off(span.last):
             span.last = None
         if self._stable:
@@ -89,6 +104,7 @@ class Aborts:
         span = self._spans.get(record.slot)
         if span is not None:
             span.records.append(record)
+            self._waiting += 1
 
     def decided(self, place: Place) -> Place | None:
         """The newest record up to `place` before which nothing is undecided."""
@@ -100,45 +116,47 @@ class Aborts:
     def step(self, now: int, frontier: Frontier) -> list[Gone]:
         """Go on, without waiting; what turned out to be aborted. `now` in ticks; all that was read up to the reach of
         `frontier` has been added. Raises `Unavailable`, `ConfigInvalid`."""
-        self._let_go()
         self._ask(now)
-        if self._stable and frontier.complete_to is not None and frontier.complete_to >= self._stable[0]:
-            compacted: dict[str, bool] = {}
-            for slot, end in self._stable[1].items():
-                self._settle(slot, end, frontier.reach.get(slot, 0), compacted)
-            self._stable = None
+        if self._stable:
+            at, ends = self._stable
+            whole = frontier.complete_to is not None and frontier.complete_to >= at
+            if whole or self.full:
+                compacted: dict[str, bool] = {}
+                for slot, end in ends.items():
+                    self._settle(slot, end, frontier.reach.get(slot, 0), whole, compacted)
+                self._stable = None
         return self._read_again()
+
+    def wait(self, seconds: float) -> None:
+        """Until the second reading goes on, for a moment; then `step` goes on with it."""
+        with driver_errors(self._what):
+            self._ahead += self._consumer.consume(1, min(seconds, MOMENT))
 
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close()
 
-    def _let_go(self) -> None:
-        over = sum(len(span.records) for span in self._spans.values()) - self._most
-        if over > 0:
-            span = max(self._spans.values(), key=lambda one: len(one.records))
-            span.passed(span.records[min(over, len(span.records)) - 1].place.offset + 1)
-
     def _ask(self, now: int) -> None:
         """Where the stable part of the logs ends; known at the tick of the answer."""
         if self._stable:
             return
-        if not self._watch.asking and now >= self._look_at and any(span.records for span in self._spans.values()):
+        if not self._watch.asking and now >= self._look_at and self._waiting:
             self._look_at = now + self._look_every
             self._watch.ask(now)
         view = self._watch.answer(0.0) if self._watch.asking else None
         if view is not None:
             self._stable = (now, view.ends)
 
-    def _settle(self, slot: Slot, stable: int, reach: int, compacted: dict[str, bool]) -> None:
-        """What stands before `stable` is decided, or is read again; the log has been read up to `reach`. `compacted`:
+    def _settle(self, slot: Slot, stable: int, reach: int, whole: bool, compacted: dict[str, bool]) -> None:
+        """What stands before `stable` is decided, or is read again; the log has been read up to `reach`, and when this
+        is the `whole` of what it held when `stable` was known, a marker would show as a missing offset. `compacted`:
         what is known of topics, asked once."""
         span, end = self._spans.get(slot), min(stable, reach)
         if span is None or span.until >= 0 or not span.records or span.records[0].place.offset >= end:
             return
         first = span.records[0].place.offset
-        if len(span.records) == reach - first or self._is_compacted(slot[0], compacted):
-            span.passed(end)
+        if (whole and len(span.records) == reach - first) or self._is_compacted(slot[0], compacted):
+            self._past(span, end)
         else:
             self._consumer.incremental_assign([placed(slot, first, -1)])
             span.until = end
@@ -152,10 +170,10 @@ class Aborts:
         return known[topic]
 
     def _read_again(self) -> list[Gone]:
-        if not any(span.until >= 0 for span in self._spans.values()):
-            return []
+        """What the second reader hands out; also when nothing is to be read, or its notices would pile up."""
         with driver_errors(self._what):
-            messages = self._consumer.consume(AT_ONCE, 0)
+            messages = self._ahead + self._consumer.consume(AT_ONCE, 0)
+        self._ahead = []
         missing: list[Seen] = []
         for message in messages:
             slot: Slot = message.topic(), message.partition()  # type: ignore[assignment]
@@ -171,19 +189,25 @@ class Aborts:
             if error.code() not in PASSING:  # deleted, cut off or refused: nothing can be said of them
                 self._stop(slot, span, span.until)
             return []
-        missing = span.passed(min(offset, span.until))
+        missing = self._past(span, min(offset, span.until))
         if error is None and span.records and span.records[0].place.offset == offset < span.until:
             if span.records[0].place.epoch != message.leader_epoch():  # cut off, and others have the offsets
                 self._stop(slot, span, span.until)
                 return []
-            span.passed(offset + 1)
+            self._past(span, offset + 1)
         if offset + (error is None) >= span.until:
             self._stop(slot, span)
         return missing
 
+    def _past(self, span: Span, offset: int) -> list[Seen]:
+        """Those before `offset` wait no longer."""
+        found = span.passed(offset)
+        self._waiting -= len(found)
+        return found
+
     def _stop(self, slot: Slot, span: Span, passed: int = 0) -> None:
         """Read no more of it; of what stands before `passed` nothing is said."""
-        span.passed(passed)
+        self._past(span, passed)
         if span.until >= 0:
             span.until = -1
             self._consumer.incremental_unassign([TopicPartition(*slot)])

@@ -58,6 +58,16 @@ class Recall:
         if self._aborts:
             self._take_back(self._aborts.step(now, frontier))
 
+    @property
+    def full(self) -> bool:
+        """So many records wait for the end of their transactions that no more may be read for now."""
+        return self._aborts is not None and self._aborts.full
+
+    def wait(self, seconds: float) -> None:
+        """Until something shows of the records that wait, or for so long."""
+        if self._aborts:
+            self._aborts.wait(seconds)
+
     def gone(self, place: Place) -> bool:
         """Whether the log was cut off before it since it was read."""
         cut = self._cuts.get((place.topic, place.partition))

@@ -37,6 +37,9 @@ AT_ONCE = 200
 """Records of one read: what becomes of so many stays in a processor's cache on its way to the spool. Of a thousand each
 took half as long again, or longer."""
 
+APART = 10
+"""Looks at the logs' ends that may be missing between two before a copy that came in between has a span for its time."""
+
 HOLE_TICKS = 10_000_000
 """How long a partition that lost records unread is not vouched for: longer than the time between two reports."""
 
@@ -110,7 +113,7 @@ class KafkaTail:
         self._recall = Recall(config.remember, aborts, clock)
         self._done = Done(self._positions, self._recall.decided, self._ticks)
         self._frontier = Frontier()
-        self._arrivals = Arrivals() if config.copies else None
+        self._arrivals = Arrivals(APART * look_every) if config.copies else None
         self._asked_at = 0
         self._routes = Routes(config.topics)
         identity = config.identity_header if config.id == "header" else None
@@ -121,7 +124,7 @@ class KafkaTail:
         self._named: dict[str, tuple[str, str]] = {}
         self._vouched_from: dict[Slot, int] = {}
         self._look_at = 0
-        self._answered = self._looked = False
+        self._answered = self._looked = self._missing = False
         self._trouble: CollectorError | None = None
         self._closed = False
 
@@ -140,10 +143,10 @@ class KafkaTail:
                 raise self._refused() or silent
             if not self._frontier.reach:
                 return []
-            messages = self._consumer.consume(1, max(0.0, until - time.monotonic()))
-            if messages and limit > 1:  # a single call would wait its full time for all `limit`
-                messages += self._consumer.consume(min(limit, AT_ONCE) - 1, 0)
-            raws = self._sorted_out(messages)
+            left = max(0.0, until - time.monotonic())
+            if self._recall.full:  # one record more could be taken back and would not be: first those that wait
+                self._recall.wait(left)
+            raws = [] if self._recall.full else self._sorted_out(self._next(limit, left))
         self._frontier.settle()
         self._look_again()
         if self._trouble and not raws:
@@ -215,6 +218,13 @@ class KafkaTail:
                 self._consumer.close()
                 self._recall.close()
 
+    def _next(self, limit: int, wait: float) -> list[Any]:
+        """What the driver hands out."""
+        messages = self._consumer.consume(1, wait)
+        if messages and limit > 1:  # a single call would wait its full time for all `limit`
+            messages += self._consumer.consume(min(limit, AT_ONCE) - 1, 0)
+        return messages
+
     def _driver(self, isolation: str) -> dict[str, Any]:
         ours = self._config.member(
             self.group,
@@ -248,7 +258,8 @@ class KafkaTail:
         if view is None:
             return
         self._follow(view)
-        if not view.partitions:
+        missing, self._missing = self._missing, not view.partitions
+        if self._missing and not missing:  # said once: it may be long until somebody makes one
             names = ", ".join(route.topic for route in self._config.topics)
             raise Unavailable(f"{self._what}: none of the topics exists: {names}; create them or correct `topics`")
 
@@ -266,10 +277,11 @@ class KafkaTail:
         self._ids, self._answered = dict(view.topics), True
         self._named = {name: (name, known) for name, known in view.topics.items()}
         if self._arrivals:
-            self._arrivals.found(self._asked_at, view.ends)
+            self._arrivals.found(self._asked_at, self._clock(), view.ends)
         self._begin(view.ends.keys() - followed, view)  # those without a leader begin when they have one
         if view.whole:
             self._looked = True
+        if view.whole and view.partitions:  # of nothing, nothing is vouched for
             self._frontier.found(view.at, view.ends)
 
     def _begin(self, slots: Set[Slot], view: View) -> None:
@@ -357,6 +369,8 @@ class KafkaTail:
     def _cut_off(self, slot: Slot, cut: Cut) -> Position:
         """Take back what was read behind the end of a log that was cut off."""
         self._recall.cut(slot, cut, self._frontier.reach[slot])
+        if self._arrivals:
+            self._arrivals.cut(slot, cut.offset)
         start = Position(cut.offset, cut.epoch)
         self._positions.back(slot, start)
         return start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid
-from collectors.kafka.tail import KafkaTail
+from collectors.kafka.tail import AT_ONCE, KafkaTail
 from tests.brokers.kafka_topic import Topic, own_topic, read_to_now, wait_for
 from tests.brokers.test_kafka_tail import tailing
 from tracker.model.event import Event, Stage, delivery_of
@@ -200,16 +201,39 @@ def test_what_retention_took_before_it_was_decided_is_left_unsaid(topic: Topic) 
     assert said.ids(Stage.drop) == []
 
 
-def test_memory_is_bounded(topic: Topic) -> None:
-    """Of more than `remember` records that wait the oldest are let go; nothing is said of those."""
-    one = Transactions(topic, "one")
-    one.put(*(f"a-{number}" for number in range(10)))
+def test_a_backlog_of_more_than_is_remembered(topic: Topic) -> None:
+    """Every abort in it is told: reading waits for what it has read, and goes on then. Without transactions, too."""
+    one, count = Transactions(topic, "one"), 2 * AT_ONCE
+    one.put(*(f"a-{number}" for number in range(count)))
+    one.abort()
+    topic.put([f"m-{number}" for number in range(count)])
+    one.put("a-last")
+    one.abort()
     with following(topic, remember=4) as said:
-        said.until(Stage.persist, ["a-9"])
-        said.step()
+        said.until(Stage.drop, ["a-0", "a-last"])
+        said.settled()
+    assert said.ids(Stage.drop) == [*(f"a-{number}" for number in range(count)), "a-last"]
+    assert said.ids(Stage.persist) == [*(f"a-{n}" for n in range(count)), *(f"m-{n}" for n in range(count)), "a-last"]
+
+
+def test_behind_an_open_transaction_no_more_is_read_than_can_be_remembered(topic: Topic) -> None:
+    """Nor is it vouched for; when the transaction has ended, all of it is told."""
+    one = Transactions(topic, "one")
+    one.put("a-0")
+    topic.put([f"m-{number}" for number in range(3 * AT_ONCE)])
+    with following(topic, remember=4) as said:
+        said.until(Stage.persist, ["m-0"])
+        began = time.monotonic()
+        while time.monotonic() < began + 1:
+            said.step()
+        assert len(said.ids(Stage.persist)) <= AT_ONCE
+        assert said.tail.lag().ms >= 1000
         one.abort()
-        said.until(Stage.drop, ["a-9"])
-    assert said.ids(Stage.drop) == ["a-6", "a-7", "a-8", "a-9"]
+        said.until(Stage.drop, ["a-0"])
+        said.until(Stage.persist, [f"m-{3 * AT_ONCE - 1}"])
+        said.settled()
+    assert said.ids(Stage.drop) == ["a-0"]
+    assert said.ids(Stage.persist) == ["a-0", *(f"m-{number}" for number in range(3 * AT_ONCE))]
 
 
 def test_one_or_the_other(topic: Topic) -> None:

@@ -13,6 +13,8 @@ import msgspec
 import pytest
 import yaml
 
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+
 from collectors.errors import Undecodable
 from collectors.kafka.tail import KafkaTail, tail
 from tests.brokers.kafka_topic import Topic, ids, own_topic, read_to_now, read_until, wait_for
@@ -145,6 +147,33 @@ def test_a_copy_from_before_the_first_look_is_known_as_a_span(clusters: Clusters
     assert copy.observed_from == copy.origin_at
     assert copy.origin_at is not None
     assert copy.origin_at < copy.observed_at
+
+
+def test_what_the_brokers_stamp(clusters: Clusters) -> None:
+    """With LogAppendTime at the source a copy carries the time of that append, as if its producer had set it; with
+    LogAppendTime at the target it carries the time at which it came, however long ago that was, and no origin."""
+    stamped = {"message.timestamp.type": "LogAppendTime"}
+    with own_topic(clusters.source, config=stamped) as topic:
+        copied = Topic(clusters.target, f"eu.{topic.name}")
+        wait_for(lambda: copied.name in copied.admin.list_topics(timeout=5).topics, "the copy", LONGER)
+        topic.put(["m-1"])
+        wait_for(lambda: copied.ends()[0][1] == 1, "a copy", LONGER)
+        there = ConfigResource(ConfigResource.Type.TOPIC, copied.name, incremental_configs=[
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in stamped.items()
+        ])  # fmt: skip
+        copied.admin.incremental_alter_configs([there])[there].result(20)
+        before = time.time_ns() // 1000
+        topic.put(["m-2"])
+        wait_for(lambda: copied.ends()[0][1] == 2, "a copy", LONGER)
+        after = time.time_ns() // 1000
+        with tailing(clusters.source, "kafka-eu", topic.name, stage="persist") as eu:
+            originals = events(eu, 2)
+        with tailing(clusters.target, "kafka-us", copied.name) as us:
+            copies = events(us, 2)
+    assert [original.origin_at for original in originals] == [None, None]
+    assert (copies[0].origin_at, copies[0].observed_from) == (originals[0].observed_at, originals[0].observed_at)
+    assert (copies[1].origin_at, copies[1].observed_from) == (None, None)
+    assert before - 1000 <= copies[1].observed_at <= after
 
 
 def test_a_copy_that_differs_is_divergent(clusters: Clusters, topic: Topic) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from collectors.base import NOTHING_YET_MS
 from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.kafka.tail import KafkaTail, tail
@@ -248,13 +249,23 @@ def test_a_large_record(kafka_server: str) -> None:
 
 
 def test_no_topic_is_said(kafka_server: str) -> None:
-    """A tail of topics that do not exist names them, again and again, and vouches for nothing."""
-    topic = Topic(kafka_server, "never-made")
+    """A tail of topics that do not exist names them, once, and vouches for nothing, not even that nothing happens.
+    One that is made later is found at once; when it is gone that is said again."""
+    topic = Topic(kafka_server, f"later-{time.time_ns()}")
     with tailing(topic) as collector:
-        for _ in range(2):
-            with pytest.raises(Unavailable, match="none of the topics exists: never-made; create them"):
-                wait_for(lambda: collector.read(10, 1.0))
-        assert collector.sources() == []
+        said = rf"none of the topics exists: {topic.name}; create them"
+        with pytest.raises(Unavailable, match=said):
+            wait_for(lambda: collector.read(10, 1.0))
+        began = time.monotonic()
+        while time.monotonic() < began + 1:
+            assert collector.read(10, 0.1) == []
+        assert (collector.sources(), collector.lag().ms) == ([], NOTHING_YET_MS)
+        topic.create()
+        topic.put(["m-1"])
+        assert ids(collector, read_until(collector, 1)) == ["m-1"]
+        topic.delete()
+        with pytest.raises(Unavailable, match=said):
+            wait_for(lambda: collector.read(10, 1.0))
 
 
 def test_nobody_there_is_unavailable() -> None:
