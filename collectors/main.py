@@ -18,8 +18,8 @@ from collectors.service import Service, blocked_signals, checked
 
 USAGE, UNAVAILABLE = 2, 3
 GARBAGE = (50_000, 20, 50)
-"""Thresholds of the cyclic garbage collection. A read makes thousands of containers, and their counts free nearly all of
-them; with Python's own thresholds an eighth of a Kafka tail's time went into looking for cycles among them."""
+"""Thresholds of the cyclic garbage collection. A read makes thousands of containers, and their counts free nearly all
+of them; with Python's own thresholds an eighth of a Kafka tail's time went into looking for cycles among them."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

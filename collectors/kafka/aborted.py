@@ -108,7 +108,7 @@ class Aborts:
 
     def decided(self, place: Place) -> Place | None:
         """The newest record up to `place` before which nothing is undecided."""
-        span = self._spans.get((place.topic, place.partition))
+        span = self._spans.get(place.slot)
         if span is None or not span.records or place.offset < span.records[0].place.offset:
             return place
         return span.last
@@ -176,7 +176,7 @@ class Aborts:
         self._ahead = []
         missing: list[Seen] = []
         for message in messages:
-            slot: Slot = message.topic(), message.partition()  # type: ignore[assignment]
+            slot: Slot = message.topic(), message.partition()
             span = self._spans.get(slot)
             if span is not None and span.until >= 0:
                 missing += self._passed(slot, span, message)

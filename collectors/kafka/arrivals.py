@@ -73,7 +73,7 @@ class Arrivals:
         span, in which it came."""
         place: Place = raw.position
         stamp = min(raw.observed_at or now, now)
-        look = self.between((place.topic, place.partition), place.offset, now)
+        look = self.between(place.slot, place.offset, now)
         since = max(stamp, min(look[0] if look else stamp, now))
         by = max(look[1], since) if look else now
         moment = not place.created or (look is not None and by - since <= self._apart)

@@ -28,11 +28,11 @@ class Done:
         self._keep_at = 0
         self._refused = False
 
-    def add(self, slot: Slot, place: Place) -> None:
+    def add(self, place: Place) -> None:
         """The tracker has this one, and all before it."""
-        kept, known = self._positions.kept.get(slot), self._newest.get(slot)
+        kept, known = self._positions.kept.get(place.slot), self._newest.get(place.slot)
         if (kept is None or kept.offset <= place.offset) and (known is None or known.offset < place.offset):
-            self._newest[slot] = place
+            self._newest[place.slot] = place
 
     def forget(self, slots: Iterable[Slot]) -> None:
         """These are read no longer, or from somewhere else."""

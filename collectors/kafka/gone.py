@@ -22,7 +22,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     @property
     def slot(self) -> Slot:
         """Its partition."""
-        return self.place.topic, self.place.partition
+        return self.place.slot
 
 
 def seen(place: Place, event: Event) -> Seen:

@@ -40,7 +40,11 @@ class Recall:
 
     def add_all(self, raws: Iterable[Raw], events: Iterable[Event]) -> None:
         """These were reported. (Those that take something back are not to be taken back.)"""
-        reported = [seen(raw.position, event) for raw, event in zip(raws, events) if isinstance(raw.position, Place)]
+        reported = [
+            seen(raw.position, event)
+            for raw, event in zip(raws, events, strict=True)
+            if isinstance(raw.position, Place)
+        ]
         self._newest.add_all(reported)
         if self._aborts:
             for record in reported:
@@ -70,7 +74,7 @@ class Recall:
 
     def gone(self, place: Place) -> bool:
         """Whether the log was cut off before it since it was read."""
-        cut = self._cuts.get((place.topic, place.partition))
+        cut = self._cuts.get(place.slot)
         return cut is not None and cut.off(place)
 
     def decided(self, place: Place) -> Place | None:

@@ -12,6 +12,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 from collectors.base import Raw
 from collectors.carried import MORE, NOTHING, carried, digest_of, number, text
 from collectors.errors import Undecodable
+from collectors.kafka.frontier import Slot
 from collectors.part import Part
 from tracker.model.carry import ORIGIN_AT
 from tracker.model.event import Event, Stage
@@ -58,6 +59,11 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     epoch: int = -1
     came: tuple[int, int] | None = None
 
+    @property
+    def slot(self) -> Slot:
+        """Its partition."""
+        return self.topic, self.partition
+
 
 def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw:
     """The driver's `Message` as the runner carries it (Any: its stubs allow None everywhere). `topics`: the name and id
@@ -82,6 +88,20 @@ def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw
         place,
         now if kind == TIMESTAMP_NOT_AVAILABLE else ms * 1000,
     )
+
+
+def ends_of(raws: Sequence[Raw]) -> list[Raw]:
+    """The last record of each partition, of a read: a position stands for what lies before it."""
+    found: dict[Slot, Raw] = {}
+    last = None
+    for raw in reversed(raws):
+        place = raw.position
+        if isinstance(place, Place) and (
+            last is None or place.partition != last.partition or place.topic != last.topic
+        ):
+            found.setdefault(place.slot, raw)
+            last = place
+    return list(found.values())
 
 
 class Decoder:

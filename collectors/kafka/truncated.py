@@ -96,6 +96,5 @@ class Newest:
         for one in records:
             place = one.place
             if last is None or place.partition != last.partition or place.topic != last.topic:
-                last, slot = place, (place.topic, place.partition)
-                mine = self._kept.get(slot) or self._kept.setdefault(slot, deque())
+                last, mine = place, self._kept.setdefault(place.slot, deque())
             yield mine, one

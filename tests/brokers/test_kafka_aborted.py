@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from collectors.base import Raw
 from collectors.errors import ConfigInvalid
-from collectors.kafka.tail import AT_ONCE, KafkaTail
+from collectors.kafka.reader import AT_ONCE
+from collectors.kafka.tail import KafkaTail
 from tests.brokers.kafka_topic import Topic, own_topic, read_to_now, wait_for
 from tests.brokers.test_kafka_tail import tailing
 from tracker.model.event import Event, Stage, delivery_of

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 import yaml
-
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from collectors.errors import Undecodable

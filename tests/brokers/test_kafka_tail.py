@@ -134,6 +134,7 @@ def test_nothing_is_vouched_for_before_reading_is_past_where_it_began(topic: Top
         wait_for(lambda: collector.read(1, 0.0) is not None and collector._frontier.reach, "an assignment")
         before = collector.sources()
         read_to_now(collector)
+        wait_for(lambda: collector.read(1, 0.05) or len(collector.sources()) == 2, "a look at both, read past")
         after = collector.sources()
     assert before == []
     assert [s.source for s in after] == [f"{topic.name}/0", f"{topic.name}/1"]

@@ -46,7 +46,7 @@ def test_a_position_lies_behind_the_record_and_is_kept_once() -> None:
     """With the record's epoch; the same again, or an older one, changes nothing."""
     mine = done(group := Group())
     for offset in (7, 5, 7):
-        mine.add(A, place(A, offset))
+        mine.add(place(A, offset))
         mine.keep()
     assert (group.kept, group.trips) == ({A: Position(8, 3)}, 1)
 
@@ -56,7 +56,7 @@ def test_keeping_takes_a_small_part_of_the_time() -> None:
     mine = done(group := Group())
     began = group.now
     for offset in range(1_000):
-        mine.add(A, place(A, offset % 500))
+        mine.add(place(A, offset % 500))
         mine.keep_soon()
         group.now += 500
     assert group.kept[A] == Position(group.kept[A].offset, 3)
@@ -68,8 +68,8 @@ def test_keeping_takes_a_small_part_of_the_time() -> None:
 def test_what_waits_for_its_transaction_waits_here() -> None:
     """It is kept when it is decided; other partitions do not wait for it."""
     mine = done(group := Group(), undecided=9)
-    mine.add(A, place(A, 12))
-    mine.add(B, place(B, 4))
+    mine.add(place(A, 12))
+    mine.add(place(B, 4))
     mine.keep()
     assert group.kept == {B: Position(5, 3)}
     mine._decided = lambda one: one
@@ -80,7 +80,7 @@ def test_what_waits_for_its_transaction_waits_here() -> None:
 def test_what_was_refused_is_tried_again_but_not_at_the_end() -> None:
     """A coordinator that is away must not hold up the end of the process for another five seconds."""
     mine = done(group := Group())
-    mine.add(A, place(A, 7))
+    mine.add(place(A, 7))
     group.away = True
     for _ in range(2):
         with pytest.raises(Unavailable):
@@ -95,7 +95,7 @@ def test_what_was_refused_is_tried_again_but_not_at_the_end() -> None:
 def test_a_partition_that_is_left_is_not_kept() -> None:
     """Whoever reads there again may begin with other records."""
     mine = done(group := Group())
-    mine.add(A, place(A, 7))
+    mine.add(place(A, 7))
     mine.forget([A, B])
     mine.keep()
     assert group.trips == 0

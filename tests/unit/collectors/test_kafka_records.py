@@ -12,7 +12,7 @@ from collectors.base import Raw
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.kafka.client import Cluster, driver_errors, translated
 from collectors.kafka.records import Decoder, Place, Route, Routes
-from collectors.kafka.tail import TailConfig
+from collectors.kafka.tail_config import TailConfig
 from collectors.part import settings
 from collectors.registry import KINDS
 from tracker.model.event import Stage
