@@ -13,13 +13,14 @@ from pika import exceptions
 
 from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq.config import Tls
+from collectors.rabbitmq.wire import Connection
 
 REFUSED = (
     exceptions.AuthenticationError,
     exceptions.ProbableAuthenticationError,
     exceptions.ProbableAccessDeniedError,
 )
-# ValueError and its kin: pika decodes header tables as they come in, and a date beyond the year 9999 is one of them.
+# ValueError and its kin: what pika decodes itself, answers of the broker's, it decodes as they come in.
 FAILED = (exceptions.AMQPError, OSError, ValueError, OverflowError, AssertionError, struct.error)
 
 ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 406, 530
@@ -67,7 +68,7 @@ def opened(at: pika.URLParameters) -> Iterator[pika.BlockingConnection]:
     credentials, missing permissions and a queue that exists with other arguments are `ConfigInvalid`; all else is
     `Unavailable`."""
     with _setting_up(at):
-        connection = pika.BlockingConnection(at)
+        connection = pika.BlockingConnection(at, _impl_class=Connection)  # type: ignore[arg-type] # stubs: an instance
         try:
             yield connection
         except BaseException:

@@ -16,7 +16,7 @@ from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import DeadLetterConfig, dead_letter_config
 from collectors.rabbitmq.connect import parameters
 from collectors.rabbitmq.death import CAME_BY, Deaths
-from collectors.rabbitmq.message import PROPERTIES, packed_properties
+from collectors.rabbitmq.message import PROPERTIES, packed_properties, problem_of
 from collectors.rabbitmq.own_queue import Item, OwnQueue
 from collectors.rabbitmq.watch import Watch
 from tracker.model.coverage import SourceRef
@@ -74,7 +74,8 @@ class RabbitDeadLetters:
 
 
 def _headers(item: Item) -> dict[str, bytes]:
-    return {CAME_BY: item.exchange.encode(), PROPERTIES: packed_properties(item.properties)}
+    properties = item.properties
+    return {CAME_BY: item.exchange.encode(), PROPERTIES: packed_properties(properties), **problem_of(properties)}
 
 
 def dead_letters(settings: Mapping[str, Any]) -> RabbitDeadLetters:

@@ -18,6 +18,7 @@ from collectors.errors import Unavailable
 from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import FirehoseConfig, firehose_config
 from collectors.rabbitmq.connect import parameters, shown
+from collectors.rabbitmq.message import problem_of
 from collectors.rabbitmq.own_queue import FIREHOSE, Item, OwnQueue
 from collectors.rabbitmq.routes import Routes
 from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace
@@ -90,7 +91,12 @@ class RabbitFirehose:
 
 
 def _headers(item: Item) -> dict[str, bytes]:
-    return {ROUTING_KEY: item.routing_key.encode(), TRACE: packed_trace(item.properties.headers)}
+    properties = item.properties
+    return {
+        ROUTING_KEY: item.routing_key.encode(),
+        TRACE: packed_trace(properties.headers),
+        **problem_of(properties),
+    }
 
 
 def firehose(settings: Mapping[str, Any]) -> RabbitFirehose:

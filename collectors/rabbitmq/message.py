@@ -11,14 +11,19 @@ from collectors.base import Raw
 from collectors.carried import Carried, carried, digest_of, number, text
 from collectors.errors import Undecodable
 from collectors.rabbitmq.routes import Place
+from collectors.rabbitmq.table import Told
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.event import Event, Stage
 
 PROPERTIES = "properties"
 SINCE = "since"
-"""Headers of a `Raw` of ours: the message's properties as msgpack, and, when it was read from a backlog, the earliest
-time at which it can have happened (epoch microseconds, or 0: not known)."""
+PROBLEM = "problem"
+"""Headers of a `Raw` of ours: the message's properties as msgpack; when it was read from a backlog, the earliest time
+at which it can have happened (epoch microseconds, or 0: not known); and why its headers could not all be read."""
 
+LONG_AGO = 1_262_304_000_000_000
+"""2010-01-01: when something began of which no beginning is known. Older than any message that a broker still holds,
+and ten years behind the earliest time that a tracker takes, which is how far it corrects a clock at most."""
 WEEK = 7 * 24 * 3600 * 1_000_000
 ATTRIBUTE_LIMIT = 200
 
@@ -63,8 +68,20 @@ def packed_properties(properties: Any) -> bytes:
     )
 
 
+def problem_of(properties: Told) -> dict[str, bytes]:
+    """The header of a `Raw` that says that there is more in its properties than could be read, if there is."""
+    return {PROBLEM: properties.problem.encode()} if properties.problem else {}
+
+
+def readable(raw: Raw) -> None:
+    """Raises `Undecodable` for what `problem_of` said."""
+    if PROBLEM in raw.headers:
+        raise Undecodable(text(raw.headers[PROBLEM]))
+
+
 def properties_of(raw: Raw) -> Properties:
     """The properties that `packed_properties` packed. Raises `Undecodable`."""
+    readable(raw)
     try:
         return _properties.decode(raw.headers.get(PROPERTIES, b""))
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
@@ -135,8 +152,9 @@ def _stamped(timestamp: Any, read_at: int) -> int | None:
 
 
 def _since(raw: Raw, origin: int | None) -> int | None:
-    """The start of the observation where only an interval is known: not before the message existed."""
+    """The start of the observation where only an interval is known: not before the message existed. Without any start
+    it would be a moment, now, and whoever vouches for what came after it would be asked for an ack of long ago."""
     if SINCE not in raw.headers:
         return None
-    since = max(number(raw.headers[SINCE]) or 0, origin or 0)
-    return min(since, raw.observed_at or since) or None
+    since = max(number(raw.headers[SINCE]) or LONG_AGO, origin or 0)
+    return min(since, raw.observed_at or since)

@@ -16,7 +16,7 @@ import xxhash
 from collectors.base import Raw
 from collectors.carried import text
 from collectors.errors import Undecodable
-from collectors.rabbitmq.message import Properties, Seen, event_of, packed
+from collectors.rabbitmq.message import Properties, Seen, event_of, packed, readable
 from collectors.rabbitmq.routes import Place, Routes
 from tracker.model.event import Event, Stage
 
@@ -54,6 +54,7 @@ def packed_trace(headers: Mapping[str, Any] | None) -> bytes:
 
 def events_of(raw: Raw, routes: Routes) -> list[Event]:
     """What one trace says, per flow and hop; nothing when no configured flow is meant. Raises `Undecodable`."""
+    readable(raw)
     kind, _, place = text(raw.headers.get(ROUTING_KEY)).partition(".")
     try:
         trace = _traces.decode(raw.headers.get(TRACE, b""))

@@ -14,7 +14,7 @@ from pika.compat import long
 from collectors.base import Raw
 from collectors.errors import Undecodable
 from collectors.rabbitmq.config import firehose_config
-from collectors.rabbitmq.message import SINCE
+from collectors.rabbitmq.message import LONG_AGO, SINCE
 from collectors.rabbitmq.routes import Routes
 from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace
 from tracker.model.event import Event, Stage, natural_key
@@ -105,11 +105,11 @@ def test_origin_time_by_header_then_by_timestamp() -> None:
 
 
 def test_a_record_of_a_backlog_is_known_only_as_an_interval() -> None:
-    """From the last canary before it, but not before the message existed; nothing known: no start."""
+    """From the last canary before it, but not before the message existed; nothing known: long ago."""
     origin = {"headers": {"x-origin-at": "1795000000000000"}}
     since = [raw(headers(p), since=at) for p, at in (({}, 0), ({}, 5), (origin, 5), (origin, NOW - 7))]
     starts = [only(events_of(record, ROUTES)).observed_from for record in since]
-    assert starts == [None, 5, 1_795_000_000_000_000, NOW - 7]
+    assert starts == [LONG_AGO, 5, 1_795_000_000_000_000, NOW - 7]
     assert only(events_of(raw(headers(origin)), ROUTES)).observed_from is None
 
 
