@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import struct
 from collections.abc import Iterator
@@ -15,15 +16,16 @@ from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq.config import Tls
 from collectors.rabbitmq.wire import Connection
 
+# ValueError and its kin: what pika decodes itself, answers of the broker's, it decodes as they come in.
+FAILED = (exceptions.AMQPError, OSError, ValueError, OverflowError, AssertionError, struct.error)
+
 REFUSED = (
     exceptions.AuthenticationError,
     exceptions.ProbableAuthenticationError,
     exceptions.ProbableAccessDeniedError,
 )
-# ValueError and its kin: what pika decodes itself, answers of the broker's, it decodes as they come in.
-FAILED = (exceptions.AMQPError, OSError, ValueError, OverflowError, AssertionError, struct.error)
-
 ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 406, 530
+_CLOSED = re.compile(r"ConnectionClosedByBroker: \((\d+)\) (.*)", re.DOTALL)
 
 
 def parameters(url: str, name: str, tls: Tls | None = None) -> pika.URLParameters:
@@ -83,18 +85,32 @@ def _setting_up(at: pika.URLParameters) -> Iterator[None]:
     try:
         yield
     except REFUSED as error:
+        if not _refused(error):
+            raise Unavailable(f"rabbitmq {shown(at)} cannot be reached: {words(error)}") from None
         raise ConfigInvalid(
             f"rabbitmq {shown(at)}: user {user_of(at)!r} is refused: check user, password and "
             f"permissions of vhost {at.virtual_host!r} ({words(error)})"
         ) from None
     except (exceptions.ChannelClosedByBroker, exceptions.ConnectionClosedByBroker) as error:
-        permanent = error.reply_code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED)
-        # A vhost that is still recovering answers 530 too, and comes up by itself.
-        if permanent and "is down" not in error.reply_text:
+        if _permanent(error.reply_code, error.reply_text):
             raise ConfigInvalid(f"rabbitmq {shown(at)}: {error.reply_code} {error.reply_text}") from None
         raise Unavailable(f"rabbitmq {shown(at)}: {error.reply_code} {error.reply_text}") from None
     except FAILED as error:
         raise Unavailable(f"rabbitmq {shown(at)} cannot be reached: {words(error)}") from None
+
+
+def _refused(error: exceptions.AMQPError) -> bool:
+    """Whether the broker itself said so. pika calls everything that ends a login probably refused: a node that goes
+    down meanwhile, a cable. A broker from 3.0 on that refuses tells why (`authentication_failure_close`)."""
+    if isinstance(error, exceptions.AuthenticationError):
+        return True
+    told = _CLOSED.match(str(error.args[0]) if error.args else "")
+    return told is not None and _permanent(int(told[1]), told[2])
+
+
+def _permanent(code: int, why: str) -> bool:
+    """A vhost that is still recovering answers 530 too, and comes up by itself."""
+    return code in (ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED) and "is down" not in why
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +10,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
 from collectors.emitter import Emitter
+from collectors.errors import Unavailable
 from collectors.rabbitmq.firehose import firehose
 from collectors.runner import Bounds, Runner
-from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, own_vhost
+from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, own_vhost, read_until, vouches
+from tests.servers.proxy import CHUNK, Proxy
 from tracker.model.coverage import Report, SourceRef
 from tracker.model.event import Event
 
@@ -102,6 +106,38 @@ def vhost(rabbitmq_server: Any) -> Iterator[Vhost]:
     with own_vhost(rabbitmq_server) as vhost:
         vhost.orders("billing")
         yield vhost
+
+
+class Cutting(Proxy):
+    """Ends each connection when the client has sent so many times; 0: never."""
+
+    def __init__(self, server: tuple[str, int], times: int) -> None:
+        self.times = times
+        super().__init__(server)
+
+    def _pump(self, source: socket.socket, target: socket.socket, downwards: bool) -> None:
+        if downwards or not self.times:
+            super()._pump(source, target, downwards)
+            return
+        for _ in range(self.times - 1):
+            target.sendall(source.recv(CHUNK))
+        source.recv(CHUNK)
+        target.shutdown(socket.SHUT_RDWR)
+        source.close()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_a_connection_that_is_cut_while_it_begins_is_tried_again(vhost: Vhost, times: int) -> None:
+    """After the protocol's header, the login, the choice of the vhost, the first channel: a node that goes down, or
+    comes up, does that, and no password is wrong."""
+    server = urlsplit(vhost.url)
+    with Cutting((server.hostname or "", server.port or 5672), times) as proxy:
+        collector = firehose(vhost.settings(url=vhost.url.replace(server.netloc.rpartition("@")[2], proxy.at)))
+        with pytest.raises(Unavailable):
+            collector.read(10, 0.1)
+        proxy.times = 0
+        read_until(collector, lambda _: vouches(collector))
+        collector.close()
 
 
 def test_a_cut_connection_loses_nothing(vhost: Vhost, tmp_path: Path) -> None:
