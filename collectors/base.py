@@ -62,8 +62,9 @@ class Collector(Protocol):
         is left: the runner does not hold payloads that long."""
         ...
 
-    def sources(self) -> Sequence[SourceRef]:
-        """What it vouches for at this moment: partitions assigned, queues bound."""
+    def sources(self) -> Sequence[SourceRef] | None:
+        """What it vouches for at this moment: partitions assigned, queues bound. None while that is not known, for a
+        moment after a start or a cut connection: what was said before stays, and nothing new is vouched for."""
         ...
 
     def lag(self) -> Lag:

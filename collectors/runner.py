@@ -171,8 +171,10 @@ class Runner:
         at = self._emitter.clock()
         if at - self._vouched_at < self._bounds.vouch_every * 1e6:
             return False
-        lag = self._collector.lag()
-        self._emitter.vouch(self._collector.sources(), lag, at)
+        lag, sources = self._collector.lag(), self._collector.sources()
+        if sources is None:
+            return False
+        self._emitter.vouch(sources, lag, at)
         self._vouched_at = at
         self._note(lag_ms=lag.ms, lag_at=self._clock(), backlog=lag.backlog)
         reached = at - lag.ms * 1000

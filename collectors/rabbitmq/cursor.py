@@ -21,10 +21,16 @@ PATIENCE = 5.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The last message of a stream that was committed: its offset, and what tells it from another one there."""
+    """The last message of a stream that was committed: its offset, and what tells it from another one there. It, and
+    all behind it, came after `since` (epoch µs, 0: not known)."""
 
     offset: int
     print: str
+    since: int = 0
+
+    def same(self, other: Place) -> bool:
+        """Whether it is this very message, whenever it was read."""
+        return (self.offset, self.print) == (other.offset, other.print)
 
 
 class Kept(msgspec.Struct, frozen=True):

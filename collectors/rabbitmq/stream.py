@@ -18,7 +18,15 @@ from collectors.rabbitmq.config import StreamConfig, stream_config
 from collectors.rabbitmq.connect import closed, opened, parameters, working
 from collectors.rabbitmq.cursor import Cursor, Place, cursor_queue
 from collectors.rabbitmq.follow import Follow
-from collectors.rabbitmq.message import PROPERTIES, SINCE, Seen, event_of, packed_properties, properties_of
+from collectors.rabbitmq.message import (
+    PROPERTIES,
+    SINCE,
+    Seen,
+    event_of,
+    packed_properties,
+    problem_of,
+    properties_of,
+)
 from collectors.rabbitmq.watch import NEVER
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage
@@ -91,9 +99,12 @@ class RabbitStreams:
         for stream, place in ahead.items():
             self._follows[stream].committed = place.offset
 
-    def sources(self) -> Sequence[SourceRef]:
+    def sources(self) -> Sequence[SourceRef] | None:
         """One per stream that is known to have been read up to some moment without a gap; and, so that a report without
-        them goes out at all, that this collector holds its own queue."""
+        them goes out at all, that this collector holds its own queue. None while it is not known whether something is
+        missing behind what was committed."""
+        if any(follow.resuming for follow in self._follows.values()):
+            return None
         vouched = [
             SourceRef(route.flow, route.at, "persist", stream)
             for stream, route in self._routes.items()
@@ -127,7 +138,7 @@ class RabbitStreams:
                 return raws
 
     def _record(self, follow: Follow, place: Place, since: int | None, properties: Any, body: bytes) -> Raw:
-        headers = {PROPERTIES: packed_properties(properties)}
+        headers = {PROPERTIES: packed_properties(properties), **problem_of(properties)}
         if since is not None:
             headers[SINCE] = str(since).encode()
         return Raw(body, headers, None, Position(follow.stream, follow.life, place), self._clock())

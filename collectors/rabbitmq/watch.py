@@ -56,7 +56,6 @@ class Watch:
         self._hole_for = hole_for
         self._hole_until = now + hole_for
         self._shown = False
-        self._before = (now, True)
 
     def sent(self, now: float, sent_at: int) -> Mark:
         """The next canary, to be published now."""
@@ -87,8 +86,14 @@ class Watch:
         """From the last proof on nobody knows: the connection was cut, the trace queue ran full, the firehose is off.
         The canaries still under way prove nothing any more."""
         self._break(now)
-        self.state, self._arrived = state, self._sequence
-        self._sent.clear()
+        self.state = state
+        self._forget()
+
+    def paused(self) -> None:
+        """The connection was cut where reading can go on behind what was read: nobody knows more than before, and
+        nothing is missing unless it turns out so."""
+        self.state = "unknown"
+        self._forget()
 
     def vouches(self, now: float) -> bool:
         """Whether a report may name our sources: the firehose is proven to be on, and the last break was shown."""
@@ -97,13 +102,18 @@ class Watch:
             return False
         return self.state == "on"
 
-    def mended(self) -> None:
-        """The last break hid nothing: reading goes on right behind what was read before it."""
-        self._hole_until, self._shown = self._before
+    def goes_on(self, now: float, since: int) -> None:
+        """There was no break at the beginning: reading goes on right behind what an earlier life read, the last of it
+        after `since` (epoch µs, 0: not known)."""
+        self._hole_until, self._shown = now, True
+        self.marker = max(self.marker, since)
 
     def _break(self, now: float) -> None:
-        self._before = (self._hole_until, self._shown)
         self._hole_until, self._shown = now + self._hole_for, False
+
+    def _forget(self) -> None:
+        self._arrived = self._sequence
+        self._sent.clear()
 
     def behind(self, now: float) -> float | None:
         """Seconds since the last proof; None when there is none."""

@@ -50,7 +50,7 @@ def fill(node: RabbitMQ, number: int, options: argparse.Namespace) -> None:
         channel.queue_declare("billing", durable=True)
         channel.queue_bind("billing", "orders", "#")
         collector = firehose(described(node, number))
-        while not any(source.stage == "persist" for source in collector.sources()):
+        while not any(source.stage == "persist" for source in collector.sources() or ()):
             collector.read(10, 0.1)
         collector.close()
         payload = os.urandom(options.size)

@@ -112,7 +112,7 @@ def reading(
 
 def vouches(collector: Collector, stage: str = "persist") -> bool:
     """Whether it vouches for the application's queues, not only for reading its own."""
-    return any(source.stage == stage for source in collector.sources())
+    return any(source.stage == stage for source in collector.sources() or ())
 
 
 def read_until(collector: Collector, done: Callable[[Sequence[Raw]], bool]) -> list[Raw]:

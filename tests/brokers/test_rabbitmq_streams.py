@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 import yaml
 
 from collectors.base import Raw
-from collectors.errors import Unavailable
+from collectors.emitter import Emitter
+from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq import cursor
 from collectors.rabbitmq.cursor import Kept
 from collectors.rabbitmq.stream import RabbitStreams, streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
+from tests.brokers.running import run
 from tests.contract.http_tracker import HttpTracker
+from tests.drills.scene import scene
 from tests.e2e.service import environment
 from tests.servers.process import Process
+from tests.servers.proxy import Proxy
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage
 
 pytestmark = pytest.mark.brokers
 
+SPEC = """flow: orders
+checkpoints:
+  - {hop: rabbit-log, stage: persist, coverage: watermark}
+  - {hop: billing, stage: ack, after: rabbit-log, within: 1s, coverage: watermark}
+"""
 SMALL = {"x-max-length-bytes": 60_000, "x-stream-max-segment-size-bytes": 20_000}
 
 
@@ -96,6 +106,105 @@ def test_a_collector_that_comes_back_goes_on_and_vouches_for_the_time_between(vh
         assert ids(second, raws) == ["m-3", "m-4", "m-5", "m-6"]
     finally:
         second.close()
+
+
+@contextmanager
+def told(tracker: HttpTracker, described: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """A collector in its runner, telling a tracker, with the spool in `folder`."""
+    stop = run({"kind": "rabbitmq-stream", **described}, tracker.url, folder)
+    try:
+        yield
+    finally:
+        stop()
+
+
+def listed(tracker: HttpTracker) -> list[int]:
+    """How many streams each report names, one after the other, from the first that names any."""
+    counts = [sum(s["stage"] == "persist" for s in r.report["sources"]) for r in tracker.stored if r.report]
+    first = next((n for n, count in enumerate(counts) if count), len(counts))
+    return counts[first:]
+
+
+def come(tracker: HttpTracker, ids: Sequence[str]) -> None:
+    """Wait until the tracker has been told of these."""
+    until(lambda: set(ids) <= set(tracker.ids))
+
+
+def test_a_restart_leaves_no_hole(vhost: Vhost, tmp_path: Path) -> None:
+    """No report leaves the stream out, neither the first nor one while a backlog is read; so the time between is
+    vouched for."""
+    stream(vhost)
+    described = settings(vhost)
+    with HttpTracker() as tracker:
+        put(vhost, range(5))
+        with told(tracker, described, tmp_path):
+            until(lambda: len(listed(tracker)) > 2 and "m-4" in tracker.ids)
+        before = len(tracker.stored)
+        put(vhost, range(5, 3000))
+        with told(tracker, described, tmp_path):
+            come(tracker, ["m-2999"])
+            reached = time.time_ns() // 1000
+            until(lambda: tracker.stored[-1].reached > reached)
+        after = [r.report for r in tracker.stored[before:] if r.report]
+        assert {r["epoch"] for r in after} == {tracker.stored[0].report["epoch"]}
+        assert set(listed(tracker)) == {1}
+
+
+def test_a_cut_connection_leaves_no_hole(vhost: Vhost, tmp_path: Path) -> None:
+    """Nor do two of them, the second before it was known that the first hid nothing."""
+    stream(vhost)
+    server = urlsplit(vhost.url)
+    spy(vhost)
+    with HttpTracker() as tracker, Proxy((server.hostname or "", server.port or 5672)) as proxy:
+        url = vhost.url.replace(server.netloc.rpartition("@")[2], proxy.at)
+        put(vhost, range(5))
+        with told(tracker, settings(vhost, url=url, hole_for=3.0), tmp_path):
+            until(lambda: len(listed(tracker)) > 2 and "m-4" in tracker.ids)
+            assert kept(vhost) >= 0
+            for numbers in (range(5, 10), range(10, 15)):
+                proxy.cut()
+                come(tracker, put(vhost, numbers))
+            proxy.cut()
+            reached = time.time_ns() // 1000
+            until(lambda: tracker.stored[-1].reached > reached)
+        assert set(listed(tracker)) == {1}
+
+
+def test_messages_without_a_time_that_were_there_before_anybody_looked(vhost: Vhost, tmp_path: Path) -> None:
+    """Nobody knows when they were published, so nobody can say that an ack of them is missing: it may be long ago. Of
+    those that come later it is known."""
+    stream(vhost)
+    put(vhost, range(20))
+    described = {"kind": "rabbitmq-stream", **settings(vhost)}
+    with (
+        scene(tmp_path, SPEC, [described]) as made,
+        closing(Emitter(made.service.url, "", collector="billing-1", spool=tmp_path / "billing")) as billing,
+    ):
+        billing.vouch([SourceRef("orders", "billing", "ack", "billing-1")])
+        made.until(lambda: made._vouched() == 1, "the consumer")
+        made.watch(sources=2)
+        put(vhost, range(100, 103))
+        made.until(lambda: made.books()["verdicts"].get("unacknowledged") == 3, "findings")
+        made.decided(23)
+        assert {one["message_id"] for one in made.findings()} == {"m-100", "m-101", "m-102"}
+        assert made.books()["verdicts"] == {"blind": 20, "unacknowledged": 3}
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_queue_that_is_no_stream_is_refused_and_not_touched(vhost: Vhost, kind: str) -> None:
+    """Its messages are its consumers': the error names it, its type and what to do."""
+    vhost.channel.queue_declare("log", durable=True, arguments={"x-queue-type": kind})
+    put(vhost, range(3))
+    collector = streams(settings(vhost))
+    for _ in range(2):
+        with pytest.raises(ConfigInvalid, match=rf"'log', which is a {kind} queue and no stream.*Take it out"):
+            collector.read(10, 0.1)
+    collector.close()
+    got = [vhost.channel.basic_get("log") for _ in range(3)]
+    assert [method and (method.redelivered, method.message_count) for method, *_ in got] == [
+        (False, 2), (False, 1), (False, 0),
+    ]  # fmt: skip
+    assert {(properties.headers or {}).get("x-delivery-count", 0) for _, properties, _ in got if properties} == {0}
 
 
 def test_what_retention_took_unread_is_a_hole(vhost: Vhost) -> None:
@@ -174,16 +283,30 @@ def test_several_streams_and_one_that_is_not_there(vhost: Vhost) -> None:
         stream(vhost, "b")
         put(vhost, range(2), "a")
         put(vhost, range(2, 4), "b")
-        raws = read_until(collector, lambda raws: len(raws) == 4 and len(collector.sources()) == 3)
+        raws = read_until(collector, lambda raws: len(raws) == 4 and len(collector.sources() or ()) == 3)
         assert sorted(ids(collector, raws)) == [f"m-{n}" for n in range(4)]
         collector.commit(raws)
     finally:
         collector.close()
 
 
+def until(met: Callable[[], Any]) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + 2 * PATIENCE
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def spy(vhost: Vhost) -> None:
+    """A queue that gets what the cursor's gets."""
+    vhost.channel.exchange_declare("tracker.cursor.streams", "fanout", durable=True)
+    vhost.channel.queue_declare("spy")
+    vhost.channel.queue_bind("spy", "tracker.cursor.streams")
+
+
 def kept(vhost: Vhost, found: int = -1) -> int:
-    """The offset that was kept last for the stream `log`, by a queue that gets what the cursor's gets; `found` when
-    nothing came since."""
+    """The offset that was kept last for the stream `log`, as the `spy` saw it; `found` when nothing came since."""
     until = time.monotonic() + PATIENCE
     while found < 0 or vhost.message_count("spy"):
         assert time.monotonic() < until, "nothing is kept"
@@ -196,9 +319,7 @@ def kept(vhost: Vhost, found: int = -1) -> int:
 def test_a_sigkill_loses_no_place_and_no_message(vhost: Vhost, tmp_path: Path) -> None:
     """The next process, on another host's disk, goes on behind what the tracker has stored, and brings the rest."""
     stream(vhost)
-    vhost.channel.exchange_declare("tracker.cursor.streams", "fanout", durable=True)
-    vhost.channel.queue_declare("spy")
-    vhost.channel.queue_bind("spy", "tracker.cursor.streams")
+    spy(vhost)
     with HttpTracker() as tracker:
 
         def process(host: str) -> Process:

@@ -180,7 +180,7 @@ class CollectorContract:
         self.put(3)
         with self.running() as collector:
             raws = self.drain(collector, 3)
-            sources = list(collector.sources())
+            sources = list(collector.sources() or ())
             assert sources
             assert all(s.flow and s.hop and s.stage and s.source for s in sources)
             assert len(set(sources)) == len(sources)

@@ -89,19 +89,27 @@ def test_where_nothing_is_traced_the_canary_alone_counts() -> None:
     assert watch.vouches(11.0)
 
 
-def test_a_break_that_hid_nothing_is_not_shown() -> None:
-    """But one before it still is, to its end."""
+def test_a_life_that_goes_on_begins_without_a_break() -> None:
+    """And knows since when the earlier one had read everything."""
+    watch = Watch("me", 0.0, 3.0)
+    watch.goes_on(0.5, 77)
+    back(watch, watch.sent(0.6, 0), 0.7)
+    assert (watch.vouches(0.7), watch.marker) == (True, 77)
+
+
+def test_a_pause_is_no_break_and_takes_none_back() -> None:
+    """Canaries under way prove nothing after it; a break before it is still shown, to its end."""
     watch, marks = proven(hole_for=3.0)
     back(watch, marks[0], 11.0)
-    watch.broken(20.0)
-    watch.mended()
+    watch.paused()
+    back(watch, marks[1], 11.5)
+    assert (watch.state, watch.vouches(11.5)) == ("unknown", False)
     back(watch, watch.sent(20.5, 0), 21.0)
     assert watch.vouches(21.0)
-    watch.broken(30.0)
     watch.broken(31.0)
-    watch.mended()
+    watch.paused()
     back(watch, watch.sent(31.0, 0), 31.5)
-    assert [watch.vouches(now) for now in (31.5, 32.5, 33.5)] == [False, False, True]
+    assert [watch.vouches(now) for now in (31.5, 32.5, 34.0)] == [False, False, True]
 
 
 def test_what_is_read_long_after_the_last_proof_is_an_interval() -> None:
