@@ -18,6 +18,7 @@ from collectors.rabbitmq.connect import parameters
 from collectors.rabbitmq.death import CAME_BY, Deaths
 from collectors.rabbitmq.message import PROPERTIES, packed_properties, problem_of
 from collectors.rabbitmq.own_queue import Item, OwnQueue
+from collectors.rabbitmq.table import told
 from collectors.rabbitmq.watch import Watch
 from tracker.model.coverage import SourceRef
 
@@ -74,7 +75,7 @@ class RabbitDeadLetters:
 
 
 def _headers(item: Item) -> dict[str, bytes]:
-    properties = item.properties
+    properties = told(item.properties)
     return {CAME_BY: item.exchange.encode(), PROPERTIES: packed_properties(properties), **problem_of(properties)}
 
 

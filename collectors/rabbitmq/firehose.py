@@ -21,6 +21,7 @@ from collectors.rabbitmq.connect import parameters, shown
 from collectors.rabbitmq.message import problem_of
 from collectors.rabbitmq.own_queue import FIREHOSE, Item, OwnQueue
 from collectors.rabbitmq.routes import Routes
+from collectors.rabbitmq.table import told
 from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace
 from collectors.rabbitmq.watch import Watch
 from tracker.model.coverage import SourceRef
@@ -91,7 +92,7 @@ class RabbitFirehose:
 
 
 def _headers(item: Item) -> dict[str, bytes]:
-    properties = item.properties
+    properties = told(item.properties)
     return {
         ROUTING_KEY: item.routing_key.encode(),
         TRACE: packed_trace(properties.headers),

@@ -18,6 +18,7 @@ from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq.config import StreamConfig
 from collectors.rabbitmq.connect import PRECONDITION_FAILED
 from collectors.rabbitmq.cursor import Place
+from collectors.rabbitmq.table import Told, told
 from collectors.rabbitmq.watch import Mark, Watch
 
 OFFSET = "x-stream-offset"
@@ -33,7 +34,7 @@ class Waiting(NamedTuple):
 
     tag: int
     place: Place
-    properties: Any
+    properties: Told
     body: bytes
 
 
@@ -91,7 +92,7 @@ class Follow:
             self._goal = (self._given, self._watch.sent(asked, asked_at))
             self._settled()
 
-    def take(self, limit: int) -> Iterator[tuple[Place, int | None, Any, bytes]]:
+    def take(self, limit: int) -> Iterator[tuple[Place, int | None, Told, bytes]]:
         """At most `limit` messages, each with the start of its observation, where it is known only as an interval."""
         tag = 0
         while self.inbox and limit > 0:
@@ -165,7 +166,8 @@ class Follow:
         self.resuming = self._first = False
         self._watch.broken(self._monotonic())
 
-    def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+    def _on_message(self, _channel: Any, method: Any, encoded: bytes, body: bytes) -> None:
+        properties = told(encoded)
         if OFFSET not in properties.headers:
             raise self._no_stream("a queue", f"a message of it has no {OFFSET}")
         offset = int(properties.headers[OFFSET])

@@ -31,12 +31,13 @@ class Position(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One message of the queue, before it is known what it is. `exchange`: what it was published to."""
+    """One message of the queue, before it is known what it is. `exchange`: what it was published to; `properties` as
+    `table.told` takes them."""
 
     position: Position
     exchange: str
     routing_key: str
-    properties: Any
+    properties: bytes
     body: bytes
 
 
@@ -177,7 +178,7 @@ class OwnQueue:
         return canaries
 
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._outstanding[method.delivery_tag] = False
+        _, tag, _, exchange, routing_key = method
+        self._outstanding[tag] = False
         self._inbox_bytes += len(body)
-        position = Position(self._connections, method.delivery_tag)
-        self._inbox.append(Item(position, method.exchange, method.routing_key, properties, body))
+        self._inbox.append(Item(Position(self._connections, tag), exchange, routing_key, properties, body))

@@ -24,6 +24,10 @@ ROUTING_KEY = "routing_key"
 TRACE = "trace"
 """Headers of a `Raw` of ours: the trace's routing key, and its headers as msgpack."""
 
+DELAY = "x-delay"
+"""Header of a message that an exchange of type `x-delayed-message` keeps, and routes only later: it is routed nowhere
+when it is published, and not lost (https://github.com/rabbitmq/rabbitmq-delayed-message-exchange)."""
+
 KEPT = frozenset(
     {"exchange_name", "routing_keys", "properties", "node", "vhost", "connection", "channel", "user"}
     | {"routed_queues", "redelivered"}
@@ -71,6 +75,8 @@ def events_of(raw: Raw, routes: Routes) -> list[Event]:
 
 def _published(raw: Raw, trace: Trace, routes: Routes) -> list[Event]:
     exchange, keys = trace.exchange_name, trace.routing_keys
+    if not trace.routed_queues and DELAY in trace.properties.headers:
+        return []
     if not trace.routed_queues:
         return [
             _event(raw, trace, routes, at, Stage.drop, exchange, reason="unroutable")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pika.adapters.select_connection import SelectConnection
 
-from collectors.rabbitmq.table import Told, short, told
+from collectors.rabbitmq.table import short
 
 _METHOD, _HEADER, _BODY, _HEARTBEAT, _END = 1, 2, 3, 8, 0xCE
 _DELIVER = struct.pack(">HH", 60, 60)
@@ -36,7 +36,7 @@ class _Framed(NamedTuple):
     """What a channel of pika's asks of the frames of a message."""
 
     method: Delivered
-    properties: Told
+    properties: bytes
 
 
 class _Coming:
@@ -46,13 +46,14 @@ class _Coming:
 
     def __init__(self, delivered: Delivered) -> None:
         self.delivered = delivered
-        self.properties: Told | None = None
+        self.properties: bytes | None = None
         self.left = 0
         self.body: list[bytes] = []
 
 
 class Connection(SelectConnection):
-    """To be given to `pika.BlockingConnection`. Callbacks of consumers get (channel, `Delivered`, `Told`, body)."""
+    """To be given to `pika.BlockingConnection`. Callbacks of consumers get (channel, `Delivered`, properties, body),
+    the properties as bytes for `table.told`: objects that wait to be read cost the more the more there are."""
 
     _frame_buffer: bytes
     _channels: dict[int, Any]
@@ -98,7 +99,7 @@ class Connection(SelectConnection):
             return False
         if kind == _HEADER:
             [coming.left] = _SIZE.unpack_from(data, start)
-            coming.properties = told(data[start + 12 : end])
+            coming.properties = data[start + 12 : end]
         else:
             coming.left -= end - start
             coming.body.append(data[start:end])

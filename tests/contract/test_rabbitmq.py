@@ -12,7 +12,6 @@ from collectors.rabbitmq.firehose import firehose
 from collectors.rabbitmq.stream import streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, own_vhost, read_until, vouches
 from tests.contract.broker import SECRET, BrokerContract
-from tests.contract.suite import CollectorContract
 from tests.servers.proxy import Proxy
 
 pytestmark = pytest.mark.brokers
@@ -20,6 +19,22 @@ pytestmark = pytest.mark.brokers
 
 def _vouching(collector, stage, _raws):
     return vouches(collector, stage)
+
+
+def reached(url, at):
+    """The same by a proxy, where there is one."""
+    return url.replace(urlsplit(url).netloc.rpartition("@")[2], at) if at else url
+
+
+def before(url):
+    """A proxy before the node."""
+    server = urlsplit(url)
+    return Proxy((server.hostname, server.port))
+
+
+def with_wrong_password(url):
+    """The same user."""
+    return url.replace(f":{urlsplit(url).password}@", f":{SECRET}@")
 
 
 class TestRabbitFirehose(BrokerContract):
@@ -56,13 +71,11 @@ class TestRabbitFirehose(BrokerContract):
 
     def described(self, name="one", at=""):
         """Of the application's queue."""
-        url = self.vhost.url.replace(urlsplit(self.vhost.url).netloc.rpartition("@")[2], at) if at else self.vhost.url
-        return {"kind": "rabbitmq", **self.vhost.settings(name=name, url=url)}
+        return {"kind": "rabbitmq", **self.vhost.settings(name=name, url=reached(self.vhost.url, at))}
 
     def between(self):
         """Before the node."""
-        server = urlsplit(self.vhost.url)
-        return Proxy((server.hostname, server.port))
+        return before(self.vhost.url)
 
     def remake(self):
         """The queue."""
@@ -76,12 +89,11 @@ class TestRabbitFirehose(BrokerContract):
 
     def refused(self):
         """The same user."""
-        known = urlsplit(self.vhost.url)
-        return {**self.described(), "url": self.vhost.url.replace(f":{known.password}@", f":{SECRET}@")}
+        return {**self.described(), "url": with_wrong_password(self.vhost.url)}
 
 
-class TestRabbitDeadLetters(CollectorContract):
-    patience = PATIENCE
+class TestRabbitDeadLetters(BrokerContract):
+    stage = "dead_letter"
 
     @pytest.fixture(autouse=True)
     def system(self, rabbitmq_server):
@@ -110,15 +122,38 @@ class TestRabbitDeadLetters(CollectorContract):
 
     def collector(self, name="one"):
         """With a queue of its own at the dead letter exchange."""
-        queues = [{"queue": "billing", "flow": "orders", "hop": "rabbit-billing"}]
-        found = dead_letters(
-            {
-                "name": name, "url": self.vhost.url, "queues": queues, "dead_letters": [{"exchange": "dead"}],
-                "canary_every": 0.1, "hole_for": 0.0,
-            }
-        )  # fmt: skip
+        described = self.described(name)
+        del described["kind"]
+        found = dead_letters(described)
         assert not vouches(found, "dead_letter")  # the break before its start, shown once
         return found
+
+    def described(self, name="one", at=""):
+        """Of the queue whose messages expire."""
+        return {
+            "name": name, "kind": "rabbitmq-dead-letters", "url": reached(self.vhost.url, at),
+            "queues": [{"queue": "billing", "flow": "orders", "hop": "rabbit-billing"}],
+            "dead_letters": [{"exchange": "dead"}], "canary_every": 0.1, "hole_for": 0.0,
+        }  # fmt: skip
+
+    def between(self):
+        """Before the node."""
+        return before(self.vhost.url)
+
+    def remake(self):
+        """The dead letter exchange."""
+        self.vhost.channel.exchange_delete("dead")
+        self.vhost.channel.exchange_declare("dead", "fanout")
+        self.vhost.channel.queue_bind("parked", "dead")
+
+    def large(self, size):
+        """One message."""
+        self.vhost.channel.basic_publish("", "billing", bytes(size), pika.BasicProperties(message_id="large"))
+        return "large"
+
+    def refused(self):
+        """The same user."""
+        return {**self.described(), "url": with_wrong_password(self.vhost.url)}
 
     def others(self):
         """What is parked."""
@@ -133,8 +168,7 @@ def read_until_parked(vhost, count):
         time.sleep(0.01)
 
 
-class TestRabbitStreams(CollectorContract):
-    patience = PATIENCE
+class TestRabbitStreams(BrokerContract):
 
     @pytest.fixture(autouse=True)
     def system(self, rabbitmq_server):
@@ -154,19 +188,37 @@ class TestRabbitStreams(CollectorContract):
 
     def collector(self, name="one"):
         """A reader with a place of its own."""
-        route = {"stream": "log", "flow": "orders", "hop": "rabbit-log"}
-        found = streams(
-            {
-                "name": name,
-                "url": self.vhost.url,
-                "streams": [route],
-                "look_every": 0.1,
-                "settle": 0.05,
-                "hole_for": 0.0,
-            }
-        )
+        described = self.described(name)
+        del described["kind"]
+        found = streams(described)
         assert not vouches(found)  # the break before its start, shown once
         return found
+
+    def described(self, name="one", at=""):
+        """Of the stream."""
+        return {
+            "name": name, "kind": "rabbitmq-stream", "url": reached(self.vhost.url, at),
+            "streams": [{"stream": "log", "flow": "orders", "hop": "rabbit-log"}],
+            "look_every": 0.1, "settle": 0.05, "hole_for": 0.0,
+        }  # fmt: skip
+
+    def between(self):
+        """Before the node."""
+        return before(self.vhost.url)
+
+    def remake(self):
+        """The stream; the broker takes a moment to let go of the old one."""
+        self.vhost.channel.queue_delete("log")
+        self.vhost.channel.queue_declare("log", durable=True, arguments={"x-queue-type": "stream"})
+
+    def large(self, size):
+        """One message."""
+        self.vhost.channel.basic_publish("", "log", bytes(size), pika.BasicProperties(message_id="large"))
+        return "large"
+
+    def refused(self):
+        """The same user."""
+        return {**self.described(), "url": with_wrong_password(self.vhost.url)}
 
     def others(self):
         """What somebody who reads it from its beginning gets."""

@@ -127,6 +127,13 @@ def test_the_id_is_the_property_or_the_header_or_the_flows_own() -> None:
         events_of(raw(headers()), own)
 
 
+def test_a_message_that_is_delayed_is_not_called_unroutable() -> None:
+    """Its exchange routes it later."""
+    delayed = headers({"headers": {"x-delay": 5000}}, routed_queues=[])
+    assert only(events_of(raw(headers(routed_queues=[])), ROUTES)).reason == "unroutable"
+    assert events_of(raw(delayed), ROUTES) == []
+
+
 def test_deliver_says_whether_it_is_a_redelivery() -> None:
     """Stage and hop of the consumer; the count that quorum queues keep is shown."""
     trace = headers({"headers": {"x-delivery-count": long(2)}}, redelivered=1)

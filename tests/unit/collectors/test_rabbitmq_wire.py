@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
+from collectors.rabbitmq.table import told
 from collectors.rabbitmq.wire import Connection
 
 FRAME_BODY = 100
@@ -24,7 +25,7 @@ class Channel:
 
     def _on_deliver(self, method: Any, header: Any, body: bytes) -> None:
         delivered = method.method
-        self.told.append((delivered.delivery_tag, delivered.exchange, header.properties.message_id, body))
+        self.told.append((delivered.delivery_tag, delivered.exchange, told(header.properties).message_id, body))
 
 
 class Reading(Connection):
