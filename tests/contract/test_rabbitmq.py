@@ -169,7 +169,6 @@ def read_until_parked(vhost, count):
 
 
 class TestRabbitStreams(BrokerContract):
-
     @pytest.fixture(autouse=True)
     def system(self, rabbitmq_server):
         """A stream, which somebody else reads too."""

@@ -26,7 +26,7 @@ class Tail(MemoryCollector):
 
     def __init__(self, broker):
         super().__init__("one", Config(topics=[Tailed("t", "orders", "log")]), broker)
-        self.trouble, self.committed, self.closed = [], [], False
+        self.trouble, self.committed, self.closed, self.undecided = [], [], False, False
 
     def read(self, limit, wait):
         """Fails while there is trouble."""
@@ -38,6 +38,10 @@ class Tail(MemoryCollector):
         """Notes the order."""
         self.committed += [raw.position.offset for raw in raws]
         super().commit(raws)
+
+    def sources(self):
+        """None while it is undecided."""
+        return None if self.undecided else super().sources()
 
     def close(self):
         """Notes it."""
@@ -112,6 +116,27 @@ def test_where_positions_stand_for_what_lies_before_them_few_are_held(world):
     assert 10 <= len(world.collector.committed) < 100
     assert world.collector.committed[-1] == 99
     assert (world.runner.health.committed, world.runner.health.in_flight) == (100, 0)
+
+
+def test_what_is_not_known_yet_is_neither_vouched_for_nor_a_hole(world):
+    """What is read meanwhile is delivered; the source stays in every report, and no later time is vouched for until the
+    collector knows again."""
+    tracker = world.tracker
+    world.start()
+    assert tracker.until(lambda: any(r.report.get("sources") for r in tracker.stored))
+    first = next(n for n, r in enumerate(tracker.stored) if r.report.get("sources"))
+    assert tracker.until(lambda: tracker.stored[-1].reached > tracker.stored[first].reached + 200_000)
+    world.collector.undecided = True
+    began = time.time_ns() // 1000
+    world.put(10)
+    assert tracker.until(lambda: len(tracker.ids) == 10)
+    count = len(tracker.stored)
+    assert tracker.until(lambda: len(tracker.stored) > count + 3)
+    undecided = tracker.stored[-1]
+    world.collector.undecided = False
+    assert tracker.until(lambda: tracker.stored[-1].reached > time.time_ns() // 1000 - 100_000)
+    assert undecided.reached < began + 50_000
+    assert all(r.report["sources"] for r in tracker.stored[first:] if r.report)
 
 
 def test_nothing_is_committed_before_the_tracker_said_yes(world):
