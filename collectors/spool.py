@@ -15,7 +15,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from collectors.clock import Clock, steady
@@ -29,6 +29,7 @@ SEGMENT = 8 * 2**20
 REFUSED = -1
 """What `append` answers when the spool is full."""
 _COUNTERS = struct.Struct("<QQ")  # lines refused since the folder was made; of these, settled
+_LINES = Kind.lines  # Python 3.11 looks a member up by a call
 _END = struct.Struct("<Q")  # the position behind the last record, written after it
 
 
@@ -45,8 +46,11 @@ class Spool:
         self.largest = min(segment, max(limit // 4, 4096)) - HEADER
         """Payload bytes that one record may have."""
         self._size, self._clock = self.largest + HEADER, clock or steady()
-        self._mutex = threading.Lock()
-        self._making = threading.Lock()
+        self._mutex = threading.RLock()
+        self._writing = False
+        """Somebody who has the lock is in the middle of it. A signal handler or a finalizer may run in that thread."""
+        self._late: list[tuple[Kind | None, bytes, int]] = []
+        self._making = threading.RLock()
         """Held while the next segment is made. Who has it never waits for the other one."""
         self._log = logger("collectors.spool")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,21 +75,37 @@ class Spool:
         """Write one record; in the log when this returns. The position behind it, or `REFUSED` when there is no
         room: then the lines count as refused. `at` defaults to now."""
         with self._mutex:
-            position = self._append(kind, payload, lines, self._clock() if at is None else at)
-            if position == REFUSED and lines:
-                self._count(refused=lines)
+            if self._writing:
+                self._late.append((kind, payload, lines))
+                return self._end
+            self._writing = True
+            try:
+                position = self._append(kind, payload, lines, self._clock() if at is None else at)
+                if position == REFUSED and lines:
+                    self._count(refused=lines)
+            finally:
+                self._writing = False
+                if self._late:
+                    self._catch_up()
             return position
 
     def offer(self, kind: Kind, payload: bytes, lines: int) -> int:
         """Like `append`, for somebody who can wait and try again: no room is not a loss."""
         with self._mutex:
-            return self._append(kind, payload, lines, self._clock())
+            if self._writing:
+                return REFUSED
+            with self._alone():
+                return self._append(kind, payload, lines, self._clock())
 
     def lost(self, lines: int) -> None:
         """Count lines that never got here, for a defect on their way: coverage gets its hole at this place."""
         with self._mutex:
-            self._count(refused=lines)
-            self._write_dropped(self._clock())
+            if self._writing:
+                self._late.append((None, b"", lines))
+                return
+            with self._alone():
+                self._count(refused=lines)
+                self._write_dropped(self._clock())
 
     def give_up(self, lines: int) -> None:
         """Count lines that were in the spool and cannot be delivered; a report on disk declares them already."""
@@ -93,17 +113,39 @@ class Spool:
             self.backlog -= lines
             self._count(refused=lines, settled=lines)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Whoever writes meanwhile, in this very thread, waits. Only for those who hold the lock; `append` does the same
+        by itself, for it is called per message."""
+        before, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            self._writing = before
+            if self._late and not before:
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """A signal handler or a finalizer wrote while this thread did; what it wrote comes after."""
+        while self._late:
+            kind, payload, lines = self._late.pop(0)
+            if kind is None:
+                self.lost(lines)
+            else:
+                self.append(kind, payload, lines)
+
     def _append(self, kind: Kind, payload: bytes, lines: int, at: int) -> int:
         # Dated now, whatever `at` is: a mark lies before what was refused.
         if self._unsettled and kind is not Kind.dropped and not self._write_dropped(self._clock()):
             return REFUSED
-        if self._active is None or not self._active.append(kind, at, lines, payload):
+        active = self._active
+        if active is None or not active.append(kind, at, lines, payload):
             if len(payload) > self.largest or not self._rotate():
                 return REFUSED
             return self._append(kind, payload, lines, at)
-        self._end = end = self._active.base + self._active.tail
+        self._end = end = active.base + active.tail
         _END.pack_into(self._counters, _COUNTERS.size, end)
-        if kind is Kind.lines:
+        if kind is _LINES:
             self.appended += lines
             self.backlog += lines
         return end
@@ -189,7 +231,7 @@ class Spool:
         """(now, lines refused and not declared) when nothing lies behind `position`, else None; in one step, so that
         whatever was appended before `now` lies before `position`. The caller declares these lines and then calls
         `settle`; should it die between the two, the next process declares them again."""
-        with self._mutex:
+        with self._mutex, self._alone():
             if position < self._end:
                 return None
             refused = self._unsettled
@@ -218,7 +260,7 @@ class Spool:
 
     def release(self, position: int, lines: int) -> None:
         """Everything before `position` was acknowledged, `lines` lines more than at the last call: delete it."""
-        with self._mutex:
+        with self._mutex, self._alone():
             self.backlog -= lines
             done = [s for s in self._segments if s.end <= position and s is not self._active]
             self._segments = [s for s in self._segments if s not in done]

@@ -342,3 +342,31 @@ def test_a_sigkill_loses_nothing_that_was_appended(tmp_path):
     assert found == list(range(len(found)))
     assert len(found) > told
     spool.close()
+
+
+def test_a_signal_handler_writes_while_its_thread_does(tmp_path):
+    """A handler, or a finalizer, that emits or loses something in the middle of an append: nothing waits for ever, and
+    nothing is written over or forgotten."""
+    due = []
+
+    def clock():
+        if due:
+            due.pop()()
+        return 5
+
+    spool = Spool(tmp_path, clock=clock)
+
+    def handler():
+        assert spool.append(Kind.lines, b"inner\n", 1) != REFUSED
+        spool.lost(3)
+
+    due.append(handler)
+    writer = threading.Thread(target=spool.append, args=(Kind.lines, b"outer\n", 1), daemon=True)
+    writer.start()
+    writer.join(10)
+    assert not writer.is_alive(), "the thread waits for itself"
+    spool.append(Kind.lines, b"later\n", 1)
+    assert lines_of(spool) == [b"outer\n", b"inner\n", b"later\n"]
+    assert [record.lines for record in spool.read(0) if record.kind is Kind.dropped] == [3]
+    assert (spool.appended, spool.refused) == (3, 3)
+    spool.close()
