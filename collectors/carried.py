@@ -44,6 +44,8 @@ class Carried(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING = Carried()
+_FREE_BITS = 0x0FFF_3FFF_FFFF_FFFF_FFFF
+_VERSION_AND_VARIANT = 0x7000_8000_0000_0000_0000
 
 
 def text(value: object) -> str:
@@ -66,6 +68,11 @@ def number(value: object) -> int | None:
         return int(value)
     if value is None:
         return None
+    if type(value) is int:  # a bool is none
+        return value if 0 <= value < 2**63 else None
+    # As nearly all are: short, so below 2**63, and plain digits.
+    if isinstance(value, bytes | str) and len(value) < 19 and value.isascii() and value.isdigit():
+        return int(value)
     digits = text(value).strip()
     if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
         return None
@@ -92,15 +99,15 @@ def carried(headers: Headers, identity: str = MESSAGE_ID) -> Carried:
         return Carried(text(get(identity)), number(get(ORIGIN_AT)))
     traceparent = get(TRACEPARENT)
     trace_id, span_id = ("", "") if traceparent is None else trace_of(text(traceparent))
-    return Carried(
+    return Carried(  # most headers are mostly absent: no call for what is not there
         text(get(identity)),
         number(get(ORIGIN_AT)),
-        text(get(REPLAY_ID)),
-        number(get(REPLAY_ATTEMPT)),
+        "" if (replay := get(REPLAY_ID)) is None else text(replay),
+        None if (attempt := get(REPLAY_ATTEMPT)) is None else number(attempt),
         trace_id,
         span_id,
-        text(get(CORRELATION_ID)),
-        text(get(CAUSATION_ID)),
+        "" if (correlation := get(CORRELATION_ID)) is None else text(correlation),
+        "" if (causation := get(CAUSATION_ID)) is None else text(causation),
     )
 
 
@@ -111,7 +118,6 @@ def digest_of(value: bytes | None) -> str:
 
 def new_message_id(at: int) -> str:
     """A UUIDv7 (RFC 9562, 5.7): 48 bits of milliseconds, the rest random. `at` in epoch microseconds."""
-    millis, chance = f"{(at // 1000) & (2**48 - 1):012x}", os.urandom(10)
-    rest = chance.hex()
-    variant = "89ab"[chance[9] & 3]
-    return f"{millis[:8]}-{millis[8:]}-7{rest[:3]}-{variant}{rest[3:6]}-{rest[6:18]}"
+    chance = int.from_bytes(os.urandom(10)) & _FREE_BITS
+    whole = (((at // 1000) & (2**48 - 1)) << 80 | _VERSION_AND_VARIANT | chance).to_bytes(16)
+    return f"{whole[:4].hex()}-{whole[4:10].hex('-', 2)}-{whole[10:].hex()}"

@@ -48,6 +48,8 @@ from collectors.spool import LIMIT, REFUSED, Spool
 from collectors.standing import STANDING, base_before, clocked, load
 from tracker.model.coverage import SourceRef
 
+_FORKED = "this emitter was made before a fork: make one in the child, with a spool folder of its own"
+_LINES = Kind.lines  # Python 3.11 looks a member up by a call
 CHUNK = 200
 """Lines per record of the spool; what a tracker that wants smaller batches can be given at least."""
 
@@ -106,6 +108,12 @@ class Emitter:
         these are counted in `counts.dropped` and declared to the tracker. Raises `Forked`.
         """
         return self._put(observations, self._spool.append)
+
+    def emit_line(self, line: bytes) -> int:
+        """As `emit`, of one observation that is a line of NDJSON already, its newline included."""
+        if self._forked:
+            raise Forked(_FORKED)
+        return self._spool.append(_LINES, line, 1)
 
     def offer(self, observations: Sequence[Observation]) -> int:
         """Like `emit`, for a reader that can wait and try again: `REFUSED` is not counted as a loss. (Of more than
@@ -209,7 +217,7 @@ class Emitter:
 
     def _put(self, observations: Sequence[Observation], put: Callable[[Kind, bytes, int], int]) -> int:
         if self._forked:
-            raise Forked("this emitter was made before a fork: make one in the child, with a spool folder of its own")
+            raise Forked(_FORKED)
         if len(observations) == 1:
             return put(Kind.lines, self._encoder.encode(observations[0]) + b"\n", 1)
         end = self._spool.end

@@ -22,7 +22,8 @@ import msgspec
 
 _CHECK = struct.Struct("<I")
 _BODY = struct.Struct("<IQIB3x")  # payload length, appended at (µs), lines, kind
-HEADER = _CHECK.size + _BODY.size
+_RECORD = struct.Struct("<IIQIB3x")  # the two in one, written at once
+HEADER = _RECORD.size
 _END = bytes(HEADER)
 _LEFT = b"\xff" * HEADER
 _PIECE = 2**20
@@ -112,14 +113,14 @@ class Segment:
 
     def append(self, kind: Kind, at: int, lines: int, payload: bytes) -> bool:
         """Write one record; False when it does not fit. The caller holds the spool's lock."""
-        start = self.tail
+        start, length, content = self.tail, len(payload), self._map
         first = start + HEADER
-        end = first + len(payload)
-        if end > self.size or self._map is None:
+        end = first + length
+        if end > self.size or content is None:
             return False
-        body = _BODY.pack(len(payload), at, lines, kind)
-        self._map[first:end] = payload
-        self._map[start:first] = _CHECK.pack(crc32(payload, crc32(body))) + body
+        check = crc32(payload, crc32(_BODY.pack(length, at, lines, kind)))
+        content[first:end] = payload
+        _RECORD.pack_into(content, start, check, length, at, lines, kind)
         self.tail = end
         return True
 

@@ -153,20 +153,28 @@ class ObservedConsumer:
             self._observer.counts.errors += 1
 
     def _delivered(self, record: Any) -> None:
-        # The session that it was delivered in, for its ack may come when another one has begun.
-        session = self._sessions.get((record.topic, record.partition), self._client)
-        record._handed = (session, self._observer.said(record.headers))
-        self._record(Stage.deliver, record)
+        if self._watches(record):
+            # The session that it was delivered in, for its ack may come when another one has begun.
+            session = self._sessions.get((record.topic, record.partition), self._client)
+            record._handed = shared = self._shared(record, session)
+            self._observer.tell(Stage.deliver, shared)
 
     def _record(self, stage: Stage, record: Any, reason: str = "") -> bool:
-        if self._topics is not None and record.topic not in self._topics:
+        if not self._watches(record):
             return False
-        session, said = getattr(record, "_handed", (self._client, None))
-        return self._observer.observe(
-            stage,
+        try:
+            shared = record._handed
+        except AttributeError:  # it was taken before this consumer was observed
+            shared = self._shared(record, self._client)
+        return self._observer.tell(stage, shared, reason=reason)
+
+    def _watches(self, record: Any) -> bool:
+        return self._topics is None or record.topic in self._topics
+
+    def _shared(self, record: Any, session: str) -> bytes | None:
+        return self._observer.share(
             record.headers,
             record.value,
-            reason=reason,
             partition=f"{record.topic}/{record.partition}",
             offset=record.offset,
             group=self._group,
@@ -175,7 +183,6 @@ class ObservedConsumer:
             # A value that a deserializer made is not what was on the wire.
             digest="" if self._deserializes else None,
             size=max(0, record.serialized_value_size),
-            said=said,
         )
 
 

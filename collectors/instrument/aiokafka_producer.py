@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.producer import TransactionContext
 
+from collectors.carried import Carried
 from collectors.clock import now_micros
 from collectors.instrument.observe import Observer, stamped_pairs
 from tracker.model.event import Stage
@@ -54,18 +55,31 @@ class ObservedProducer:
         that they have it (in a transaction: when that was committed), before whoever awaits the future is told; of
         a future that was cancelled nobody is told. Its time is that of this call: the answer may come long after
         somebody else has consumed the message."""
-        watched = self._watches(topic)
-        if watched:
-            headers = stamped_pairs(headers, self._observer.identity_header)
-        note, held = self._note(headers, value, key), self._transaction
-        future: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, timestamp_ms, headers)
-        if watched:
-            future.add_done_callback(partial(self._settled, [note], held))
+        future, settled = await self._sent(topic, value, key, partition, timestamp_ms, headers)
+        if settled is not None:
+            future.add_done_callback(settled)
         return future
 
-    async def send_and_wait(self, *args: Any, **kwargs: Any) -> Any:
+    async def send_and_wait(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Any = None,
+    ) -> Any:
         """As the producer; see `send`."""
-        return await (await self.send(*args, **kwargs))
+        future, settled = await self._sent(topic, value, key, partition, timestamp_ms, headers)
+        if settled is None:
+            return await future
+        try:
+            return await future
+        finally:  # cheaper than a callback by the loop, and as early: the caller goes on after it
+            if future.done():
+                settled(future)
+            else:
+                future.add_done_callback(settled)
 
     def create_batch(self) -> ObservedBatch:
         """As the producer. Messages get id and origin time as they are appended: the topic is not known yet."""
@@ -102,12 +116,23 @@ class ObservedProducer:
         """As the producer: commits at the end of the block, aborts when it raises."""
         return TransactionContext(self)
 
+    async def _sent(
+        self, topic: str, value: Any, key: Any, partition: int | None, timestamp_ms: int | None, headers: Any
+    ) -> tuple[asyncio.Future[Any], Callable[[asyncio.Future[Any]], None] | None]:
+        """The future that the producer gives, and what is to be called when it is done; None: it is not observed."""
+        if not self._watches(topic):
+            return await self._producer.send(topic, value, key, partition, timestamp_ms, headers), None
+        headers, said = stamped_pairs(headers, self._observer.identity_header)
+        notes, held = (self._note(headers, said, value, key),), self._transaction
+        future = await self._producer.send(topic, value, key, partition, timestamp_ms, headers)
+        return future, partial(self._settled, notes, held)
+
     def _watches(self, topic: str) -> bool:
         return self._topics is None or topic in self._topics
 
-    def _note(self, headers: Any, value: Any, key: Any) -> Note:
+    def _note(self, headers: Any, said: Carried | None, value: Any, key: Any) -> Note:
         return partial(
-            self._observer.observe, Stage.produce, headers, value, observed_at=now_micros(),
+            self._observer.observe, Stage.produce, headers, value, observed_at=now_micros(), said=said,
             key=key if self._keys and isinstance(key, bytes | str) else None,
             # What a serializer makes of a value is not shown to us, and it need not make the same twice.
             digest="" if self._serializes else None,
@@ -118,20 +143,19 @@ class ObservedProducer:
             return
         first = future.result()  # of the only message or the first of a batch; None without acks
         for index, note in enumerate(notes):
-            if first is None:
-                note = partial(note, attributes={"confirmed": "false"})
-            else:
-                note = partial(note, partition=f"{first.topic}/{first.partition}", offset=first.offset + index)
+            more: dict[str, Any] = {"attributes": {"confirmed": "false"}}
+            if first is not None:
+                more = {"partition": f"{first.topic}/{first.partition}", "offset": first.offset + index}
             if held is None:
-                note()
+                note(**more)
             else:
-                held.append(note)
+                held.append(partial(note, **more))
 
 
 class ObservedBatch:
     """A `BatchBuilder` whose messages carry ids; all that is not here is its own. `notes`: one for each of them."""
 
-    def __init__(self, batch: Any, note: Callable[[Any, Any, Any], Note], identity: str) -> None:
+    def __init__(self, batch: Any, note: Callable[[Any, Carried | None, Any, Any], Note], identity: str) -> None:
         self.batch, self.notes = batch, list[Note]()
         self._note, self._identity = note, identity
 
@@ -141,8 +165,8 @@ class ObservedBatch:
 
     def append(self, *, timestamp: Any, key: Any, value: Any, headers: Any = None) -> Any:
         """As the batch, with message id and origin time set where absent."""
-        headers = stamped_pairs(headers, self._identity)
+        headers, said = stamped_pairs(headers, self._identity)
         metadata = self.batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
         if metadata is not None:  # None: it is full
-            self.notes.append(self._note(headers, value, key))
+            self.notes.append(self._note(headers, said, value, key))
         return metadata

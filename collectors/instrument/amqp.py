@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from collectors.carried import CORRELATION_ID, Carried, digest_of, new_message_id, text
+from collectors.carried import CORRELATION_ID, new_message_id, text
 from collectors.clock import now_micros
 from collectors.instrument.observe import Observer
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
@@ -21,14 +21,10 @@ Properties = TypeVar("Properties")
 
 
 class Held(NamedTuple):
-    """A delivery that the application has not settled yet. `delivery` is `queue:connection:channel:tag`."""
+    """A delivery that the application has not settled yet, and what its events share (`Observer.share`)."""
 
     queue: str
-    delivery: str
-    message_id: str
-    said: Carried | None
-    digest: str
-    size: int
+    shared: bytes | None
 
 
 class Deliveries:
@@ -40,6 +36,10 @@ class Deliveries:
     def add(self, tag: int, held: Held) -> None:
         """Handed to the application, to be settled by it."""
         self._held[tag] = held
+
+    def pop(self, tag: int) -> Held | None:
+        """The one that settling `tag` alone settles, if it was held."""
+        return self._held.pop(tag, None)
 
     def take(self, tag: int, multiple: bool) -> list[Held]:
         """Those that settling `tag` settles, in order of delivery. With `multiple` it is all up to `tag`, and 0 is
@@ -93,25 +93,24 @@ class ChannelNotes:
         self._published += 1
         own, headers = identified(properties, self._observer.identity_header)
         delivery = f"{exchange}:{self._name}:{self._published}"
-        record = partial(
-            self._observer.observe, stage, headers, body,
-            message_id=own, delivery=delivery, attributes=about, observed_at=at,
-        )  # fmt: skip
+        shared = self._observer.share(headers, body, message_id=own, delivery=delivery)
         if self._transaction is None:
-            record()
+            self._observer.tell(stage, shared, observed_at=at, attributes=about)
         else:
+            record = partial(self._observer.tell, stage, shared, observed_at=at, attributes=about)
             self._transaction.append((stage, record))
 
     def delivered(
         self, queue: str, tag: int, redelivered: bool | None, properties: Any, body: bytes | None, auto_ack: bool
     ) -> Held:
-        """`deliver`, never part of a transaction: it has been handed over."""
+        """`deliver`, never part of a transaction: it has been handed over. Its `delivery` is
+        `queue:connection:channel:tag`."""
         own, headers = identified(properties, self._observer.identity_header)
-        said = self._observer.said(headers)
-        held = Held(queue, f"{queue}:{self._name}:{tag}", own, said, digest_of(body), len(body or b""))
+        shared = self._observer.share(headers, body, message_id=own, delivery=f"{queue}:{self._name}:{tag}")
+        held = Held(queue, shared)
         if not auto_ack:
             self._held.add(tag, held)
-        self._tell(Stage.deliver, held, {"redelivered": "true" if redelivered else "false"})
+        self._observer.tell(Stage.deliver, shared, attributes=_REDELIVERED if redelivered else _FIRST)
         return held
 
     def auto_acked(self, held: Held) -> None:
@@ -121,6 +120,11 @@ class ChannelNotes:
 
     def acked(self, tag: int, multiple: bool) -> None:
         """`ack` of each delivery that this settles."""
+        if not multiple and self._transaction is None:  # mostly
+            held = self._held.pop(tag)
+            if held is not None:
+                self._observer.tell(Stage.ack, held.shared)
+            return
         for held in self._held.take(tag, multiple):
             self._settled(Stage.ack, held)
 
@@ -153,15 +157,13 @@ class ChannelNotes:
 
     def _settled(self, stage: Stage, held: Held, about: dict[str, str] | None = None, reason: str = "") -> None:
         if self._transaction is None:
-            self._tell(stage, held, about, reason)
+            self._observer.tell(stage, held.shared, reason=reason, attributes=about)
         else:
-            self._transaction.append((stage, partial(self._tell, stage, held, about, reason)))
+            record = partial(self._observer.tell, stage, held.shared, reason=reason, attributes=about)
+            self._transaction.append((stage, record))
 
-    def _tell(self, stage: Stage, held: Held, about: dict[str, str] | None = None, reason: str = "") -> None:
-        self._observer.observe(
-            stage, None, None, reason=reason, delivery=held.delivery, message_id=held.message_id, attributes=about,
-            digest=held.digest, size=held.size, said=held.said,
-        )  # fmt: skip
+
+_REDELIVERED, _FIRST = {"redelivered": "true"}, {"redelivered": "false"}
 
 
 def stamped(properties: Properties, identity: str = MESSAGE_ID) -> Properties:

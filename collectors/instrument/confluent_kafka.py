@@ -19,7 +19,6 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from collectors.carried import Carried
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
 from tracker.model.event import Stage
@@ -57,7 +56,7 @@ class ObservedConsumer:
         self._began = 0
         self._sessions: dict[tuple[str | None, int | None], str] = {}
         self._refused: dict[tuple[str | None, int | None, int | None], None] = {}
-        self._last: tuple[Message | None, Carried | None] = (None, None)  # mostly acked before the next one is taken
+        self._last: tuple[Message | None, bytes | None] = (None, None)  # mostly acked before the next one is taken
 
     def __getattr__(self, name: str) -> Any:
         """Everything else: the consumer's own."""
@@ -163,25 +162,32 @@ class ObservedConsumer:
             self._refused.pop(next(iter(self._refused)), None)
 
     def _delivered(self, message: Message) -> None:
-        if message.error() is None:
-            self._last = (message, self._observer.said(message.headers()))
-            self._record(Stage.deliver, message)
+        if message.error() is None and self._watches(message):
+            shared = self._shared(message)
+            self._last = message, shared
+            self._observer.tell(Stage.deliver, shared)
 
     def _record(self, stage: Stage, message: Message, reason: str = "") -> bool:
-        topic, number = message.topic(), message.partition()
-        if message.error() is not None or (self._topics is not None and topic not in self._topics):
+        if message.error() is not None or not self._watches(message):
             return False
-        return self._observer.observe(
-            stage,
+        delivered, shared = self._last
+        if message is not delivered:
+            shared = self._shared(message)
+        return self._observer.tell(stage, shared, reason=reason)
+
+    def _watches(self, message: Message) -> bool:
+        return self._topics is None or message.topic() in self._topics
+
+    def _shared(self, message: Message) -> bytes | None:
+        topic, number = message.topic(), message.partition()
+        return self._observer.share(
             message.headers(),
             message.value(),
-            reason=reason,
             partition=f"{topic}/{number}",
             offset=message.offset(),
             group=self._group,
             session=self._sessions.get((topic, number), self._client),
             key=message.key() if self._keys else None,
-            said=self._last[1] if message is self._last[0] else None,
         )
 
 

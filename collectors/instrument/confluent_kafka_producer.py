@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from collectors.carried import Carried
 from collectors.clock import now_micros
 from collectors.instrument.observe import Observer, stamped_pairs
 from tracker.model.event import Stage
@@ -59,8 +60,8 @@ class ObservedProducer:
         Its time is that of this call: the report may come long after somebody else has consumed the message."""
         settled = on_delivery or callback
         if self._topics is None or topic in self._topics:
-            headers = stamped_pairs(headers, self._observer.identity_header)
-            settled = partial(self._settled, headers, now_micros(), settled)
+            headers, said = stamped_pairs(headers, self._observer.identity_header)
+            settled = partial(self._settled, headers, said, now_micros(), settled)
         self._producer.produce(
             topic, value=value, key=key, partition=partition, on_delivery=settled, timestamp=timestamp, headers=headers
         )
@@ -107,17 +108,23 @@ class ObservedProducer:
         self._transaction = None
 
     def _settled(
-        self, headers: Any, at: int, settled: Settled | None, error: KafkaError | None, message: Message
+        self,
+        headers: Any,
+        said: Carried | None,
+        at: int,
+        settled: Settled | None,
+        error: KafkaError | None,
+        message: Message,
     ) -> None:
         if error is None:
-            record = partial(
-                self._observer.observe, Stage.produce, headers, message.value(),
+            shared = self._observer.share(
+                headers, message.value(), said=said,
                 partition=f"{message.topic()}/{message.partition()}", offset=message.offset(),
-                key=message.key() if self._keys else None, observed_at=at,
+                key=message.key() if self._keys else None,
             )  # fmt: skip
             if self._transaction is None:
-                record()
+                self._observer.tell(Stage.produce, shared, observed_at=at)
             else:
-                self._transaction.append(record)
+                self._transaction.append(partial(self._observer.tell, Stage.produce, shared, observed_at=at))
         if settled is not None:
             settled(error, message)

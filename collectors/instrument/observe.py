@@ -14,21 +14,25 @@ from typing import Any, Protocol
 
 import msgspec
 
-from collectors.base import Lag, Observation
+from collectors.base import Lag
 from collectors.carried import Carried, Headers, carried, digest_of, new_message_id, text
 from collectors.clock import Clock, now_micros
+from collectors.instrument.lines import Heads, Shared, shared_bytes
 from collectors.logs import logger
 from collectors.spool import REFUSED
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 from tracker.model.coverage import SourceRef
-from tracker.model.event import Event, Stage
+from tracker.model.event import Stage
+
+NAMELESS = b""
+"""What the events of a message without an id share: nothing that a ledger could hold."""
 
 
 class Emits(Protocol):
     """What an observer needs of `collectors.emitter.Emitter`."""
 
-    def emit(self, observations: Sequence[Observation]) -> int:
-        """In the spool when this returns; `REFUSED` when there was no room."""
+    def emit_line(self, line: bytes) -> int:
+        """One event as a line of NDJSON: in the spool when this returns; `REFUSED` when there was no room."""
         ...
 
     def lost(self, count: int = 1) -> None:
@@ -74,19 +78,22 @@ def stamped(headers: Headers, identity: str = MESSAGE_ID, clock: Clock = now_mic
     return out
 
 
-def stamped_pairs(headers: Any, identity: str = MESSAGE_ID) -> Any:
-    """As `stamped`, but pairs: Kafka allows a name twice. What the driver will refuse anyway is left as it is."""
+def stamped_pairs(headers: Any, identity: str = MESSAGE_ID) -> tuple[Any, Carried | None]:
+    """As `stamped`, but pairs: Kafka allows a name twice. And what they carry now, read on the way (`Observer.share`).
+    What the driver will refuse anyway is left as it is."""
     try:
         pairs = list(headers.items() if isinstance(headers, dict) else headers or ())
-        names = {name for name, value in pairs if value}
+        last: dict[str, object] = dict(pairs)
         now = now_micros()
-        if identity not in names:
-            pairs.append((identity, new_message_id(now).encode()))
-        if ORIGIN_AT not in names:
+        if not last.get(identity):
+            last[identity] = name = new_message_id(now)
+            pairs.append((identity, name.encode()))
+        if not last.get(ORIGIN_AT):
+            last[ORIGIN_AT] = now
             pairs.append((ORIGIN_AT, str(now).encode()))
+        return pairs, carried(last, identity)
     except (TypeError, ValueError):
-        return headers
-    return pairs
+        return headers, None
 
 
 class Observer:
@@ -112,8 +119,9 @@ class Observer:
     ) -> None:
         self.counts = Observed()
         self.identity_header = identity_header
-        self._emitter, self._flow, self._hop = emitter, flow, hop
-        self._node, self._region, self._clock = node, region, clock
+        self._emitter, self._flow, self._hop, self._clock = emitter, flow, hop, clock
+        self._emit, self._heads = emitter.emit_line, Heads(flow, hop, node, region)
+        self._why: Exception | None = None  # the last message of which no line could be made
         self._sources = [SourceRef(flow, hop, stage.value, source or node or process_name()) for stage in stages]
         self._log = logger("collectors.instrument")
         if self._sources:
@@ -147,13 +155,71 @@ class Observer:
         """This hop no longer holds it; `reason` is one of `DROP_REASONS`. `where`: see `observe`."""
         return self.observe(Stage.drop, headers, value, reason=reason, **where)
 
-    def said(self, headers: Headers) -> Carried | None:
-        """What headers carry, read once for several events of one delivery (`observe`). Never raises; None where they
-        are none, which `observe` then finds for itself."""
+    def share(
+        self,
+        headers: Headers,
+        value: bytes | None,
+        *,
+        delivery: str = "",
+        partition: str = "",
+        offset: int | None = None,
+        group: str = "",
+        session: str = "",
+        key: object = None,
+        message_id: str = "",
+        digest: str | None = None,
+        size: int | None = None,
+        said: Carried | None = None,
+    ) -> bytes | None:
+        """What the events of one delivery of a message share, for `tell`, which may be called many times with it.
+
+        `delivery` is taken as given; else, with `session`, it is `log_delivery` of partition, offset and group.
+        `message_id` wins over the identity header (AMQP's own property). `digest` (empty: not known) and `size` are
+        taken of `value` where they are not given, and what is carried of `headers` where `said` is not. `NAMELESS` where there is no id, None where it cannot be made: `tell`
+        counts these. Never raises.
+        """
         try:
-            return carried(headers, self.identity_header)
-        except Exception:  # noqa: BLE001 - see observe
+            if said is None:
+                said = carried(headers, self.identity_header)
+            name = message_id or said.message_id
+            if not name:
+                return NAMELESS
+            if not delivery and session and offset is not None:
+                delivery = log_delivery(partition, offset, group, session)
+            if digest is None:
+                digest, size = digest_of(value), len(value or b"")
+            return shared_bytes(
+                Shared(
+                    name, said.origin_at, delivery, digest, size, "" if key is None else text(key), partition, offset,
+                    group, said.attempt, said.trace_id, said.span_id, said.correlation_id, said.causation_id,
+                    said.replay_id,
+                )
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            self._why = error
             return None
+
+    def tell(
+        self,
+        stage: Stage,
+        shared: bytes | None,
+        *,
+        observed_at: int | None = None,
+        reason: str = "",
+        attributes: dict[str, str] | None = None,
+    ) -> bool:
+        """Emit one event of a delivery; True when the spool has it. `observed_at` defaults to now. Never raises: a
+        failure is counted in `counts.errors`, declared, so that nobody vouches for this time, and logged once."""
+        try:
+            if not shared:
+                return self._unnamed(stage) if shared is not None else self._lost(stage, self._why)
+            at = self._clock() if observed_at is None else observed_at
+            if self._emit(self._heads.line(stage, at, shared, reason, attributes)) == REFUSED:
+                return False  # the emitter has counted and declared it
+        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            return self._lost(stage, error)
+        self.counts.events += 1
+        return True
 
     def observe(
         self,
@@ -162,67 +228,14 @@ class Observer:
         value: bytes | None,
         *,
         reason: str = "",
-        delivery: str = "",
-        partition: str = "",
-        offset: int | None = None,
-        group: str = "",
-        session: str = "",
-        key: object = None,
-        message_id: str = "",
         observed_at: int | None = None,
         attributes: dict[str, str] | None = None,
-        digest: str | None = None,
-        size: int | None = None,
-        said: Carried | None = None,
+        **shared: Any,
     ) -> bool:
-        """Build and emit one event; True when the spool has it.
-
-        `delivery` is taken as given; else, with `session`, it is `log_delivery` of partition, offset and group.
-        `message_id` wins over the identity header (AMQP's own property). `digest` (empty: not known) and `size` are
-        taken of `value` where they are not given, and what is carried of `headers` where `said` is not. Never raises: a
-        failure is counted in `counts.errors` and logged the first time.
-        """
-        try:
-            if said is None:
-                said = carried(headers, self.identity_header)
-            name = message_id or said.message_id
-            if not name:
-                return self._unnamed(stage)
-            if not delivery and session and offset is not None:
-                delivery = log_delivery(partition, offset, group, session)
-            event = Event(
-                flow=self._flow,
-                message_id=name,
-                hop=self._hop,
-                stage=stage,
-                observed_at=self._clock() if observed_at is None else observed_at,
-                origin_at=said.origin_at,
-                reason=reason,
-                delivery=delivery,
-                node=self._node,
-                region=self._region,
-                digest=digest_of(value) if digest is None else digest,
-                size=len(value or b"") if digest is None else size,
-                key=text(key),
-                partition=partition,
-                offset=offset,
-                group=group,
-                attempt=said.attempt,
-                trace_id=said.trace_id,
-                span_id=said.span_id,
-                correlation_id=said.correlation_id,
-                causation_id=said.causation_id,
-                replay_id=said.replay_id,
-                attributes=attributes or {},
-            )
-            if self._emitter.emit([event]) == REFUSED:
-                return False  # the emitter has counted and declared it
-        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
-            with suppress(Exception):
-                self._emitter.lost()
-            return self._failed(stage, error)
-        self.counts.events += 1
-        return True
+        """`share` (`shared`: its arguments) and `tell` in one. True when the spool has the event. Never raises."""
+        return self.tell(
+            stage, self.share(headers, value, **shared), observed_at=observed_at, reason=reason, attributes=attributes
+        )
 
     def close(self) -> None:
         """Sign off the sources: from here on this process vouches for nothing. Never raises."""
@@ -233,6 +246,11 @@ class Observer:
         except Exception as error:  # noqa: BLE001 - see observe
             self._failed("sign_off", error)
 
+    def _lost(self, stage: Stage, error: Exception | None) -> bool:
+        with suppress(Exception):
+            self._emitter.lost()
+        return self._failed(stage, error)
+
     def _unnamed(self, stage: Stage) -> bool:
         self.counts.unnamed += 1
         if self.counts.unnamed == 1:
@@ -242,7 +260,7 @@ class Observer:
             )  # fmt: skip
         return False
 
-    def _failed(self, stage: str, error: Exception) -> bool:
+    def _failed(self, stage: str, error: Exception | None) -> bool:
         self.counts.errors += 1
         if self.counts.errors == 1:
             self._log.error(

@@ -7,7 +7,9 @@ import functools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from collectors.base import Lag, Observation
+import msgspec
+
+from collectors.base import Lag
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 
@@ -19,11 +21,11 @@ class Kept:
         self.events: list[Event] = []
         self.broken = False
 
-    def emit(self, observations: Sequence[Observation]) -> int:
+    def emit_line(self, line: bytes) -> int:
         """Keep."""
         if self.broken:
             raise OSError("no space left on device")
-        self.events += [o for o in observations if isinstance(o, Event)]
+        self.events.append(msgspec.json.decode(line, type=Event))
         return 0
 
     def lost(self, count: int = 1) -> None:

@@ -31,9 +31,9 @@ class Kept:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def emit(self, observations: Any) -> int:
+    def emit_line(self, line: bytes) -> int:
         """Keep."""
-        self.events += observations
+        self.events.append(msgspec.json.decode(line, type=Event))
         return len(self.events)
 
     def lost(self, count: int = 1) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from collectors.base import Lag, Observation
+import msgspec
+
+from collectors.base import Lag
 from collectors.clock import now_micros
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
@@ -19,9 +21,9 @@ class Kept:
     def __init__(self) -> None:
         self.events: list[Any] = []
 
-    def emit(self, observations: list[Observation]) -> int:
+    def emit_line(self, line: bytes) -> int:
         """Kept."""
-        self.events += observations
+        self.events.append(msgspec.json.decode(line, type=Event))
         return len(self.events)
 
     def vouch(self, sources: list[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:

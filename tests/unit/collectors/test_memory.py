@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from collectors.base import Raw, Undecodable
@@ -11,7 +12,7 @@ from collectors.instrument.observe import Observer
 from collectors.memory import Config, Followed, MemoryBroker, MemoryCollector, MemoryPublisher, MemorySource, Slot, tail
 from tests.unit.collectors.test_observe import Kept
 from tracker.model.carry import MESSAGE_ID, REPLAY_ID, Copy, Locator, Missing
-from tracker.model.event import Range, Stage
+from tracker.model.event import Event, Range, Stage
 
 
 @pytest.fixture
@@ -96,8 +97,8 @@ def test_the_ack_is_observed_before_the_commit(broker):
     seen = []
 
     class Watching(Kept):
-        def emit(self, observations):
-            seen.append((observations[0].stage, broker.committed("app")))
+        def emit_line(self, line):
+            seen.append((msgspec.json.decode(line, type=Event).stage, broker.committed("app")))
             return 0
 
     reader = consumer(broker, Watching())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from collectors.instrument.observe import Observer, log_delivery, process_name, 
 from collectors.spool import REFUSED
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 from tracker.model.coverage import SourceRef
-from tracker.model.event import Stage
+from tracker.model.event import Event, Stage
 
 
 class Kept:
@@ -19,13 +20,14 @@ class Kept:
         self.events, self.sources, self.ended, self.error = [], [], [], error
         self.refuses, self.missed = False, 0
 
-    def emit(self, observations):
+    def emit_line(self, line):
         """Keep, or fail."""
         if self.error:
             raise self.error
         if self.refuses:
             return REFUSED
-        self.events += observations
+        assert line.endswith(b"}\n")
+        self.events.append(msgspec.json.decode(line, type=Event))
         return len(self.events)
 
     def lost(self, count=1):

@@ -11,7 +11,7 @@ from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 
 def held(tag: int) -> Held:
     """A delivery."""
-    return Held("q", f"q:c:1:{tag}", "", None, "", 0)
+    return Held("q", b"%d" % tag)
 
 
 @pytest.mark.parametrize(
