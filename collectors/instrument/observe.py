@@ -175,8 +175,8 @@ class Observer:
 
         `delivery` is taken as given; else, with `session`, it is `log_delivery` of partition, offset and group.
         `message_id` wins over the identity header (AMQP's own property). `digest` (empty: not known) and `size` are
-        taken of `value` where they are not given, and what is carried of `headers` where `said` is not. `NAMELESS` where there is no id, None where it cannot be made: `tell`
-        counts these. Never raises.
+        taken of `value` where they are not given, and what is carried of `headers` where `said` is not. `NAMELESS`
+        where there is no id, None where it cannot be made: `tell` counts these. Never raises.
         """
         try:
             if said is None:

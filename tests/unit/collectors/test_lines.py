@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ def test_the_shared_part_has_the_fields_of_an_event() -> None:
     of_event = {field.name: field for field in msgspec.structs.fields(Event)}
     for field in msgspec.structs.fields(Shared):
         assert (field.type, field.default) == (of_event[field.name].type, of_event[field.name].default), field.name
-    more = {"flow", "hop", "stage", "node", "region", "observed_at", "reason", "attributes"}  # of the observer, the event
+    more = {"flow", "hop", "stage", "node", "region", "observed_at", "reason", "attributes"}  # of observer and event
     others = {"observed_from", "backfill", "received_at", "clock_offset", "clock_error"}  # no client says these
     assert {field.name for field in msgspec.structs.fields(Shared)} | more | others == set(of_event)
 
@@ -27,19 +29,15 @@ def test_the_shared_part_has_the_fields_of_an_event() -> None:
 @given(st.data())
 def test_a_line_is_the_event(data: st.DataObject) -> None:
     """Whatever stands in it: the tracker reads what was observed, quotes, newlines and all."""
-    shared = {
+    shared: dict[str, Any] = {
         field.name: data.draw(numbers if "int" in str(field.type) else odd)
         for field in msgspec.structs.fields(Shared)
         if field.name != "message_id"
     }
     shared["message_id"] = data.draw(odd.filter(bool))
-    stage, at, node, region, reason = data.draw(
-        st.tuples(st.sampled_from(Stage), st.integers(0, 2**60), odd, odd, odd)
-    )
+    stage, at, node, region, reason = data.draw(st.tuples(st.sampled_from(Stage), st.integers(0, 2**60), odd, odd, odd))
     attributes = data.draw(st.dictionaries(odd, odd, max_size=2))
-    line = Heads("orders", "billing", node, region).line(
-        stage, at, shared_bytes(Shared(**shared)), reason, attributes
-    )
+    line = Heads("orders", "billing", node, region).line(stage, at, shared_bytes(Shared(**shared)), reason, attributes)
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert msgspec.json.decode(line, type=Event) == Event(

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -347,7 +348,7 @@ def test_a_sigkill_loses_nothing_that_was_appended(tmp_path):
 def test_a_signal_handler_writes_while_its_thread_does(tmp_path):
     """A handler, or a finalizer, that emits or loses something in the middle of an append: nothing waits for ever, and
     nothing is written over or forgotten."""
-    due = []
+    due: list[Callable[[], None]] = []
 
     def clock():
         if due:
