@@ -46,6 +46,7 @@ class Following:
         self._from_end, self._ticks = from_end, ticks
         self._looked = False
         self._vouched_from: dict[Slot, int] = {}
+        self._vouched: tuple[frozenset[Slot], frozenset[Slot]] | None = None  # (left out, vouched for) the last time
 
     def follow(self, view: View) -> None:
         """Read what there is now."""
@@ -67,12 +68,16 @@ class Following:
             self._done.forget([slot])
             self._reader.again(slot, start)
 
-    def vouched(self) -> Set[Slot]:
+    def vouched(self) -> frozenset[Slot]:
         """Those that are read and vouched for. Left out, so that coverage has a hole: one that lost records before we
-        read them, for a while; one that is read from its end, until reading is known to be past where it began."""
+        read them, for a while; one that is read from its end, until reading is known to be past where it began. The
+        same set while nothing changes."""
         done = self._frontier.complete_to or 0
         self._vouched_from = {slot: tick for slot, tick in self._vouched_from.items() if done < tick}
-        return self._frontier.reach.keys() - self._vouched_from.keys()
+        left_out = self._vouched_from.keys()
+        if self._vouched is None or self._vouched[0] != left_out:
+            self._vouched = frozenset(left_out), frozenset(self._frontier.reach.keys() - left_out)
+        return self._vouched[1]
 
     def _begin(self, slots: Set[Slot], view: View) -> None:
         """Read these from where we were; else, at the first start, from where `from` says; else from their beginning:
@@ -88,12 +93,14 @@ class Following:
             self._vouched_from |= dict.fromkeys(new, self._ticks())
         starts = {slot: self._positions.kept.get(slot, BEGINNING) for slot in slots}
         self._reader.begin(starts)
+        self._vouched = None
         for slot, at in starts.items():
             self._recall.begin(slot, max(at.offset, 0))
 
     def _leave(self, slots: set[Slot]) -> None:
         if slots:
             self._reader.leave(slots)
+            self._vouched = None
             self._positions.forget(slots)
             self._recall.forget(slots)
             self._done.forget(slots)

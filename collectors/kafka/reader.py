@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -11,6 +11,7 @@ from collectors.base import Raw
 from collectors.clock import Clock
 from collectors.errors import CollectorError
 from collectors.kafka.client import PASSING, REQUEST_TIMEOUT, translated
+from collectors.kafka.consumers import Consumers
 from collectors.kafka.frontier import Frontier, Slot
 from collectors.kafka.positions import Position, placed
 from collectors.kafka.records import Place, ends_of, raw_of
@@ -21,15 +22,15 @@ AT_ONCE = 200
 took half as long again, or longer."""
 
 
-def driver(config: TailConfig, group: str, isolation: str) -> dict[str, Any]:
-    """Settings of a consumer that reads what a tail reads. (A queue that was full is filled again after 20 ms: with the
-    driver's second it runs empty before.)"""
+def driver(config: TailConfig, group: str, isolation: str, of: int = 1) -> dict[str, Any]:
+    """Settings of a consumer, one `of` so many, that reads what a tail reads. (A queue that was full is filled again
+    after 20 ms: with the driver's second it runs empty before.)"""
     return config.member(
         group,
         enable_partition_eof=True,
         auto_offset_reset="error",  # a position that is gone means lost records: never pass over it in silence
         isolation_level=isolation,
-        queued_max_messages_kbytes=config.memory_kb,
+        queued_max_messages_kbytes=max(1024, config.memory_kb // of),
         fetch_wait_max_ms=100,
         fetch_queue_backoff_ms=20,
     )
@@ -44,13 +45,12 @@ class Reader:
         self.stopped: dict[Slot, str] = {}
         self.trouble: CollectorError | None = None
         self._what, self._frontier, self._clock = what, frontier, clock
-        self.consumer = Consumer({**driver(config, group, config.isolation), "error_cb": self.fail})
+        self._settings = config, group, config.isolation
+        self.consumer = Consumers(self._one)
 
-    def cluster_id(self, topics: Collection[str]) -> str:
-        """The cluster's id. The driver looks for leaders of partitions that are new to it once a second, unless it was
-        told of them, as here."""
-        only = next(iter(topics)) if len(topics) == 1 else None
-        return self.consumer.list_topics(only, timeout=REQUEST_TIMEOUT).cluster_id or ""
+    def cluster_id(self, topics: Set[str]) -> str:
+        """The cluster's id, from a look at these topics, which are to be read."""
+        return self.consumer.know(topics, REQUEST_TIMEOUT).cluster_id or ""
 
     def begin(self, positions: Mapping[Slot, Position]) -> None:
         """Read from there. The `seek` asks whether the log before is still the one that was read: with an assignment
@@ -103,6 +103,9 @@ class Reader:
     def close(self) -> None:
         """Close the connection."""
         self.consumer.close()
+
+    def _one(self, of: int) -> Consumer:
+        return Consumer({**driver(*self._settings, of), "error_cb": self.fail})
 
     def _note(self, error: KafkaError, slot: Slot, offset: int) -> None:
         if error.code() == KafkaError._PARTITION_EOF:

@@ -21,7 +21,7 @@ from collectors.kafka.arrivals import Arrivals
 from collectors.kafka.client import ADVICE, REQUEST_TIMEOUT, driver_errors
 from collectors.kafka.done import Done
 from collectors.kafka.following import Following
-from collectors.kafka.frontier import Frontier
+from collectors.kafka.frontier import Frontier, Slot
 from collectors.kafka.gone import drop_of
 from collectors.kafka.positions import Positions
 from collectors.kafka.reader import Reader, driver
@@ -33,6 +33,8 @@ from collectors.part import settings
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
 
+LOOK_TICKS = 1000
+"""At least so long, for each partition, from one look to the next: of ten thousand a look takes two seconds of work."""
 APART = 10
 """So many times `look_every` two looks may lie apart before a copy that came in between has a span for its time."""
 
@@ -58,7 +60,7 @@ class KafkaTail:
             self._admin = AdminClient(config.driver() | {"error_cb": self._reader.fail})
             self._recall = Recall(config.remember, self._aborts() if config.transactions else None, clock)
         self._watch = Watch(self._what, self._admin, config.names, config.isolation == "read_committed")
-        self._positions = Positions(self._reader.consumer, f"{self._what}, group {self.group}")
+        self._positions = Positions(self._reader.consumer.first, f"{self._what}, group {self.group}")
         self._done = Done(self._positions, self._recall.decided, self._ticks)
         self._arrivals = Arrivals(APART * config.look_ticks) if config.copies else None
         self._following = Following(
@@ -68,6 +70,7 @@ class KafkaTail:
         identity = config.identity_header if config.id == "header" else None
         self._decoder = Decoder(self._routes, identity, config.key == "plain", config.region)
         self._decoder.node, self._decoder.reused = config.node, self._positions.reused
+        self._listed: tuple[frozenset[Slot], list[SourceRef]] | None = None
         self._look_at = self._asked_at = 0
         self._missing = self._closed = False
 
@@ -123,12 +126,17 @@ class KafkaTail:
         self._done.keep_soon()
 
     def sources(self) -> list[SourceRef]:
-        """One per partition that is read and vouched for."""
-        return [
-            SourceRef(route.flow, route.hop, route.stage, f"{topic}/{number}")
-            for topic, number in sorted(self._following.vouched())
-            if (route := self._routes.of(topic))
-        ]
+        """One per partition that is read and vouched for; the same list while these are the same: the runner asks
+        often, and of ten thousand that is much."""
+        vouched = self._following.vouched()
+        if self._listed is None or self._listed[0] is not vouched:
+            listed = [
+                SourceRef(route.flow, route.hop, route.stage, f"{topic}/{number}")
+                for topic, number in sorted(vouched)
+                if (route := self._routes.of(topic))
+            ]
+            self._listed = vouched, listed
+        return self._listed[1]
 
     def lag(self) -> Lag:
         """See `Collector.lag`: the age of the newest look at the logs' ends that reading has passed altogether."""
@@ -170,7 +178,8 @@ class KafkaTail:
         """Ask for partitions and ends when it is time, and follow what the answer says."""
         now = self._ticks()
         if not self._watch.asking and now >= self._look_at:
-            self._look_at, self._asked_at = now + self._config.look_ticks, self._clock()
+            pause = max(self._config.look_ticks, LOOK_TICKS * len(self._frontier.reach))
+            self._look_at, self._asked_at = now + pause, self._clock()
             self._watch.ask(now)
             self._done.keep()
             self._positions.keep_alive(now)
@@ -193,6 +202,7 @@ class KafkaTail:
     def _look_again(self) -> None:
         """The answer may have come while the records did. Its errors wait, or they would take the records along."""
         try:
-            self._look(0.0)
+            with driver_errors(self._what):
+                self._look(0.0)
         except CollectorError as error:
             self._reader.trouble = error
