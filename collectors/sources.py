@@ -42,12 +42,14 @@ class Sources:
         self._ending: set[SourceRef] = set()
         self._inherited = set(inherited)
         self._untold: set[SourceRef] = set()
+        self._replaced: Iterable[SourceRef] | None = None
         self._begin = dict(begins)
 
     def add(self, sources: Iterable[SourceRef]) -> None:
         """Announce sources, on top of what there is."""
         checked(sources := list(sources), len(sources))
         with self._mutex:
+            self._replaced = None
             for source in sources:
                 self._announced[source] += 1
                 self._ending.discard(source)
@@ -56,7 +58,10 @@ class Sources:
     def replace(self, sources: Iterable[SourceRef], reached: int) -> list[SourceRef]:
         """Announce exactly these, the new ones as vouched for from `reached` on. The answer lists those left out since
         the last `told`, also where they have come back since: they are let go, not signed off, for somebody else may
-        watch them now, or nobody, and then they are a blind spot."""
+        watch them now, or nobody, and then they are a blind spot. A list that is given again must not have been
+        changed."""
+        if sources is self._replaced:  # a reader says this often, and mostly it is the same list
+            return []
         announced = Counter(dict.fromkeys(sources, 1))
         with self._mutex:
             fresh = announced.keys() - self._announced.keys() - self._inherited
@@ -66,6 +71,7 @@ class Sources:
             self._ending -= announced.keys()
             self._untold = (self._untold | gone) - self._ending
             self._begin.update(dict.fromkeys(fresh, reached))
+            self._replaced = None if self._untold else sources
             return sorted(self._untold)
 
     def told(self) -> None:
@@ -78,6 +84,7 @@ class Sources:
         `forget`, which comes when the report that signs them off was stored."""
         ended: list[SourceRef] = []
         with self._mutex:
+            self._replaced = None
             for source in sources:
                 if self._announced[source] > 1:
                     self._announced[source] -= 1
@@ -101,6 +108,7 @@ class Sources:
         """The report that should have signed these off could not say so: they stay open, as if an earlier process had
         left them."""
         with self._mutex:
+            self._replaced = None
             self._inherited |= self._ending.intersection(sources)
             self._ending -= self._inherited
 
