@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.benchmarks import collecting, proc
@@ -37,6 +40,8 @@ EACH = 10
 """One topic of so many has a record."""
 REST_S = 30.0
 PATIENCE = 1200.0
+FRESH_S = 60.0
+"""What is vouched for is no older than that: of ten thousand partitions the collector looks each ten seconds."""
 
 
 def made(folder: Path, topics: int) -> tuple[Kafka, float]:
@@ -44,8 +49,21 @@ def made(folder: Path, topics: int) -> tuple[Kafka, float]:
     runtime, jars = kafka.java(), kafka.jars()
     if runtime is None or jars is None:
         raise SystemExit("this needs Kafka: make servers")
-    small = {"log.index.size.max.bytes": "4096"}  # each partition maps two of them
+    _files(topics + 4096)
+    small = {
+        "log.index.size.max.bytes": "4096",  # each partition maps two of them
+        "broker.session.timeout.ms": "60000",  # on a busy machine it is slow to say that it lives
+    }
     node = Kafka(folder, runtime, jars, small, heap_mb=1024).start()
+    try:
+        return node, _topics(node, topics)
+    except BaseException:
+        node.kill()
+        raise
+
+
+def _topics(node: Kafka, topics: int) -> float:
+    """Make them; the seconds that it took."""
     admin = AdminClient({"bootstrap.servers": node.bootstrap, "log_level": 0})
     names = [f"orders.{number:05d}" for number in range(topics)]
     began = time.monotonic()
@@ -53,21 +71,44 @@ def made(folder: Path, topics: int) -> tuple[Kafka, float]:
         some = [NewTopic(name, 1, 1) for name in names[start : start + AT_ONCE]]
         for answer in admin.create_topics(some, request_timeout=120).values():
             answer.result(120)
+    _fill(node, names)
+    return round(time.monotonic() - began, 1)
+
+
+def _files(wanted: int) -> None:
+    """So many open files for the broker, which keeps one for each partition, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted, hard)
+        )
+
+
+def _fill(node: Kafka, names: list[str]) -> None:
+    """A record in each tenth topic. One that was made a moment ago may be refused: the broker does not know it yet."""
+    wanted, until = set(range(0, len(names), EACH)), time.monotonic() + 300
     producer = Producer({"bootstrap.servers": node.bootstrap, "linger.ms": 5, "log_level": 0})
-    for number in range(0, topics, EACH):
-        producer.produce(names[number], b"{}", headers=[(MESSAGE_ID, f"m-{number}".encode())])
-    if producer.flush(300):
-        raise SystemExit("the broker did not take all records")
-    return node, round(time.monotonic() - began, 1)
+    while wanted:
+        if time.monotonic() > until:
+            raise SystemExit(f"the broker did not take {len(wanted)} of the records")
+        taken: list[int] = []
+        for number in wanted:
+            told = partial(_told, taken, number)
+            message_id = (MESSAGE_ID, f"m-{number}".encode())
+            with suppress(KafkaException):  # as a report would say it
+                producer.produce(names[number], b"{}", headers=[message_id], on_delivery=told)
+        producer.flush(60)
+        wanted.difference_update(taken)
+        time.sleep(0.2 if wanted else 0.0)
 
 
-def vouched(url: str) -> int:
-    """How many sources are vouched for up to a few seconds ago."""
+def vouched(url: str, fresh_s: float) -> int:
+    """How many sources are vouched for up to `fresh_s` seconds ago."""
     fresh, cursor = 0, ""
     while True:
         query: dict[str, str | int] = {"flow": "orders", "limit": 1000, "cursor": cursor}
         page = httpx.get(f"{url}/v1/coverage", params=query, timeout=60).json()
-        fresh += sum(collecting.age_s(row["end"]) < 15 for row in page["items"])
+        fresh += sum(collecting.age_s(row["end"]) < fresh_s for row in page["items"])
         cursor = page["next"]
         if not cursor:
             return fresh
@@ -76,6 +117,7 @@ def vouched(url: str) -> int:
 def measure(topics: int, folder: Path) -> dict[str, Any]:
     """The numbers of one run."""
     node, making = made(folder / "kafka", topics)
+    _say(f"{topics} topics after {making} s")
     with ExitStack() as stack:
         stack.callback(node.kill)
         told = collecting.target(stack, folder, SPEC, sink=False)
@@ -84,7 +126,9 @@ def measure(topics: int, folder: Path) -> dict[str, Any]:
         began = time.monotonic()
         process = collecting.collecting(stack, folder, told, described)
         read = _seconds(began, lambda: told.events() >= len(range(0, topics, EACH)), process.tail)
-        covered = _seconds(began, lambda: vouched(told.url) >= topics, process.tail)
+        _say(f"all records stored {read} s after the start")
+        covered = _seconds(began, lambda: vouched(told.url, FRESH_S) >= topics, process.tail)
+        _say(f"all partitions vouched for after {covered} s")
         watched = {"collector": process, "tracker": told.process, "broker": node.process}
         before = {name: proc.process_cpu_s(one.pid) for name, one in watched.items()}
         disk = proc.disk_bytes(folder / "ledger")
@@ -103,6 +147,16 @@ def measure(topics: int, folder: Path) -> dict[str, Any]:
         }
 
 
+def _told(taken: list[int], number: int, error: object, _: object) -> None:
+    if error is None:
+        taken.append(number)
+
+
+def _say(text: str) -> None:
+    """How far it is, for whoever waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def _seconds(began: float, met: Callable[[], bool], said: Callable[[], str]) -> float:
     while not met():
         if time.monotonic() - began > PATIENCE:
@@ -118,7 +172,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the data goes; default a temporary folder")
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="topics-") as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="topics-", ignore_cleanup_errors=True) as folder:
         result = measure(options.topics, Path(folder))
     print(json.dumps(result, indent=None if options.json else 2))
 
