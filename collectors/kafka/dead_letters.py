@@ -17,6 +17,7 @@ from collectors.carried import carried
 from collectors.errors import Unavailable
 from collectors.kafka.client import REQUEST_TIMEOUT, driver_errors
 from collectors.kafka.frontier import Slot
+from collectors.kafka.records import headers_of
 from collectors.kafka.source import KafkaSource, SourceConfig
 from collectors.part import settings
 from tracker.model.carry import Locator
@@ -65,7 +66,7 @@ class KafkaDeadLetters(KafkaSource):
             at = first
         self._read_to[slot] = max(at, first)
         for message in self._records(slot, end):
-            if message_id := carried(message.headers(), self._config.identity_header).message_id:
+            if message_id := carried(headers_of(message), self._config.identity_header).message_id:
                 self._places[message_id] = slot, message.offset()
                 self._places.move_to_end(message_id)
                 if len(self._places) > self._most:

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from collectors.draft import WITHIN, Asked, Entry, Flow, Found, listing, named
 from collectors.kafka.client import REQUEST_TIMEOUT, Cluster, driver_errors
 from collectors.kafka.frontier import Slot
+from collectors.kafka.records import headers_of
 from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID
 
@@ -127,7 +128,7 @@ def _passed(
     slot, error = (message.topic(), message.partition()), message.error()
     if error is not None:
         return {slot} if error.code() == KafkaError._PARTITION_EOF else set()
-    seen = {name for name, _ in message.headers() or ()}
+    seen = set(headers_of(message))
     topic = topics[slot[0]]
     topic.sampled, topic.with_id = topic.sampled + 1, topic.with_id + (header in seen)
     names[slot[0]].update(seen)

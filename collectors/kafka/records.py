@@ -72,7 +72,7 @@ def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw
     name = message.topic()
     topic, topic_id = topics.get(name) or (name, "")
     kind, ms = message.timestamp()
-    epoch, headers = message.leader_epoch(), message.headers()
+    epoch = message.leader_epoch()
     place = Place(
         topic,
         message.partition(),
@@ -83,11 +83,21 @@ def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw
     )
     return Raw(
         message.value() or b"",
-        dict(headers) if headers else {},
+        headers_of(message),
         message.key(),
         place,
         now if kind == TIMESTAMP_NOT_AVAILABLE else ms * 1000,
     )
+
+
+def headers_of(message: Any) -> dict[str, bytes]:
+    """The headers of the driver's `Message`; none where a name is no UTF-8, for then confluent-kafka 2.16 shows none of
+    them (it raises SystemError)."""
+    try:
+        headers = message.headers()
+        return dict(headers) if headers else {}
+    except (SystemError, UnicodeDecodeError):
+        return {}
 
 
 def ends_of(raws: Sequence[Raw]) -> list[Raw]:

@@ -100,10 +100,14 @@ class KafkaSource:
         value = message.value()
         if value is None:
             return Missing(locator, "a tombstone: it carries no payload to send again")
-        said = carried(message.headers(), self._config.identity_header)
+        try:
+            headers = dict(message.headers() or ())
+        except (SystemError, UnicodeDecodeError):  # see `records.headers_of`; without them it would be another message
+            return Missing(locator, "its headers cannot be read: a name among them is no UTF-8")
+        said = carried(headers, self._config.identity_header)
         if self._config.id == "header" and said.message_id != locator.message_id:
             return Missing(locator, f"another message is there now: {said.message_id!r}; the topic was made again")
-        return Copy(locator, message.key(), value, dict(message.headers() or ()), digest_of(value))
+        return Copy(locator, message.key(), value, headers, digest_of(value))
 
     def _read(self, slot: Slot, offsets: list[int]) -> Iterable[tuple[int, Any]]:
         """Each of `offsets` (ascending) with its message, or with the reason why there is none."""

@@ -14,6 +14,7 @@ from collectors.base import NOTHING_YET_MS
 from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.kafka.tail import KafkaTail, tail
+from tests.brokers.kafka_raw import put_with_header
 from tests.brokers.kafka_topic import Topic, ids, own_topic, read_to_now, read_until, wait_for
 from tracker.model.carry import ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 from tracker.model.event import Stage
@@ -90,6 +91,17 @@ def test_a_record_without_id_is_named(topic: Topic) -> None:
         nameless, named = read_until(collector, 2)
         with pytest.raises(Undecodable, match=f"{topic.name}/0 offset 0 has no header 'x-message-id'"):
             collector.decode(nameless)
+        assert ids(collector, [named]) == ["m-1"]
+
+
+def test_a_header_name_that_is_no_text_stops_nothing(topic: Topic) -> None:
+    """confluent-kafka shows no headers of such a record, so it has no id and is named; what lies behind it is read."""
+    put_with_header(topic.servers, topic.name, b"\xff\xfe", b"odd")
+    topic.put(["m-1"], partition=0)
+    with tailing(topic) as collector:
+        odd, named = read_until(collector, 2)
+        with pytest.raises(Undecodable, match=f"{topic.name}/0 offset 0 has no header"):
+            collector.decode(odd)
         assert ids(collector, [named]) == ["m-1"]
 
 
