@@ -57,9 +57,13 @@ def next_batch(spool: Spool, standing: Standing, bounds: Bounds, reader: bool) -
             batch.following = record
             break
         _take(record, batch, spool)
+    now, orphaned = spool.orphaned()  # they have no place in the log: the next report declares them
+    batch.settles = orphaned
+    _declare(batch, now, orphaned)
     tail = None if batch.following else spool.drained(batch.end)
     if tail is not None:
-        batch.drained, batch.settles = tail
+        batch.drained = tail[0]
+        batch.settles += tail[1]
         _declare(batch, *tail)
     if not reader:
         batch.reached = tail[0] if tail else _appended(batch.following or next(iter(spool.read(batch.end))), spool)

@@ -19,7 +19,8 @@ order is reached, and reports list no sources until they vouch for later times a
 **Sign-off.** A client that closes ends: its sources are signed off. A reader that closes does not end what it watched:
 partitions and queues go on without it, so they are let go and are uncovered until somebody comes back for them.
 
-**Fork.** An emitter belongs to the process that made it; in a forked child `emit` raises `Forked`.
+**Fork.** An emitter belongs to the process that made it; in a forked child `emit` raises `Forked`. What an observer
+cannot emit there for that is declared by the process that made it: nobody vouches for that time.
 """
 
 from __future__ import annotations
@@ -121,8 +122,12 @@ class Emitter:
         return self._put(observations, self._spool.offer)
 
     def lost(self, count: int = 1) -> None:
-        """Observations that could not even be made of what happened: nobody vouches for the time in which they lie."""
-        self._spool.lost(count)
+        """Observations that could not even be made of what happened: nobody vouches for the time in which they lie. The
+        one thing that a forked child can still say."""
+        if self._forked:
+            self._spool.lost_in_child(count)
+        else:
+            self._spool.lost(count)
 
     def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
         """Announce sources. A client: from now on everything that happens there is emitted; adds to those it has.
@@ -131,8 +136,9 @@ class Emitter:
         `at` is when the lag was taken, by `clock`; default now. A source left out once is not vouched for from its
         last report on until it is given again: what happened between is a blind spot.
 
-        Raises `ConfigInvalid` for sources that no tracker would take.
+        Raises `ConfigInvalid` for sources that no tracker would take, and `Forked`.
         """
+        self._own()
         if not self._reader:
             self._sources.add(sources)
             return
@@ -147,7 +153,8 @@ class Emitter:
 
     def sign_off(self, sources: Sequence[SourceRef]) -> None:
         """Nothing can happen on these any more (the process ends, the queue is deleted). Told to the tracker after
-        all that was emitted before."""
+        all that was emitted before. Raises `Forked`."""
+        self._own()
         ended = self._sources.end(sources)
         if ended and self._spool.append(Kind.signed_off, msgspec.json.encode(ended)) == REFUSED:
             self._sources.forget(ended)  # no room to end them in order: they vanish, which is safe
@@ -216,8 +223,7 @@ class Emitter:
         self.close()
 
     def _put(self, observations: Sequence[Observation], put: Callable[[Kind, bytes, int], int]) -> int:
-        if self._forked:
-            raise Forked(_FORKED)
+        self._own()
         if len(observations) == 1:
             return put(Kind.lines, self._encoder.encode(observations[0]) + b"\n", 1)
         end = self._spool.end
@@ -236,6 +242,10 @@ class Emitter:
 
     def _end_all(self) -> None:
         self.sign_off(self._sources.announced())
+
+    def _own(self) -> None:
+        if self._forked:  # before any lock is taken: one that another thread held at the fork is never released here
+            raise Forked(_FORKED)
 
     def _in_child(self) -> None:
         self._forked = True

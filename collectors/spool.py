@@ -31,6 +31,8 @@ REFUSED = -1
 _COUNTERS = struct.Struct("<QQ")  # lines refused since the folder was made; of these, settled
 _LINES = Kind.lines  # Python 3.11 looks a member up by a call
 _END = struct.Struct("<Q")  # the position behind the last record, written after it
+_ORPHANED = struct.Struct("<QQ")  # lines that forked children could not put; of these, counted as refused
+_ORPHANS_AT = _COUNTERS.size + _END.size
 
 
 class Spool:
@@ -47,8 +49,9 @@ class Spool:
         """Payload bytes that one record may have."""
         self._size, self._clock = self.largest + HEADER, clock or steady()
         self._mutex = threading.RLock()
-        self._writing = False
-        """Somebody who has the lock is in the middle of it. A signal handler or a finalizer may run in that thread."""
+        self._writing = self._closed = False
+        """`_writing`: somebody who has the lock is in the middle of it. A signal handler or a finalizer may run in that
+        very thread."""
         self._late: list[tuple[Kind | None, bytes, int]] = []
         self._making = threading.RLock()
         """Held while the next segment is made. Who has it never waits for the other one."""
@@ -81,7 +84,7 @@ class Spool:
             self._writing = True
             try:
                 position = self._append(kind, payload, lines, self._clock() if at is None else at)
-                if position == REFUSED and lines:
+                if position == REFUSED and lines and not self._closed:
                     self._count(refused=lines)
             finally:
                 self._writing = False
@@ -100,12 +103,33 @@ class Spool:
     def lost(self, lines: int) -> None:
         """Count lines that never got here, for a defect on their way: coverage gets its hole at this place."""
         with self._mutex:
+            if self._closed:
+                return
             if self._writing:
                 self._late.append((None, b"", lines))
                 return
             with self._alone():
                 self._count(refused=lines)
                 self._write_dropped(self._clock())
+
+    def lost_in_child(self, lines: int) -> None:
+        """Called in a forked child, which has the map of the counters in common with the process that holds the folder,
+        and nothing else that it may touch: a lock may be held for ever there. Of two children at once one may be
+        forgotten; that some were lost is not."""
+        lost, counted = _ORPHANED.unpack_from(self._counters, _ORPHANS_AT)
+        _ORPHANED.pack_into(self._counters, _ORPHANS_AT, lost + lines, counted)
+
+    def orphaned(self) -> tuple[int, int]:
+        """(now, lines that forked children lost since this was asked last). They count as refused from here on; the
+        caller declares them and then calls `settle`."""
+        with self._mutex:
+            lost, counted = _ORPHANED.unpack_from(self._counters, _ORPHANS_AT)
+            fresh = 0 if lost == counted else max(1, lost - counted)
+            if fresh:
+                _ORPHANED.pack_into(self._counters, _ORPHANS_AT, lost, lost)
+                self._claimed += fresh
+                self._count(refused=fresh)
+            return self._clock(), fresh
 
     def give_up(self, lines: int) -> None:
         """Count lines that were in the spool and cannot be delivered; a report on disk declares them already."""
@@ -159,7 +183,9 @@ class Spool:
         return True
 
     def _rotate(self) -> bool:
-        """Go over to the next segment; False when the bound or the disk forbids it."""
+        """Go over to the next segment; False when the bound or the disk forbids it, or the folder is not ours any more."""
+        if self._closed:
+            return False
         if self._active is not None and self._active.tail == 0:
             return False
         if self._active is not None:
@@ -185,7 +211,7 @@ class Spool:
     def _make(self, filled: bool) -> None:
         """The next segment, unless it is there or the bound forbids it. Its position is known before the one that is
         written to now is full."""
-        if self._ready is None and self.used + self._size <= self.limit:
+        if self._ready is None and not self._closed and self.used + self._size <= self.limit:
             base = self._active.base + self._size if self._active else self._end
             self._ready = Segment.create(self.folder, base, self._size, filled)
 
@@ -268,8 +294,10 @@ class Spool:
             segment.remove()
 
     def close(self) -> None:
-        """Give up the folder. What is not released stays in it, and is on disk, not only in the page cache."""
+        """Give up the folder. What is not released stays in it, and is on disk, not only in the page cache. What comes
+        after that is refused, and counted nowhere: the folder may be another process's by then."""
         with self._mutex:
+            self._closed = True
             if self._active is not None:
                 self._active.sync()
                 self._active = None

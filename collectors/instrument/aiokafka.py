@@ -172,18 +172,21 @@ class ObservedConsumer:
         return self._topics is None or record.topic in self._topics
 
     def _shared(self, record: Any, session: str) -> bytes | None:
-        return self._observer.share(
-            record.headers,
-            record.value,
-            partition=f"{record.topic}/{record.partition}",
-            offset=record.offset,
-            group=self._group,
-            session=session,
-            key=record.key if self._keys and isinstance(record.key, bytes | str) else None,
-            # A value that a deserializer made is not what was on the wire.
-            digest="" if self._deserializes else None,
-            size=max(0, record.serialized_value_size),
-        )
+        try:
+            return self._observer.share(
+                record.headers,
+                record.value,
+                partition=f"{record.topic}/{record.partition}",
+                offset=record.offset,
+                group=self._group,
+                session=session,
+                key=record.key if self._keys and isinstance(record.key, bytes | str) else None,
+                # A value that a deserializer made is not what was on the wire.
+                digest="" if self._deserializes else None,
+                size=max(0, record.serialized_value_size),
+            )
+        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            return self._observer.cannot(error)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

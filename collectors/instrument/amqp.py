@@ -91,9 +91,7 @@ class ChannelNotes:
     ) -> None:
         """`produce`, or the `nack` of a publish that the broker refused; `at` is when the application called."""
         self._published += 1
-        own, headers = identified(properties, self._observer.identity_header)
-        delivery = f"{exchange}:{self._name}:{self._published}"
-        shared = self._observer.share(headers, body, message_id=own, delivery=delivery)
+        shared = self._shared(properties, body, f"{exchange}:{self._name}:{self._published}")
         if self._transaction is None:
             self._observer.tell(stage, shared, observed_at=at, attributes=about)
         else:
@@ -105,8 +103,7 @@ class ChannelNotes:
     ) -> Held:
         """`deliver`, never part of a transaction: it has been handed over. Its `delivery` is
         `queue:connection:channel:tag`."""
-        own, headers = identified(properties, self._observer.identity_header)
-        shared = self._observer.share(headers, body, message_id=own, delivery=f"{queue}:{self._name}:{tag}")
+        shared = self._shared(properties, body, f"{queue}:{self._name}:{tag}")
         held = Held(queue, shared)
         if not auto_ack:
             self._held.add(tag, held)
@@ -154,6 +151,13 @@ class ChannelNotes:
             if stage is not Stage.produce:
                 record()
         return [record for stage, record in held if stage is Stage.produce]
+
+    def _shared(self, properties: Any, body: bytes | None, delivery: str) -> bytes | None:
+        try:
+            own, headers = identified(properties, self._observer.identity_header)
+            return self._observer.share(headers, body, message_id=own, delivery=delivery)
+        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            return self._observer.cannot(error)
 
     def _settled(self, stage: Stage, held: Held, about: dict[str, str] | None = None, reason: str = "") -> None:
         if self._transaction is None:

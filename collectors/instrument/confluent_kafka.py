@@ -179,16 +179,19 @@ class ObservedConsumer:
         return self._topics is None or message.topic() in self._topics
 
     def _shared(self, message: Message) -> bytes | None:
-        topic, number = message.topic(), message.partition()
-        return self._observer.share(
-            message.headers(),
-            message.value(),
-            partition=f"{topic}/{number}",
-            offset=message.offset(),
-            group=self._group,
-            session=self._sessions.get((topic, number), self._client),
-            key=message.key() if self._keys else None,
-        )
+        try:
+            topic, number = message.topic(), message.partition()
+            return self._observer.share(
+                message.headers(),  # confluent-kafka 2.16 raises SystemError where a name is no UTF-8
+                message.value(),
+                partition=f"{topic}/{number}",
+                offset=message.offset(),
+                group=self._group,
+                session=self._sessions.get((topic, number), self._client),
+                key=message.key() if self._keys else None,
+            )
+        except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
+            return self._observer.cannot(error)
 
 
 def _place(message: Message) -> tuple[str | None, int | None, int | None]:

@@ -196,8 +196,11 @@ class Observer:
                 )
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
-            self._why = error
-            return None
+            return self.cannot(error)
+
+    def cannot(self, error: Exception) -> None:
+        """What there is to share, for a message that cannot be looked into: None, and `tell` says why. Never raises."""
+        self._why = error
 
     def tell(
         self,
@@ -218,6 +221,10 @@ class Observer:
                 return False  # the emitter has counted and declared it
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
             return self._lost(stage, error)
+        except BaseException:  # of a signal's handler, or a time limit of the application's own: it goes on its way
+            with suppress(Exception):
+                self._emitter.lost()
+            raise
         self.counts.events += 1
         return True
 
@@ -254,17 +261,19 @@ class Observer:
     def _unnamed(self, stage: Stage) -> bool:
         self.counts.unnamed += 1
         if self.counts.unnamed == 1:
-            self._log.warning(
-                "message without an id: it cannot be tracked",
-                flow=self._flow, hop=self._hop, stage=stage.value, header=self.identity_header,
-            )  # fmt: skip
+            with suppress(Exception):  # the application's own log handlers may raise
+                self._log.warning(
+                    "message without an id: it cannot be tracked",
+                    flow=self._flow, hop=self._hop, stage=stage.value, header=self.identity_header,
+                )  # fmt: skip
         return False
 
     def _failed(self, stage: str, error: Exception | None) -> bool:
         self.counts.errors += 1
         if self.counts.errors == 1:
-            self._log.error(
-                "observation failed; the application goes on, the tracker will not see this event",
-                flow=self._flow, hop=self._hop, stage=str(stage), error=repr(error),
-            )  # fmt: skip
+            with suppress(Exception):
+                self._log.error(
+                    "observation failed; the application goes on, the tracker will not see this event",
+                    flow=self._flow, hop=self._hop, stage=str(stage), error=repr(error),
+                )  # fmt: skip
         return False

@@ -20,6 +20,7 @@ class Kept:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.broken = False
+        self.missed = 0
 
     def emit_line(self, line: bytes) -> int:
         """Keep."""
@@ -29,7 +30,8 @@ class Kept:
         return 0
 
     def lost(self, count: int = 1) -> None:
-        """Nothing to do."""
+        """Count."""
+        self.missed += count
 
     def vouch(self, sources: Sequence[SourceRef], lag: Lag | None = None, at: int | None = None) -> None:
         """Nothing to do."""

@@ -17,6 +17,7 @@ from collectors.emitter import Emitter
 from collectors.instrument import confluent_kafka as instrument
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
+from tests.brokers.kafka_raw import put_with_header
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tests.brokers.kept import Kept
 from tests.contract.http_tracker import HttpTracker
@@ -260,6 +261,19 @@ def test_a_broken_spool_never_reaches_the_application(
     consumer.commit(message=message, asynchronous=False)
     assert consumer.ack(message) is False
     assert observer.counts.errors == 4
+
+
+def test_headers_that_cannot_be_read_never_reach_the_application(
+    topic: Topic, kept: Kept, observer: Observer, consumer: instrument.ObservedConsumer
+) -> None:
+    """A name that is no UTF-8: the driver raises when it is asked for the headers, and the application did not ask. It
+    gets its message; what we could not see of it nobody vouches for."""
+    put_with_header(topic.servers, topic.name, b"\xff\xfe", b"odd")
+    [message] = take(consumer, 1)
+    assert message.value() == b"odd"
+    consumer.commit(message=message, asynchronous=False)
+    assert kept.events == []
+    assert (observer.counts.errors, kept.missed) == (2, 2)
 
 
 def test_other_topics_are_left_alone(topic: Topic, kept: Kept, observer: Observer) -> None:

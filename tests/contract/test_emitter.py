@@ -20,8 +20,10 @@ from collectors.base import NOTHING_YET_MS, Lag
 from collectors.batch import Bounds
 from collectors.emitter import CHUNK
 from collectors.errors import ConfigInvalid, Forked, SpoolHeld
+from collectors.instrument.observe import Observer
 from collectors.sender import Pace
 from collectors.spool import REFUSED
+from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 
@@ -520,6 +522,69 @@ def test_a_child_is_told_to_make_its_own(tracker, emitter):
     found.emit([event(2)])
     assert found.flush()
     assert tracker.ids == ["m-2"]
+
+
+def in_child(body, patience=20.0):
+    """Run `body` in a forked child; fails when it does not come to its end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            body()
+        finally:
+            os._exit(0)
+    until = time.monotonic() + patience
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise AssertionError("the child waits for ever")
+        time.sleep(0.01)
+
+
+def test_what_a_child_observes_is_vouched_for_by_nobody(tracker, emitter):
+    """An application that was forked after it was instrumented, as servers do: its observations are lost, and the
+    parent, which vouches for them, says so. Neither waits, not even where a lock was held at the fork, and what the
+    parent has written meanwhile is not written over."""
+    found = emitter()
+    observer = Observer(found, "orders", "billing", stages=[Stage.ack], source="pod-7")
+    assert tracker.until(lambda: any(request.report["sources"] for request in tracker.requests))
+    began, held, done = len(tracker.requests), threading.Event(), threading.Event()
+    receive, send = os.pipe()
+
+    def holds():
+        with found._spool._mutex:
+            held.set()
+            done.wait(20)
+
+    holder = threading.Thread(target=holds)
+    holder.start()
+    held.wait(20)
+
+    def body():
+        os.read(receive, 1)
+        for number in range(3):
+            observer.ack({MESSAGE_ID: f"lost-{number}"}, b"x")
+        observer.close()
+        found.close()
+
+    def parent():
+        done.set()
+        holder.join()
+        observer.ack({MESSAGE_ID: "kept"}, b"x")
+        os.write(send, b"!")
+
+    writes = threading.Timer(0.2, parent)
+    writes.start()
+    in_child(body)
+    writes.join()
+    assert found.flush()
+    assert tracker.until(lambda: sum(request.report["dropped"] for request in tracker.stored[began:]) == 3)
+    blind = next(r.report for r in tracker.stored[began:] if r.report["dropped"])
+    assert blind["sources"] == []
+    assert tracker.ids == ["kept"]
+    assert tracker.until(lambda: tracker.stored[-1].report["sources"] == [msgspec.to_builtins(SOURCE)])
+    os.close(receive)
+    os.close(send)
 
 
 PROGRAM = textwrap.dedent("""

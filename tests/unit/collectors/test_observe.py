@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -123,6 +125,33 @@ def test_a_failure_never_reaches_the_application(caplog):
     observer.close()
     assert observer.counts.errors == 3
     assert caplog.text.count("no room") == 1
+
+
+def test_the_applications_log_handlers_may_raise():
+    """What is told to its log is told by its own handlers: an error of theirs does not come back through us."""
+
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise OSError("no log today")
+
+    log, broken = logging.getLogger("collectors.instrument"), Broken()
+    log.addHandler(broken)
+    try:
+        observer = Observer(Kept(RuntimeError("no room")), "orders", "billing")
+        assert not observer.ack(HEADERS, b"x")
+        assert not Observer(Kept(), "orders", "billing").ack({}, b"x")
+    finally:
+        log.removeHandler(broken)
+    assert observer.counts.errors == 1
+
+
+def test_what_is_interrupted_is_declared():
+    """A signal's handler may raise in the middle of it: the application gets that, and nobody vouches for the event."""
+    kept = Kept(KeyboardInterrupt())
+    observer = Observer(kept, "orders", "billing")
+    with pytest.raises(KeyboardInterrupt):
+        observer.ack(HEADERS, b"x")
+    assert (kept.missed, observer.counts.events) == (1, 0)
 
 
 @pytest.mark.parametrize("headers", [None, {}, [], 5, {MESSAGE_ID: None}, {MESSAGE_ID: b""}])

@@ -371,3 +371,33 @@ def test_a_signal_handler_writes_while_its_thread_does(tmp_path):
     assert [record.lines for record in spool.read(0) if record.kind is Kind.dropped] == [3]
     assert (spool.appended, spool.refused) == (3, 3)
     spool.close()
+
+
+def test_what_comes_after_the_end_is_refused(tmp_path):
+    """The folder may be another process's by then: no file of ours appears in it, and nothing is counted there."""
+    spool = Spool(tmp_path)
+    spool.append(Kind.lines, b"a\n", 1)
+    spool.close()
+    heir = Spool(tmp_path)
+    assert spool.append(Kind.lines, b"late\n", 1) == REFUSED
+    spool.lost(1)
+    assert heir.append(Kind.lines, b"b\n", 1) != REFUSED
+    assert lines_of(heir) == [b"a\n", b"b\n"]
+    assert heir.refused == 0
+    heir.close()
+
+
+def test_what_children_lost_is_told_once(tmp_path):
+    """Also by the next process, where the one that they came from died before it could."""
+    spool = Spool(tmp_path)
+    spool.lost_in_child(2)
+    assert spool.orphaned()[1] == 2
+    assert spool.orphaned()[1] == 0
+    assert (spool.refused, spool.drained(spool.end)[1]) == (2, 0)
+    spool.settle(2)
+    spool.lost_in_child(1)
+    spool.close()
+    heir = Spool(tmp_path)
+    assert heir.orphaned()[1] == 1
+    assert heir.refused == 3
+    heir.close()
