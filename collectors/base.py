@@ -64,7 +64,8 @@ class Collector(Protocol):
 
     def sources(self) -> Sequence[SourceRef] | None:
         """What it vouches for at this moment: partitions assigned, queues bound. None while that is not known, for a
-        moment after a start or a cut connection: what was said before stays, and nothing new is vouched for."""
+        moment after a start or a cut connection: what was said before stays, and nothing new is vouched for. A list
+        that is given again, the same object, must not have been changed: it is not compared anew."""
         ...
 
     def lag(self) -> Lag:

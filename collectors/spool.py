@@ -139,8 +139,8 @@ class Spool:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Whoever writes meanwhile, in this very thread, waits. Only for those who hold the lock; `append` does the same
-        by itself, for it is called per message."""
+        """Whoever writes meanwhile, in this very thread, waits. Only for those who hold the lock; `append` does the
+        same by itself, for it is called per message."""
         before, self._writing = self._writing, True
         try:
             yield
@@ -183,7 +183,7 @@ class Spool:
         return True
 
     def _rotate(self) -> bool:
-        """Go over to the next segment; False when the bound or the disk forbids it, or the folder is not ours any more."""
+        """Go over to the next segment; False when the bound or the disk forbids it, or the folder is no longer ours."""
         if self._closed:
             return False
         if self._active is not None and self._active.tail == 0:
