@@ -5,6 +5,7 @@ There is no `Source` for queues: a broker that has given a message out and got i
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -16,9 +17,11 @@ from collectors.carried import CORRELATION_ID, text
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.rabbitmq.config import Tls
 from collectors.rabbitmq.connect import FAILED, closed, opened, parameters, shown, words
-from tracker.model.carry import Copy, Sent
+from tracker.model.carry import REPLAY_ID, Copy, Sent
 
 PERSISTENT = pika.DeliveryMode.Persistent
+ROUTES = frozenset({"CC", "BCC"})
+"""Headers by which a message goes to more queues (https://www.rabbitmq.com/docs/sender-selected)."""
 
 
 class PublisherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,11 +72,11 @@ class RabbitPublisher:
 
     def _published(self, copy: Copy) -> str:
         try:
-            channel = self._opened()
-        except CollectorError as error:
-            return f"not sent: {error}"
+            properties, channel = properties_of(copy), self._opened()
+        except (CollectorError, ValueError) as error:
+            return f"not sent: {self._what}: {error}"
         try:
-            channel.basic_publish(*self._to, copy.value, properties_of(copy), mandatory=True)
+            channel.basic_publish(*self._to, copy.value, properties, mandatory=True)
         except exceptions.UnroutableError:
             return f"refused: {self._what}: no queue takes it"
         except exceptions.NackError:
@@ -99,7 +102,12 @@ class RabbitPublisher:
 
 
 def properties_of(copy: Copy) -> pika.BasicProperties:
-    """Persistent, with the message's own id and the copy's headers: as text where they are UTF-8, else as bytes."""
+    """Persistent. Of a message of RabbitMQ's own its properties as they were, and of its headers those that the copy
+    still has, in their types, but for `CC` and `BCC`: it is to go to one place. Of any other the message's own id and
+    the copy's headers: as text where they are UTF-8, else as bytes. Raises `ValueError`
+    where pika cannot read the properties."""
+    if isinstance(copy.native, bytes):
+        return _as_it_was(copy, copy.native)
     headers = {name: _value(value) for name, value in copy.headers.items()}
     return pika.BasicProperties(
         message_id=copy.locator.message_id,
@@ -107,6 +115,19 @@ def properties_of(copy: Copy) -> pika.BasicProperties:
         headers=headers,
         delivery_mode=PERSISTENT,
     )
+
+
+def _as_it_was(copy: Copy, encoded: bytes) -> pika.BasicProperties:
+    properties = pika.BasicProperties()
+    try:
+        properties.decode(encoded)
+    except (ValueError, OverflowError, IndexError, struct.error) as error:
+        raise ValueError(f"its properties are no AMQP 0-9-1 that pika can read: {error}") from None
+    own = {name: value for name, value in (properties.headers or {}).items() if name in copy.headers}
+    added = {name: _value(value) for name, value in copy.headers.items() if name.startswith(REPLAY_ID)}
+    properties.headers = {name: value for name, value in own.items() if name not in ROUTES} | added
+    properties.delivery_mode = PERSISTENT.value
+    return properties
 
 
 def _value(value: bytes) -> str | bytes:

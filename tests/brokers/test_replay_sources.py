@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
+import pika
 import psycopg
 import pytest
 from confluent_kafka import Producer
@@ -16,10 +18,15 @@ from collectors.kafka import dead_letters
 from collectors.kafka.dead_letters import KafkaDeadLetters
 from collectors.postgres.outbox import outbox
 from collectors.postgres.source import OutboxSource, source
+from collectors.rabbitmq import dead_queue
+from collectors.rabbitmq import publisher as rabbitmq
+from collectors.rabbitmq.dead_queue import DeadQueue
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
+from tests.brokers.rabbitmq_vhost import Vhost
 from tests.servers.postgres import let_go
-from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, Copy, Missing
+from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, Copy, Locator, Missing
 from tracker.model.event import Event
+from tracker.replay.copies import dressed
 
 pytestmark = pytest.mark.brokers
 
@@ -199,3 +206,127 @@ def test_no_such_topic_of_dead_letters(kafka_server: str) -> None:
         topic.delete()
         with letters(topic) as source, pytest.raises(Unavailable, match=topic.name):
             source.find("orders", ["a"])
+
+
+@pytest.fixture
+def vhost(rabbitmq_server: Any) -> Iterator[Vhost]:
+    """A virtual host of its own with a queue of dead letters, and a queue to send to."""
+    made = Vhost(rabbitmq_server)
+    made.channel.queue_declare("dead")
+    made.channel.queue_declare("orders")
+    yield made
+    made.delete()
+
+
+def buried(vhost: Vhost, *ids: str, **more: Any) -> None:
+    """Dead letters, as the broker leaves them."""
+    for one in ids:
+        headers = {"x-death": [{"queue": "orders", "count": 3}], "x-first-death-queue": "orders", **more}
+        properties = pika.BasicProperties(message_id=one, headers=headers, content_type="text/plain", priority=4)
+        vhost.channel.basic_publish("", "dead", f"body of {one}".encode(), properties)
+
+
+@contextmanager
+def held(vhost: Vhost, **settings: Any) -> Iterator[DeadQueue]:
+    """A source of the queue of dead letters."""
+    found = dead_queue.source({"url": vhost.url, "queue": "dead", **settings})
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def left(vhost: Vhost, queue: str = "dead") -> list[str]:
+    """What a consumer finds in a queue, in order; all of it is taken out."""
+    found = []
+    while (got := vhost.channel.basic_get(queue, auto_ack=True))[0] is not None:
+        found.append(got[2].decode().removeprefix("body of "))
+    return found
+
+
+def test_a_queue_gives_back_what_was_only_looked_at(vhost: Vhost) -> None:
+    """In its order, as after a dry run."""
+    buried(vhost, "a", "b", "c")
+    with held(vhost) as source:
+        places = source.find("orders", ["c", "a", "nobody"])
+        assert [place.message_id for place in places] == ["c", "a"]
+        copies = source.fetch(places)
+        assert [copy.value for copy in copies if isinstance(copy, Copy)] == [b"body of c", b"body of a"]
+        assert vhost.message_count("dead") == 0
+        source.settle([], places)
+        wait_for(lambda: vhost.message_count("dead") == 3)
+    assert left(vhost) == ["a", "b", "c"]
+
+
+def test_what_was_sent_leaves_the_queue_and_the_rest_stays(vhost: Vhost) -> None:
+    """Batch after batch, without reading the queue anew; every copy of a message that died twice goes."""
+    buried(vhost, "a", "b", "c", "a", "d")
+    with held(vhost) as source:
+        for batch in (["a"], ["c", "nobody"]):
+            copies = [copy for copy in source.fetch(source.find("orders", batch)) if isinstance(copy, Copy)]
+            source.settle([copy.locator for copy in copies], [])
+        [gone] = source.fetch([Locator("a", "billing", "dead", 0)])
+        assert isinstance(gone, Missing)
+        assert "it is not in queue 'dead'" in gone.reason
+        buried(vhost, "late")
+        wait_for(lambda: [place.message_id for place in source.find("orders", ["late"])] == ["late"])
+    wait_for(lambda: vhost.message_count("dead") == 3)
+    assert left(vhost) == ["b", "d", "late"]
+
+
+def test_a_source_that_goes_away_gives_all_back(vhost: Vhost) -> None:
+    """Killed, or cut off in the middle: nothing of the queue is lost, and it goes on."""
+    buried(vhost, *[f"m-{n}" for n in range(50)])
+    with held(vhost) as source:
+        [place] = source.find("orders", ["m-49"])
+        assert vhost.message_count("dead") == 0
+        vhost.cut("tracker.replay")
+        wait_for(lambda: vhost.message_count("dead") == 50)
+        with pytest.raises(Unavailable):
+            source.settle([place], [])
+        [copy] = source.fetch([place])
+        assert isinstance(copy, Copy)
+    wait_for(lambda: vhost.message_count("dead") == 50)
+
+
+def test_only_so_many_are_held(vhost: Vhost) -> None:
+    """What lies further back is not reached, and the reason says so."""
+    buried(vhost, "a", "b", "c")
+    with held(vhost, most=2) as source:
+        assert [place.message_id for place in source.find("orders", ["a", "c"])] == ["a"]
+        [missing] = source.fetch([Locator("c", "billing", "dead", 0)])
+    assert isinstance(missing, Missing)
+    assert "the first 2 messages of queue 'dead'" in missing.reason
+
+
+def test_a_dead_letter_comes_back_as_it_was(vhost: Vhost) -> None:
+    """Its properties, and the types of its headers; without what buried it, and to no further queue."""
+    vhost.channel.queue_declare("elsewhere")
+    stamp = datetime(2026, 11, 22, tzinfo=UTC)
+    buried(vhost, "a", tries=7, made=stamp, tags=["x", 1], CC=["elsewhere"])
+    left(vhost, "elsewhere")
+    publisher = rabbitmq.publisher({"url": vhost.url, "queue": "orders"})
+    with held(vhost) as source:
+        [copy] = source.fetch(source.find("orders", ["a"]))
+        assert isinstance(copy, Copy)
+        [sent] = publisher.publish([dressed(copy, "r-1", 2)])
+        assert sent.error == ""
+        source.settle([copy.locator], [])
+    publisher.close()
+    _, properties, body = vhost.channel.basic_get("orders", auto_ack=True)
+    assert (body, properties.message_id, properties.content_type, properties.priority) == (
+        b"body of a", "a", "text/plain", 4,
+    )  # fmt: skip
+    assert properties.headers == {
+        "tries": 7, "made": stamp, "tags": ["x", 1], "x-tracker-replay": "r-1", "x-tracker-replay-attempt": "2",
+        "x-tracker-replay-of": "/dead/0",
+    }  # fmt: skip
+    assert left(vhost) == left(vhost, "elsewhere") == []
+
+
+def test_a_queue_that_is_not_there_is_told(vhost: Vhost) -> None:
+    """And a wrong configuration."""
+    with held(vhost, queue="none") as source, pytest.raises((Unavailable, ConfigInvalid), match="none"):
+        source.find("orders", ["a"])
+    with pytest.raises(ConfigInvalid, match="queue"):
+        dead_queue.source({"url": vhost.url})

@@ -49,7 +49,12 @@ KINDS: Mapping[str, Kind] = {
         publisher_only=frozenset({"topic"}),
     ),
     "postgres": Kind("postgres", "psycopg", sources={LOG: "collectors.postgres.source:source"}),
-    "rabbitmq": Kind("rabbitmq", "pika", publisher="collectors.rabbitmq.publisher:publisher"),
+    "rabbitmq": Kind(
+        "rabbitmq",
+        "pika",
+        sources={DEAD_LETTER: "collectors.rabbitmq.dead_queue:source"},
+        publisher="collectors.rabbitmq.publisher:publisher",
+    ),
 }
 BESIDE = (DEAD_LETTER, SNAPSHOT)
 """What a hop may have beside its own log, each with a `kind` of its own."""

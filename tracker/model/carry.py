@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -29,13 +29,15 @@ class Locator(msgspec.Struct, frozen=True):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """A message as a source holds it. `digest` is xxh3-64 of `value`, 16 hex digits."""
+    """A message as a source holds it. `digest` is xxh3-64 of `value`, 16 hex digits. `native`: all that its broker
+    knows of it, as only a publisher of the same kind understands it; it then sends what `headers` cannot say."""
 
     locator: Locator
     key: bytes | None
     value: bytes
     headers: dict[str, bytes]
     digest: str
+    native: Any = None
 
 
 class Missing(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import math
 import random
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -88,6 +89,9 @@ class Replays:
         chosen = {"source": selection.source, "to": selection.to}
         plan = make(spec, wanted, copies, connected, past, rate, **chosen)
         checked = self._sample(plan) if plan.items else None
+        for keeper in keepers:
+            with suppress(Exception):  # foreign code; what a source was not told it takes back by itself
+                self.ports.settle(keeper, (), ())
         return with_sample(plan, checked) if checked else plan
 
     def create(self, selection: Selection, by: Principal, reason: str = "", rate: float | None = None) -> Shown:
@@ -224,7 +228,6 @@ class Replays:
             places = [one.way.locator for one in mine]
             try:
                 found = self.ports.fetch(keeper, places)
-                self.ports.settle(keeper, (), places)
             except Exception:  # noqa: BLE001 - foreign code, and only a look: the plan says that nothing was checked
                 return None
             for one in mine:
