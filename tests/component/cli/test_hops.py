@@ -34,7 +34,7 @@ rabbit: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: orders}
         ("a: {kind: pigeon, dead_letter: {kind: kafka}}", "hop 'a' needs `kind`"),
         ("a: {dead_letter: {kind: pigeon}}", "`dead_letter` of hop 'a' needs `kind`"),
         ("a: {snapshot: file}", "`snapshot` of hop 'a' needs `kind`"),
-        ("a: {kind: pigeon}", "kafka, rabbitmq"),
+        ("a: {kind: pigeon}", "kafka, postgres, rabbitmq"),
         ('a: {kind: kafka, url: "127.0.0.1:1", colour: red}', "hop 'a'.*colour"),
     ],
 )
