@@ -240,7 +240,7 @@ class Sender:
         """On disk before the request and after the answer. Where the disk takes no more, going on is the lesser evil:
         after a SIGKILL lines may come twice, which counts once."""
         self._standing.pending = pending
-        self._standing.sources, self._standing.begins = listed, self._sources.begins(listed)
+        self._standing.sources, self._standing.begins = listed, self._sources.begins(self._standing.reached)
         try:
             save(self._path, self._standing)
         except OSError as error:

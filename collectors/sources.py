@@ -56,10 +56,10 @@ class Sources:
                 self._inherited.discard(source)
 
     def replace(self, sources: Iterable[SourceRef], reached: int) -> list[SourceRef]:
-        """Announce exactly these, the new ones as vouched for from `reached` on. The answer lists those left out since
-        the last `told`, also where they have come back since: they are let go, not signed off, for somebody else may
-        watch them now, or nobody, and then they are a blind spot. A list that is given again must not have been
-        changed."""
+        """Announce exactly these, the new ones as vouched for from `reached` on; of these, what was let go before, not
+        from before that, whatever is said. The answer lists those left out since the last `told`, also where they have
+        come back since: they are let go, not signed off, for somebody else may watch them now, or nobody, and then they
+        are a blind spot. A list that is given again must not have been changed."""
         if sources is self._replaced:  # a reader says this often, and mostly it is the same list
             return []
         announced = Counter(dict.fromkeys(sources, 1))
@@ -70,7 +70,7 @@ class Sources:
             self._announced, self._inherited = announced, set()
             self._ending -= announced.keys()
             self._untold = (self._untold | gone) - self._ending
-            self._begin.update(dict.fromkeys(fresh, reached))
+            self._begin.update({source: max(reached, self._begin.get(source, reached)) for source in fresh})
             self._replaced = None if self._untold else sources
             return sorted(self._untold)
 
@@ -133,10 +133,13 @@ class Sources:
         with self._mutex:
             return sorted(self._announced.keys() | self._ending | self._inherited)
 
-    def begins(self, sources: Iterable[SourceRef]) -> list[tuple[SourceRef, int]]:
-        """Those of these that begin at a moment of their own, each with it."""
+    def begins(self, reached: int | None) -> list[tuple[SourceRef, int]]:
+        """Those that begin at a moment of their own, each with it. What was let go is among them, and remembered, until
+        reports have `reached` that moment: none that comes later is dated before it."""
         with self._mutex:
-            return [(source, self._begin[source]) for source in sources if source in self._begin]
+            listed = self._announced.keys() | self._ending | self._inherited
+            self._begin = {s: at for s, at in self._begin.items() if s in listed or reached is None or at > reached}
+            return sorted(self._begin.items())
 
     def begun(self, sources: Iterable[SourceRef], dated: int) -> list[SourceRef]:
         """Of these, the ones that a report dated `dated` may list: it must not reach back before their beginning."""

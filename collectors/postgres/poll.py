@@ -74,7 +74,7 @@ class PolledOutbox:
 
     `clock` dates what is seen, `ticks` (microseconds, never jumping) measures the lag. Where rows of a table may be
     missing it is left out of `sources` first, and reading goes on only when somebody has asked for these: by then its
-    hole is known, and outlives this process.
+    hole is known, and outlives this process. It is among them again when the first look behind the hole was read.
     """
 
     def __init__(self, name: str, config: PollConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
@@ -86,6 +86,7 @@ class PolledOutbox:
         self._wire: Wire | None = None
         self._stands: Cursor | None = None
         self._untold: frozenset[str] = frozenset()
+        self._resuming: frozenset[str] = frozenset()
         self._told = False
         self._number = self._committed = self._look_at = self._kept_at = 0
         self._asked: int | None = None
@@ -133,7 +134,8 @@ class PolledOutbox:
         self._told = True
         if self._stands is None:
             return []
-        return [s for table in self._config.tables if table.table not in self._untold for s in table.sources]
+        blind = self._untold | self._resuming
+        return [s for table in self._config.tables if table.table not in blind for s in table.sources]
 
     def lag(self) -> Lag:
         """The age of the newest look of which all rows were given."""
@@ -173,7 +175,7 @@ class PolledOutbox:
         self._stands = msgspec.structs.replace(before, server=now.server, tables=now.tables)
         if missed:
             self._keep(msgspec.structs.replace(self._stands, target=None))
-            self._untold = frozenset()
+            self._untold, self._resuming = frozenset(), self._resuming | missed
         return self._stands
 
     def _page(self, stands: Cursor, limit: int) -> list[Raw]:
@@ -201,7 +203,8 @@ class PolledOutbox:
     def _over(self, stands: Cursor, target: Seen) -> None:
         """All up to `target` was given."""
         self._stands = msgspec.structs.replace(stands, base=target, target=None, feed="", tx=0, row="")
-        self._complete_to = self._asked if self._asked is not None else self._complete_to
+        if self._asked is not None:
+            self._complete_to, self._resuming = self._asked, frozenset()
         self._asked = None
         self._look_at = self._ticks() + int(self._config.look_every * 1_000_000)
         if self._number == self._committed and self._ticks() - self._kept_at >= KEEP_TICKS:

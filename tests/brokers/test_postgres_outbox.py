@@ -479,6 +479,36 @@ def test_a_hole_outlives_the_process(shop, tmp_path):
     assert [line["message_id"] for line in lines(tracker)] == ["m-1"]
 
 
+def test_a_hole_outlives_a_process_that_did_not_see_its_end(shop, tmp_path):
+    """It told of the hole and mended it, and was stopped while a transaction was open, before it could vouch for more.
+    The next one finds everything in order, and must not join what it vouches for to what was vouched for before."""
+    known = {"table": "outbox", "flow": "orders", "hop": "shop"}
+    config = {"name": "shop", "kind": "postgres-outbox", "url": shop.url, "tables": [known], "look_every": 0.05}
+    with HttpTracker() as tracker, psycopg.connect(shop.url) as slow:
+        stop = run(config, tracker.url, tmp_path)
+        wait_for(lambda: covered(tracker, "produce"), "coverage")
+        stop()
+        shop.run("DROP TABLE outbox")
+        shop.run(TABLE)
+        shop.put("unseen")
+        slow.execute("CREATE TABLE other (id text)")
+        before = len(tracker.requests)
+        stop = run(config, tracker.url, tmp_path)
+        wait_for(lambda: shop.run("SELECT 1 FROM pg_publication_tables"), "the table to be published again")
+        mended = time.time_ns() // 1000
+        wait_for(lambda: not all(r.report["sources"] for r in tracker.requests[before:]), "the hole to be told")
+        stop()
+        last = len(tracker.requests)
+        stop = run(config, tracker.url, tmp_path)
+        time.sleep(1.5)
+        slow.commit()
+        wait_for(lambda: any(r.report["sources"] and r.reached > mended for r in tracker.requests[last:]), "coverage")
+        stop()
+    assert [r.report["sequence"] for r in tracker.requests] == list(range(1, len(tracker.requests) + 1))
+    named = [r for r in tracker.requests[last:] if r.report["sources"]]
+    assert min(r.reached for r in named) > mended
+
+
 def test_a_transaction_that_began_before_its_table_was_published(shop):
     """It is not decoded, so nothing is vouched for until it has ended."""
     with psycopg.connect(shop.url) as slow:

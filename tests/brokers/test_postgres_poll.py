@@ -454,7 +454,9 @@ def test_a_table_that_is_made_again(shop):
         assert collector.read(10, 0.2) == []
         assert collector.read(10, 0.2) == []
         assert collector.sources() == []
-        assert produced(collector, caught_up(collector)) == ["m-1"]
+        assert produced(collector, collector.read(10, 1.0)) == ["m-1"]
+        assert collector.sources() == [], "its lag is still that of before"
+        assert produced(collector, caught_up(collector)) == []
 
 
 def test_a_server_that_is_killed(postgres_factory, tmp_path):

@@ -114,6 +114,7 @@ class EmitterMachine(RuleBasedStateMachine):
         standing = load(self.folder / "standing.json", "c", self.now, self.spool.lacks)
         self.spool.resume(standing.acknowledged, standing.undelivered)
         self.sources = Sources(standing.sources, standing.begins)
+        self.heir = standing.reached is not None
         pace = Pace(heartbeat=0, backoff=(0, 0))
         self.sender = Sender(
             self.spool, standing, self.sources, self.wire,
@@ -237,6 +238,12 @@ class ReaderMachine(EmitterMachine):
         self.replace([SOURCE], reached)
         self.spool.append(Kind.mark, b"", at=reached)
 
+    @rule()
+    def begin(self):
+        """The runner of a process that goes on asks before its collector knows how far it has read."""
+        if self.heir:
+            self.replace([SOURCE], self.now - 10**15)
+
     @rule(count=st.integers(1, 3), gap=st.integers(1, 30))
     def blackout(self, count, gap):
         """For a while the collector sees nothing of what happens, says so, and will never see it."""
@@ -273,6 +280,28 @@ class ReaderMachine(EmitterMachine):
     def emitted(self) -> list[tuple[int, bytes]]:
         """What was read."""
         return [(at, line) for at, line in self.happened[: self.read] if line not in self.unseen]
+
+
+def test_a_hole_that_the_next_process_knows_nothing_of():
+    """It was told, and the process ended before it vouched for more. The next one names its sources at once, in reports
+    that are dated as the last ones were."""
+    machine = ReaderMachine()
+    machine.vouch()
+    machine.send([], 1)
+    machine.blackout(2, 5)
+    machine.send([], 1)
+    machine.restart()
+    machine.begin()
+    machine.send([], 1)
+    machine.time_passes(100)
+    machine.vouch()
+    machine.send([], 1)
+    machine.time_passes(100)
+    machine.vouch()
+    machine.send([], 1)
+    low, high = machine.book.spans[-1]
+    assert machine.resumed <= low < high
+    machine.teardown()
 
 
 TestClient = EmitterMachine.TestCase

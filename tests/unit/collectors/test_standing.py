@@ -119,10 +119,36 @@ def test_a_beginning_outlives_the_process():
     """What nobody watched before it is not claimed by the next process either."""
     before = Sources()
     before.replace([A], NOW)
-    after = Sources([A], before.begins(before.listed()))
+    after = Sources([A], before.begins(NOW - 5))
     after.replace([A], NOW + 5)
     assert after.begun([A], NOW - 1) == []
     assert after.begun([A], NOW) == [A]
+
+
+def test_what_was_let_go_begins_anew_in_the_next_process_too():
+    """It announces the source before it knows how far it has read: its reports are dated as the last ones were."""
+    before = Sources()
+    before.replace([A, B], NOW - 9)
+    before.replace([B], NOW - 9)
+    before.told()
+    before.let_go([A], NOW)
+    after = Sources([B], before.begins(NOW - 1))
+    assert after.replace([A, B], NOW - 10**15) == []
+    assert after.begun([A, B], NOW - 1) == [B]
+    assert after.begun([A, B], NOW) == [A, B]
+    after.replace([A, B], NOW + 1)
+    assert after.begun([A], NOW) == [A]
+
+
+def test_what_was_let_go_is_forgotten_once_no_report_can_be_dated_before():
+    """Queues and partitions come and go for ever."""
+    sources = Sources()
+    sources.replace([A, B], NOW - 9)
+    sources.replace([B], NOW - 9)
+    sources.let_go([A], NOW)
+    assert sources.begins(NOW - 1) == [(A, NOW), (B, NOW - 9)]
+    assert sources.begins(None) == [(A, NOW), (B, NOW - 9)]
+    assert sources.begins(NOW) == [(B, NOW - 9)]
 
 
 def test_a_source_signed_off_and_announced_again_does_not_end():
