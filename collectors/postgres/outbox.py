@@ -21,9 +21,10 @@ from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.part import settings
 from collectors.postgres.config import DatabaseConfig
 from collectors.postgres.pgoutput import Begin, Commit, Note, Relation, parsed
+from collectors.postgres.publication import canary, signs_of, sung
 from collectors.postgres.reading import Reading
 from collectors.postgres.rows import PARTED, Rows, Table
-from collectors.postgres.slot import Work, canary, horizon, looked, made, make, publish, slot_name, sung
+from collectors.postgres.slot import Work, horizon, looked, made, make, publish, refused, slot_name
 from collectors.postgres.stream import TIMEOUT, Answer, Stream, Wire, driver_errors
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
@@ -88,6 +89,7 @@ class PostgresOutbox:
         self._canary: _Canary | None = None
         self._look_at = self._spoke_at = self._read_at = 0
         self._vouched_from: dict[str, int] = {}
+        self._signs: dict[str, str] = {}
         self._told = False
         self._complete_to: int | None = None
 
@@ -156,13 +158,15 @@ class PostgresOutbox:
             return self._stream
         if self._wire is None or self._work is None:
             self._wire = Wire(self._config.url, {"synchronous_commit": "local", "statement_timeout": f"{TIMEOUT:.0f}s"})
-            self._work = looked(self._wire, self.slot, self._config.tables, self._config.unbounded_wal)
+            config = self._config
+            self._work = looked(self._wire, self.slot, config.tables, config.unbounded_wal, self._signs)
             self._vouched_from |= dict.fromkeys(self._work.blind, REPAIRED)
             self._told = False
         wire, work = self._wire, self._work
         if work.blind and not self._told:
             time.sleep(min(wait, PAUSE))
             return None
+        refused(self.slot, work)
         if work.blind and not self._making:
             publish(wire, self.slot, work)
             if work.makes_slot:
@@ -176,6 +180,7 @@ class PostgresOutbox:
         """A stream from where the server knows we were. Transactions that are under way may have begun before a table
         was published, and are not decoded then: nothing is vouched for until they have ended."""
         now = self._ticks()
+        self._signs = signs_of(wire, self.slot, self._config.tables) if work.lacking or work.makes_slot else work.signs
         self._vouched_from = {table: min(tick, now) for table, tick in self._vouched_from.items()}
         self._open_until = horizon(wire)
         self._reading = Reading(self._reading.stream + 1)
@@ -243,9 +248,12 @@ class PostgresOutbox:
     def _all_published(self, answer: Answer) -> int:
         """Transactions below this number have ended. A table that was dropped and made again is in no publication: what
         is written to it is not seen."""
-        ended, lacking = sung(answer, self._config.tables)
+        ended, lacking = sung(answer, self._config.tables, self._signs)
         if lacking:
-            raise Unavailable(f"{self._what}: {', '.join(lacking)} was dropped, or left its publication {self.slot}")
+            raise Unavailable(
+                f"{self._what}: {', '.join(lacking)} was dropped, left its publication {self.slot}, came back to it, "
+                "or has a part that is not in the log"
+            )
         return ended
 
     def _confirm(self, stream: Stream) -> None:

@@ -7,7 +7,7 @@ watches. Hence the server must bound that (`max_slot_wal_keep_size`), or nothing
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import psycopg
@@ -15,8 +15,9 @@ import xxhash
 from psycopg import sql
 
 from collectors.errors import ConfigInvalid, Unavailable
+from collectors.postgres.publication import HIDDEN, filled, published, signs_in, whole
 from collectors.postgres.rows import FULL, Mark, Table
-from collectors.postgres.stream import TIMEOUT, Answer, Wire
+from collectors.postgres.stream import TIMEOUT, Wire
 
 PATIENCE = 600.0
 """Seconds that the server may take to make a slot: it waits for the transactions that are under way."""
@@ -25,7 +26,9 @@ _OPERATIONS = {False: "insert", True: "insert, update, delete, truncate"}
 
 class Work(msgspec.Struct, frozen=True):
     """What has to be made before the slot can be read. `lacking`: tables that are in no publication of ours; `slot`:
-    what there is of it; `partitioned`: those of the tables that are."""
+    what there is of it; `partitioned`: those of the tables that are; `changed`: those of which the publication has been
+    another since it was read by; `cut`: those of which it leaves something out; `hidden`: by table, what is part of it
+    and not in the log; `signs`: by table, what tells one making of the publication from another."""
 
     tables: frozenset[str]
     published: bool
@@ -33,6 +36,10 @@ class Work(msgspec.Struct, frozen=True):
     slot: str
     followed: bool
     partitioned: frozenset[str]
+    changed: frozenset[str]
+    cut: frozenset[str]
+    hidden: dict[str, str]
+    signs: dict[str, str]
 
     @property
     def makes_slot(self) -> bool:
@@ -42,7 +49,7 @@ class Work(msgspec.Struct, frozen=True):
     @property
     def blind(self) -> frozenset[str]:
         """Tables of which changes may be missing before it is done."""
-        return self.tables if self.makes_slot else frozenset(self.lacking)
+        return self.tables if self.makes_slot else self.changed.union(self.lacking, self.cut, self.hidden)
 
 
 def slot_name(collector: str) -> str:
@@ -53,25 +60,38 @@ def slot_name(collector: str) -> str:
     return f"tracker_{plain[:42]}_{xxhash.xxh32_hexdigest(collector.encode())}"
 
 
-def looked(wire: Wire, name: str, tables: Sequence[Table], unbounded: bool) -> Work:
-    """What there is, and what is to be made; changes nothing. Raises `ConfigInvalid` for what somebody has to change
-    first, `Unavailable` where another process reads the slot, `psycopg.Error`."""
+def looked(wire: Wire, name: str, tables: Sequence[Table], unbounded: bool, signs: Mapping[str, str]) -> Work:
+    """What there is, and what is to be made; changes nothing. `signs`: of the publication by which this process has
+    read. Raises `ConfigInvalid` for what somebody has to change first, `Unavailable` where another process reads the
+    slot, `psycopg.Error`."""
     _checked(wire, unbounded)
     slot = _slot(wire, name)
     wanted = sorted({table.table for table in tables})
-    has = wire.ask(_published(name, wanted))
-    known = bool(wire.ask(_with("SELECT 1 FROM pg_publication WHERE pubname = {}", name)))
+    has = wire.ask(published(name, wanted))
+    known = bool(wire.ask(filled("SELECT 1 FROM pg_publication WHERE pubname = {}", name)))
     followed = any(table.relayed for table in tables)
-    shows = followed or any(changes != "f" for _, _, changes in has)
-    partitioned = _fitting(wire, tables, shows)
+    shows = followed or any(changes != "f" for _, _, changes, *_ in has)
+    partitioned, hidden = _fitting(wire, tables, shows)
     lacking = tuple(sorted(set(wanted) - {row[0] for row in has}))
-    cut = sorted(set(wanted) - set(lacking) - _whole(has, tables))
-    if cut:
+    cut = frozenset(wanted).difference(lacking) - whole(has, tables)
+    found = signs_in(has)
+    changed = frozenset(table for table, sign in found.items() if signs.get(table, sign) != sign)
+    return Work(frozenset(wanted), known, lacking, slot, followed, partitioned, changed, cut, hidden, found)
+
+
+def refused(name: str, work: Work) -> None:
+    """Raises `ConfigInvalid` where rows of a table are not told, and will not be until somebody mends it: to be asked
+    when the hole is known, for whoever begins after that finds everything in order."""
+    if work.cut:
         raise ConfigInvalid(
-            f"publication {name} leaves out changes of {', '.join(cut)}, by its `publish` or by a WHERE: "
-            f"ALTER PUBLICATION {name} SET (publish = '{_OPERATIONS[followed]}'), and its tables without a WHERE"
+            f"publication {name} leaves out changes of {', '.join(sorted(work.cut))}, by its `publish` or by a WHERE: "
+            f"ALTER PUBLICATION {name} SET (publish = '{_OPERATIONS[work.followed]}'), and its tables without a WHERE"
         )
-    return Work(frozenset(wanted), known, lacking, slot, followed, partitioned)
+    for table, parts in work.hidden.items():
+        raise ConfigInvalid(
+            f"table {table}: rows in {parts} are not told as its own. A partition that is unlogged or foreign is not "
+            "in the log: ALTER TABLE ... SET LOGGED, or detach it. Of tables that inherit, name each instead of it"
+        )
 
 
 def publish(wire: Wire, name: str, work: Work) -> None:
@@ -91,13 +111,13 @@ def publish(wire: Wire, name: str, work: Work) -> None:
             said = error.diag.message_primary
             raise Unavailable(f"{said}; let the owner of the tables do it: {statement}") from error
     if work.makes_slot and work.slot:
-        wire.ask(_with("SELECT pg_drop_replication_slot({})", name))
+        wire.ask(filled("SELECT pg_drop_replication_slot({})", name))
 
 
 def make(wire: Wire, name: str) -> None:
     """Begin to make the slot; `made` tells when it is there."""
     wire.ask(f"SET statement_timeout = '{PATIENCE:.0f}s'")
-    wire.send(_with("SELECT pg_create_logical_replication_slot({}, 'pgoutput')", name))
+    wire.send(filled("SELECT pg_create_logical_replication_slot({}, 'pgoutput')", name))
 
 
 def made(wire: Wire, name: str, wait: float) -> bool:
@@ -119,19 +139,6 @@ def horizon(wire: Wire) -> int:
     return int(wire.ask("SELECT pg_snapshot_xmax(pg_current_snapshot())")[0][0] or 0)
 
 
-def canary(name: str, content: str, tables: Sequence[Table]) -> str:
-    """The question that writes a note into the log, prefixed `name`, and asks which transactions are open, and what is
-    published."""
-    note = _with("SELECT pg_logical_emit_message(true, {}, {}), pg_snapshot_xmin(pg_current_snapshot())", name, content)
-    return f"{note}; {_published(name, sorted({table.table for table in tables}))}"
-
-
-def sung(answer: Answer, tables: Sequence[Table]) -> tuple[int, list[str]]:
-    """Of the answer to a `canary`: (transactions below this number have ended, tables of which something is not
-    published)."""
-    return int(answer[0][1] or 0), sorted({table.table for table in tables} - _whole(answer[1:], tables))
-
-
 def _checked(wire: Wire, unbounded: bool) -> None:
     level, kept = wire.ask("SELECT current_setting('wal_level'), current_setting('max_slot_wal_keep_size')")[0]
     if level != "logical":
@@ -150,7 +157,7 @@ def _checked(wire: Wire, unbounded: bool) -> None:
 def _slot(wire: Wire, name: str) -> str:
     """`there`, `lost`, or nothing."""
     found = wire.ask(
-        _with("SELECT wal_status, active, plugin, database = current_database() FROM pg_replication_slots "
+        filled("SELECT wal_status, active, plugin, database = current_database() FROM pg_replication_slots "
               "WHERE slot_name = {}", name)
     )  # fmt: skip
     if not found:
@@ -176,7 +183,7 @@ class _Known(msgspec.Struct, frozen=True):
     identity: str
     columns: dict[str, _Column]
     keys: list[str]
-    heirs: bool
+    hidden: str | None
 
 
 _TABLES = """
@@ -190,32 +197,34 @@ SELECT n.nspname || '.' || c.relname, json_build_object(
                  WHERE i.indrelid = c.oid AND CASE
                        WHEN c.relkind = 'p' OR c.relreplident = 'd' THEN i.indisprimary
                        WHEN c.relreplident = 'i' THEN i.indisreplident ELSE false END),
-       'heirs', c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))
+       'hidden', {hidden})
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname IN ({})
 """
 
 
-def _fitting(wire: Wire, tables: Sequence[Table], shows: bool) -> frozenset[str]:
+def _fitting(wire: Wire, tables: Sequence[Table], shows: bool) -> tuple[frozenset[str], dict[str, str]]:
     """The tables are there, with the columns, and with an identity where changes and deletions are published (`shows`):
-    without one the server would refuse those to the application. Gives those that are partitioned."""
+    without one the server would refuse those to the application. Gives those that are partitioned, and what is hidden
+    of which."""
     names = sorted({table.table for table in tables})
-    asked = _TABLES.replace("{}", ", ".join(sql.Literal(name).as_string() for name in names))
+    asked = _TABLES.replace("{hidden}", HIDDEN).replace(
+        "{}", ", ".join(sql.Literal(name).as_string() for name in names)
+    )
     found = {row[0]: msgspec.json.decode(row[1] or "", type=_Known) for row in wire.ask(asked)}
     missing = sorted(set(names) - found.keys())
     if missing:
         raise Unavailable(f"there is no table {', '.join(missing)}; create it, or correct `tables`")
     for table in tables:
         _fits(table, found[table.table], shows)
-    return frozenset(name for name in names if found[name].kind == "p")
+    hidden = {name: parts for name in names if (parts := found[name].hidden)}
+    return frozenset(name for name in names if found[name].kind == "p"), hidden
 
 
 def _fits(table: Table, known: _Known, shows: bool) -> None:
     lacking = [name for name in table.columns if name not in known.columns]
     if lacking:
         raise ConfigInvalid(f"table {table.table} has no column {', '.join(map(repr, lacking))}")
-    if known.heirs:
-        raise ConfigInvalid(f"table {table.table} has tables that inherit from it: name each of them instead")
     if isinstance(table.relayed, Mark):
         mark = known.columns[table.relayed.column]
         if mark.needed and not mark.truth:
@@ -234,29 +243,5 @@ def _fits(table: Table, known: _Known, shows: bool) -> None:
         )
 
 
-def _published(name: str, tables: Sequence[str]) -> str:
-    """The question what is published of these tables: (table, its rows, their changes), t, f, or `-` for some of it."""
-    wanted = ", ".join(sql.Literal(table).as_string() for table in tables)
-    asked = """
-SELECT t.schemaname || '.' || t.tablename, p.pubinsert AND to_jsonb(t) ->> 'rowfilter' IS NULL,
-       CASE WHEN p.pubupdate AND p.pubdelete THEN 't' WHEN p.pubupdate OR p.pubdelete THEN '-' ELSE 'f' END
-  FROM pg_publication p JOIN pg_publication_tables t USING (pubname) WHERE pubname = {}
-"""
-    return f"{_with(asked, name)} AND t.schemaname || '.' || t.tablename IN ({wanted})"
-
-
-def _whole(answer: Answer, tables: Sequence[Table]) -> set[str]:
-    """The tables of which all that is needed is published."""
-    followed = any(table.relayed for table in tables)
-    return {name or "" for name, rows, changes in answer if rows == "t" and (changes == "t" or not followed)}
-
-
 def _quoted(name: str) -> str:
     return sql.Identifier(*name.split(".")).as_string()
-
-
-def _with(query: str, *values: str) -> str:
-    """The query with its values as literals: simple questions take no parameters."""
-    for value in values:
-        query = query.replace("{}", sql.Literal(value).as_string(), 1)
-    return query
