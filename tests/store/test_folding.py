@@ -669,8 +669,8 @@ def test_a_range_over_many_is_folded_in_portions(world: Installation) -> None:
 
 
 def test_only_new_ranges_that_count_move_a_flow(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once drops were told of, too: commits that come with every pass, where single messages are vouched for, have nobody
-    count messages before they are folded."""
+    """Once drops were told of, too: commits that come with every pass, where single messages are vouched for, have
+    nobody count messages before they are folded."""
     flow = f"fold{next(numbers)}"
     world.put(PLAIN.format(flow=flow, within=10))
     place = SourceRef(flow, "billing", "ack", "s")
