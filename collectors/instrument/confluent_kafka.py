@@ -56,7 +56,10 @@ class ObservedConsumer:
         self._began = 0
         self._sessions: dict[tuple[str | None, int | None], str] = {}
         self._refused: dict[tuple[str | None, int | None, int | None], None] = {}
-        self._last: tuple[Message | None, bytes | None] = (None, None)  # mostly acked before the next one is taken
+        # What the events of the newest deliveries share: of the last `poll`, mostly acked before the next one, and of
+        # the last `consume`, which is as many as the application asked for.
+        self._last: tuple[Message | None, bytes | None] = (None, None)
+        self._batch: dict[tuple[str | None, int | None, int | None], bytes | None] = {}
 
     def __getattr__(self, name: str) -> Any:
         """Everything else: the consumer's own."""
@@ -81,8 +84,13 @@ class ObservedConsumer:
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """As the consumer; records `deliver` for each."""
         messages = self._consumer.consume(num_messages, timeout)
+        if messages:
+            self._batch = {}
         for message in messages:
             self._delivered(message)
+            delivered, shared = self._last
+            if delivered is message:
+                self._batch[_place(message)] = shared
         return messages
 
     def ack(self, message: Message) -> bool:
@@ -172,7 +180,8 @@ class ObservedConsumer:
             return False
         delivered, shared = self._last
         if message is not delivered:
-            shared = self._shared(message)
+            place = _place(message)
+            shared = self._batch[place] if place in self._batch else self._shared(message)
         return self._observer.tell(stage, shared, reason=reason)
 
     def _watches(self, message: Message) -> bool:
