@@ -78,6 +78,8 @@ class ObservedConsumer:
         """As the consumer; records `deliver`."""
         message = self._consumer.poll(timeout)
         if message is not None:
+            if self._batch:
+                self._batch.pop(_place(message), None)  # handed over again
             self._delivered(message)
         return message
 
