@@ -116,8 +116,8 @@ class Spool:
         """Called in a forked child, which has the map of the counters in common with the process that holds the folder,
         and nothing else that it may touch: a lock may be held for ever there. Of two children at once one may be
         forgotten; that some were lost is not."""
-        lost, counted = _ORPHANED.unpack_from(self._counters, _ORPHANS_AT)
-        _ORPHANED.pack_into(self._counters, _ORPHANS_AT, lost + lines, counted)
+        (lost,) = _END.unpack_from(self._counters, _ORPHANS_AT)
+        _END.pack_into(self._counters, _ORPHANS_AT, lost + lines)  # not what was counted: that is the other's
 
     def orphaned(self) -> tuple[int, int]:
         """(now, lines that forked children lost since this was asked last). They count as refused from here on; the
@@ -295,8 +295,11 @@ class Spool:
 
     def close(self) -> None:
         """Give up the folder. What is not released stays in it, and is on disk, not only in the page cache. What comes
-        after that is refused, and counted nowhere: the folder may be another process's by then."""
+        after that is refused, and counted nowhere: the folder may be another process's by then. A signal handler that
+        closes while its thread writes gives up nothing: the record gets its end, and goes with the process."""
         with self._mutex:
+            if self._writing:
+                return
             self._closed = True
             if self._active is not None:
                 self._active.sync()

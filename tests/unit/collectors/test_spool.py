@@ -401,3 +401,22 @@ def test_what_children_lost_is_told_once(tmp_path):
     assert heir.orphaned()[1] == 1
     assert heir.refused == 3
     heir.close()
+
+
+def test_a_signal_handler_closes_while_its_thread_writes(tmp_path):
+    """What was being written is there for the next process."""
+    due: list[Callable[[], None]] = []
+
+    def clock():
+        if due:
+            due.pop()()
+        return 5
+
+    spool = Spool(tmp_path, clock=clock)
+    spool.append(Kind.lines, b"first\n", 1)
+    due.append(spool.close)
+    assert spool.append(Kind.lines, b"second\n", 1) != REFUSED
+    spool.unlock()
+    heir = Spool(tmp_path)
+    assert lines_of(heir) == [b"first\n", b"second\n"]
+    heir.close()
