@@ -186,7 +186,8 @@ class ObservedConsumer:
                 size=max(0, record.serialized_value_size),
             )
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
-            return self._observer.cannot(error)
+            self._observer.cannot(error)
+            return None
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

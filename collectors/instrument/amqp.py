@@ -157,7 +157,8 @@ class ChannelNotes:
             own, headers = identified(properties, self._observer.identity_header)
             return self._observer.share(headers, body, message_id=own, delivery=delivery)
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
-            return self._observer.cannot(error)
+            self._observer.cannot(error)
+            return None
 
     def _settled(self, stage: Stage, held: Held, about: dict[str, str] | None = None, reason: str = "") -> None:
         if self._transaction is None:

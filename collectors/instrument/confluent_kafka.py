@@ -202,7 +202,8 @@ class ObservedConsumer:
                 key=message.key() if self._keys else None,
             )
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
-            return self._observer.cannot(error)
+            self._observer.cannot(error)
+            return None
 
 
 def _place(message: Message) -> tuple[str | None, int | None, int | None]:

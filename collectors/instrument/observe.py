@@ -196,7 +196,8 @@ class Observer:
                 )
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - the boundary to somebody's application
-            return self.cannot(error)
+            self.cannot(error)
+            return None
 
     def cannot(self, error: Exception) -> None:
         """What there is to share, for a message that cannot be looked into: None, and `tell` says why. Never raises."""

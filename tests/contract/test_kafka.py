@@ -77,6 +77,7 @@ class TestKafka(BrokerContract):
         self.put(20)
         with self.running() as collector:
             raws = self.drain(collector, 20)
+            assert isinstance(collector, KafkaTail)
             ends = collector.ends_of(raws)
             assert sorted(raw.position.partition for raw in ends) == [0, 1]
             collector.commit(ends)
