@@ -81,6 +81,7 @@ def checks(file: str) -> list[Check]:
         ranges,
         test_folding.test_ranges_over_ranges,
         test_folding.test_ranges_far_apart,
+        test_folding.test_places_of_two_logs_are_not_the_same,
         test_folding.test_what_came_later_is_not_in_a_pass,
     ]
     whole: list[Check] = [test_what_is_kept, test_folding.test_on_so_many_nodes]

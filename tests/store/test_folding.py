@@ -410,15 +410,58 @@ def test_what_is_kept_of_ranges(world: Installation) -> None:
     """Of whom nothing else is known at the shop, too, and whether the range or the place in the log comes first."""
     flow = f"fold{next(numbers)}"
     spec = world.put(PLAIN.format(flow=flow, within=10))
-    placed = [_dated(e, flow, f"{n}", world.now) for n in range(6) for e in persisted(f"{n}", "p", n)[1:]]
-    moved = [_moved(world.now, flow, one) for one in (commit(0, 3), commit(2, 5, 4), commit(1, 2, 1))]
-    for part, some in ((placed[:4], moved[:1]), (placed[4:], moved[1:2]), ([], moved[2:])):
+    base = world.now
+    placed = [_dated(e, flow, f"{n}", base) for n in range(6) for e in persisted(f"{n}", "p", n)[1:]]
+    moved = [_moved(base, flow, one) for one in (commit(0, 3), commit(2, 5, 4), commit(1, 2, 1))]
+    over_two, in_two_places = persisted("", "p", 2)[1:], [*persisted("", "p", 0)[1:], *persisted("", "p", 4)[1:]]
+    late = [_dated(e, flow, "over two", base) for e in over_two]
+    late += [_dated(e, flow, "in two places", base) for e in in_two_places]
+    late.append(_dated(structs.replace(over_two[0], stage=Stage.nack), flow, "never in the log", base))
+    beside = world.put(PLAIN.format(flow=f"{flow}-beside", within=10)).flow
+    world.observe([_dated(e, beside, "5", base) for e in persisted("", "p", 0)])
+    for part, some in ((placed[:4], moved[:1]), (placed[4:], moved[1:2]), ([], moved[2:]), (late, [])):
         world.now += SECOND
         world.observe(part)
         world.move(some)
         moved = [structs.replace(one, received_at=world.now) if one in some else one for one in moved]
         world.run_pass()
-    _equal_to_python(world, spec, {e.message_id for e in placed}, moved, [("billing", "ack")])
+    _equal_to_python(world, spec, {e.message_id for e in [*placed, *late]}, moved, [("billing", "ack")])
+    for name in (flow, beside):
+        world.control.flows.delete(name, world.now)
+
+
+TWO_LOGS = """
+flow: {flow}
+checkpoints:
+  - {{hop: log, stage: persist}}
+  - {{hop: mirror, stage: replicate, after: log, within: 5s}}
+  - {{hop: billing, stage: ack, after: log, within: 10s}}
+"""
+
+
+def test_places_of_two_logs_are_not_the_same(world: Installation) -> None:
+    """They have a partition of one name, and offsets that count from 0 each."""
+    flow = f"fold{next(numbers)}"
+    spec = world.put(TWO_LOGS.format(flow=flow))
+    places = {
+        "a": ("log:persist", 6),
+        "b": ("mirror:replicate", 1),
+        "c": ("log:persist", 1),
+        "d": ("mirror:replicate", 6),
+    }
+    lying = [
+        _dated(e, flow, name, world.now)
+        for name, (place, offset) in places.items()
+        for e in persisted(name, "p", offset, place)[1:]
+    ]
+    moved = [_moved(world.now, flow, one) for one in (commit(0, 3), commit(5, 8, 4, log="mirror"))]
+    for part, some in ((lying[:2], []), ([], moved), (lying[2:], [])):
+        world.now += SECOND
+        world.observe(part)
+        world.move(some)
+        moved = [structs.replace(one, received_at=world.now) if one in some else one for one in moved]
+        world.run_pass()
+    _equal_to_python(world, spec, places, moved, [("billing", "ack")])
     world.control.flows.delete(flow, world.now)
 
 
@@ -428,6 +471,9 @@ def test_what_came_later_is_not_in_a_pass(world: Installation) -> None:
     promises.put(PLAIN.format(flow=promises.flow, within=10))
     _vouch_logs(world, promises)
     base, first = world.now, [e for n in range(4) for e in persisted(f"{n}", "p", n)]
+    world.now += SECOND
+    promises.move(_moved(base, promises.flow, commit(9, 10)))
+    promises.pass_()
     world.now += SECOND
     promises.observe([_dated(e, promises.flow, e.message_id, base) for e in first])
     promises.pass_()
