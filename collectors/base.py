@@ -7,7 +7,7 @@ a collector uses its own group, queue, durable or cursor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +16,7 @@ from collectors.errors import Unavailable, Undecodable
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range
 
-__all__ = ["NOTHING_YET_MS", "Collector", "Lag", "Observation", "Raw", "Unavailable", "Undecodable"]
+__all__ = ["NOTHING_YET_MS", "Collector", "Content", "Lag", "Observation", "Raw", "Unavailable", "Undecodable"]
 
 Observation = Event | Range
 
@@ -32,6 +32,15 @@ class Raw(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None = None
     position: Any = None
     observed_at: int | None = None
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """A message itself, as its producer wrote it: what a broker added is left out. `value` None: a tombstone. Headers
+    that are no bytes in their system are text (`collectors.carried.text`), nested ones JSON."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes | None] = {}
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -53,9 +62,13 @@ class Collector(Protocol):
         """Pure. Raises `Undecodable` and nothing else, whatever the bytes."""
         ...
 
-    # A collector may also have `decode_all(raws)`, the observations of many records at once, for where a call each is
-    # too slow. What it raises only says that one of them cannot be decoded: `decode` then tells which.
-    # And `ends_of(raws)`, those of a read that stand for all of them in `commit`, where a position is a point in a log.
+    # A collector may also have
+    # - `decode_all(raws)`, the observations of many records at once, one of each and in their order, for where a call
+    #   each is too slow. What it raises only says that one of them cannot be decoded: `decode` then tells which.
+    # - `ends_of(raws)`, those of a read that stand for all of them in `commit`, where a position is a point in a log.
+    # - `content(raw, event)`, the `Content` of the message of which `decode` made this event. Without it there is
+    #   nothing that an archive could keep.
+    # - `window`, how many records the system gives out before it wants commits.
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Never read these again. Idempotent; called only after the tracker said yes. Of each raw only `position`

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from collectors.base import Lag, Observation, Raw
+from collectors.base import Content, Lag, Observation, Raw
 from collectors.carried import carried, digest_of, text
 from collectors.clock import Clock, now_micros
 from collectors.errors import ConfigInvalid, Undecodable
@@ -101,6 +101,10 @@ class MemoryCollector:
         if not isinstance(raw.position, Read):
             raise Undecodable("neither a record nor a range of the in-memory broker")
         return [self._persist(raw, raw.position, at)]
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The record."""
+        return Content(raw.key, raw.value, raw.headers)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Move the cursors past these."""

@@ -49,7 +49,8 @@ def _fits(pattern: str, topic: str) -> bool:
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a record stands. `created` tells a producer's timestamp (CreateTime) from the broker's (LogAppendTime);
     `epoch` is that of the leader who appended it, the same on every replica, or -1 where there is none. `came`: between
-    which moments of our own clock (µs) a copy came here; None: its timestamp says when."""
+    which moments of our own clock (µs) a copy came here; None: its timestamp says when. `tombstone`: it has no
+    value."""
 
     topic: str
     partition: int
@@ -58,6 +59,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     created: bool
     epoch: int = -1
     came: tuple[int, int] | None = None
+    tombstone: bool = False
 
     @property
     def slot(self) -> Slot:
@@ -72,7 +74,7 @@ def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw
     name = message.topic()
     topic, topic_id = topics.get(name) or (name, "")
     kind, ms = message.timestamp()
-    epoch = message.leader_epoch()
+    epoch, value = message.leader_epoch(), message.value()
     place = Place(
         topic,
         message.partition(),
@@ -80,9 +82,11 @@ def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw
         topic_id,
         kind == TIMESTAMP_CREATE_TIME,
         -1 if epoch is None else epoch,
+        None,
+        value is None,
     )
     return Raw(
-        message.value() or b"",
+        value or b"",
         headers_of(message),
         message.key(),
         place,

@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from collectors.base import Lag, Raw
+from collectors.base import Content, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.kafka.aborted import Aborts
@@ -113,6 +113,11 @@ class KafkaTail:
     def ends_of(self, raws: Sequence[Raw]) -> list[Raw]:
         """The last of each partition, which are all that `commit` needs: a position stands for what lies before it."""
         return ends_of(raws)
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The record: of a name that headers have twice, the last."""
+        place: Place = raw.position
+        return Content(raw.key, None if place.tombstone else raw.value, raw.headers)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep the position behind the last of `raws` in each partition, never one before it; that of a moment after

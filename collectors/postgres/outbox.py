@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from pydantic import Field
 
-from collectors.base import NOTHING_YET_MS, Lag, Raw
+from collectors.base import NOTHING_YET_MS, Content, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.part import settings
@@ -119,6 +119,10 @@ class PostgresOutbox:
     def decode(self, raw: Raw) -> list[Event]:
         """`produce` of a row that was written, `ack` of one that was relayed. Its time is that of the commit."""
         return self._rows.events_of(raw)
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The message in the row. Raises `ConfigInvalid` where its payload is not configured."""
+        return self._rows.content(raw)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Everything up to the last of `raws` need not come again. Of a transaction that was not committed whole, all

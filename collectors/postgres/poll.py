@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from pydantic import Field, field_validator
 
-from collectors.base import NOTHING_YET_MS, Lag, Raw
+from collectors.base import NOTHING_YET_MS, Content, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import Undecodable
 from collectors.part import settings
@@ -25,7 +25,7 @@ from collectors.postgres.cursor import Cursor, Seen, keep, kept
 from collectors.postgres.fit import placed, relations
 from collectors.postgres.look import SESSION, Feed, Looked, Polled, feeds_of, look, page
 from collectors.postgres.pgoutput import Lack, Relation
-from collectors.postgres.rows import Columns, Rows
+from collectors.postgres.rows import Columns, Rows, Table
 from collectors.postgres.stream import TIMEOUT, Wire, driver_errors
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
@@ -110,17 +110,27 @@ class PolledOutbox:
         place = raw.position
         if not isinstance(place, Place) or place.cursor.target is None:
             raise Undecodable("a row without a place in a table")
-        try:
-            cells = msgspec.json.decode(raw.value, type=list[str | None])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Undecodable(f"{place.feed.table}: not a row: {error}") from None
-        row = Columns(place.relation, [Lack.null if cell is None else cell for cell in cells])
-        table = next((t for t in self._rows.of(place.relation) if row.fits(t.where)), None)
+        row, table = self._row(raw.value, place)
         if table is None or not place.feed.of(table):
             return []
         at = place.cursor.target.at
         since = min(place.cursor.base.since, at)  # the clock may have been set back between two looks
         return [self._rows.event(table, place.feed.stage, row, at, since)]
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The message in the row. Raises `ConfigInvalid` where its payload is not configured."""
+        row, table = self._row(raw.value, raw.position)
+        assert table is not None, "an event was made of it"
+        return row.content(table)
+
+    def _row(self, value: bytes, place: Place) -> tuple[Columns, Table | None]:
+        """The row that was read, and what is configured for it."""
+        try:
+            cells = msgspec.json.decode(value, type=list[str | None])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable(f"{place.feed.table}: not a row: {error}") from None
+        row = Columns(place.relation, [Lack.null if cell is None else cell for cell in cells])
+        return row, next((t for t in self._rows.of(place.relation) if row.fits(t.where)), None)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """The cursor moves behind the last of these."""

@@ -14,9 +14,9 @@ from typing import Literal
 import msgspec
 from pydantic import Field, field_validator
 
-from collectors.base import Raw
+from collectors.base import Content, Raw
 from collectors.carried import Carried, carried, digest_of
-from collectors.errors import Undecodable
+from collectors.errors import ConfigInvalid, Undecodable
 from collectors.part import Part
 from collectors.postgres.pgoutput import LSN, Change, Lack, Relation, Row, Truncate, Value, parsed
 from tracker.model.coverage import SourceRef
@@ -105,6 +105,14 @@ class Rows:
                 return self._said(change, place)
             case other:
                 raise Undecodable(f"no change of a row: {type(other).__name__}")
+
+    def content(self, raw: Raw) -> Content:
+        """The message in a row that was written. Raises `ConfigInvalid` for a table whose payload nobody named."""
+        change, place = parsed(raw.value), raw.position
+        if not isinstance(change, Change) or change.new is None:
+            raise Undecodable("no row that was written")
+        row = Columns(place.relation, change.new)
+        return row.content(next(t for t in self.of(place.relation) if row.fits(t.where)))
 
     def _said(self, change: Change, place: Place) -> list[Event]:
         new, old = (Columns(place.relation, row) if row else None for row in (change.new, change.old))
@@ -219,10 +227,27 @@ class Columns:
         return ((said if said.tzinfo else said.replace(tzinfo=UTC)) - _ZERO) // timedelta(microseconds=1)
 
     def carried(self, column: str) -> Carried:
-        """Headers that stand in a JSON column as an object."""
+        """What headers say that stand in a JSON column as an object."""
+        return carried(self.headers(column))
+
+    def headers(self, column: str) -> dict[str, object]:
+        """Headers that stand in a JSON column as an object; none where it holds something else."""
         found = self.text(column)
         try:
             said = msgspec.json.decode(found) if found else {}
         except (msgspec.DecodeError, JSONDecodeError, RecursionError):
-            return Carried()
-        return carried(said) if isinstance(said, dict) else Carried()
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def content(self, table: Table) -> Content:
+        """The message that the row holds. Raises `ConfigInvalid` for a table whose payload nobody named."""
+        if not table.payload:
+            raise ConfigInvalid(f"archive: name the column of the payload: `payload` of table {table.table}")
+        headers = self.headers(table.headers) if table.headers else {}
+        key = self.text(table.key) if table.key else ""
+        return Content(key.encode() or None, self.bytes(table.payload), {n: _bytes(v) for n, v in headers.items()})
+
+
+def _bytes(value: object) -> bytes:
+    """A header's value: text as it is, the rest as JSON."""
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)

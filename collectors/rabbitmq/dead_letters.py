@@ -10,17 +10,18 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from collectors.base import Lag, Observation, Raw
+from collectors.base import Content, Lag, Observation, Raw
 from collectors.clock import elapsed, now_micros
 from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import DeadLetterConfig, dead_letter_config
 from collectors.rabbitmq.connect import parameters
 from collectors.rabbitmq.death import CAME_BY, Deaths
-from collectors.rabbitmq.message import PROPERTIES, packed_properties, problem_of
+from collectors.rabbitmq.message import PROPERTIES, content_of, packed_properties, problem_of, properties_of
 from collectors.rabbitmq.own_queue import Item, OwnQueue
 from collectors.rabbitmq.table import told
 from collectors.rabbitmq.watch import Watch
 from tracker.model.coverage import SourceRef
+from tracker.model.event import Event
 
 
 class RabbitDeadLetters:
@@ -37,7 +38,7 @@ class RabbitDeadLetters:
         clock: Callable[[], int] = now_micros,
         monotonic: Callable[[], float] = elapsed,
     ) -> None:
-        self._config, self._monotonic = config, monotonic
+        self._config, self._monotonic, self.window = config, monotonic, config.prefetch
         self._deaths = Deaths(config)
         self._watch = Watch(uuid.uuid4().hex, monotonic(), config.hole_for, traces=False)
         bindings = tuple((each.exchange, key) for each in config.dead_letters for key in each.routing_keys)
@@ -54,6 +55,10 @@ class RabbitDeadLetters:
     def decode(self, raw: Raw) -> Sequence[Observation]:
         """See `collectors.rabbitmq.death.Deaths.events_of`."""
         return self._deaths.events_of(raw)
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The message that died, without what the broker added."""
+        return content_of(raw, properties_of(raw))
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Acks. Records of an earlier connection are left alone: the broker gives them out again."""

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from collectors.base import Lag, Observation, Raw
+from collectors.base import Content, Lag, Observation, Raw
 from collectors.clock import elapsed, now_micros
 from collectors.errors import Unavailable
 from collectors.rabbitmq.canary import Owned, canary_exchange
@@ -22,9 +22,10 @@ from collectors.rabbitmq.message import problem_of
 from collectors.rabbitmq.own_queue import FIREHOSE, Item, OwnQueue
 from collectors.rabbitmq.routes import Routes
 from collectors.rabbitmq.table import told
-from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace
+from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace, traced
 from collectors.rabbitmq.watch import Watch
 from tracker.model.coverage import SourceRef
+from tracker.model.event import Event
 
 
 def trace_queue(name: str) -> str:
@@ -45,7 +46,7 @@ class RabbitFirehose:
         clock: Callable[[], int] = now_micros,
         monotonic: Callable[[], float] = elapsed,
     ) -> None:
-        self._name, self._trace = name, trace_queue(name)
+        self._name, self._trace, self.window = name, trace_queue(name), config.prefetch
         self._config, self._monotonic = config, monotonic
         self._at = parameters(config.url, self._trace, config.tls)
         self._routes = Routes(config)
@@ -71,6 +72,10 @@ class RabbitFirehose:
     def decode(self, raw: Raw) -> Sequence[Observation]:
         """See `collectors.rabbitmq.trace.events_of`."""
         return events_of(raw, self._routes)
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The message that was traced, without what the broker added."""
+        return traced(raw)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Acks. Records of an earlier connection are left alone: the broker gives them out again."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from collectors.base import Raw
-from collectors.carried import Carried, carried, digest_of, number, text
+from collectors.base import Content, Raw
+from collectors.carried import CORRELATION_ID, Carried, carried, digest_of, number, text
 from collectors.errors import Undecodable
 from collectors.rabbitmq.routes import Place
 from collectors.rabbitmq.table import Told
@@ -24,6 +25,9 @@ at which it can have happened (epoch microseconds, or 0: not known); and why its
 LONG_AGO = 1_262_304_000_000_000
 """2010-01-01: when something began of which no beginning is known. Older than any message that a broker still holds,
 and ten years behind the earliest time that a tracker takes, which is how far it corrects a clock at most."""
+BROKERS = re.compile(r"x-death|x-(first|last)-death-\w+|x-delivery-count|x-stream-\w+|x-opt-\w+")
+"""Headers that a broker adds on the way: they tell of this delivery and are not the message's."""
+
 WEEK = 7 * 24 * 3600 * 1_000_000
 ATTRIBUTE_LIMIT = 200
 
@@ -125,6 +129,21 @@ def event_of(
         replay_id=said.replay_id,
         attributes={name: value[:ATTRIBUTE_LIMIT] for name, value in (attributes or {}).items()},
     )
+
+
+def content_of(raw: Raw, properties: Properties) -> Content:
+    """The message itself. Its correlation id travels as a header, from which a publisher makes the property again."""
+    headers = {name: _bytes(value) for name, value in properties.headers.items() if not BROKERS.fullmatch(name)}
+    if properties.correlation_id is not None:
+        headers.setdefault(CORRELATION_ID, _bytes(properties.correlation_id))
+    return Content(None, raw.value, headers)
+
+
+def _bytes(value: Any) -> bytes:
+    """A header's value as a copy carries it: bytes as they are, what is nested as JSON, the rest as text."""
+    if isinstance(value, dict | list):
+        return msgspec.json.encode(value, enc_hook=str)
+    return value if isinstance(value, bytes) else text(value).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pika
 
-from collectors.base import Lag, Observation, Raw, Undecodable
+from collectors.base import Content, Lag, Observation, Raw, Undecodable
 from collectors.clock import elapsed, now_micros
 from collectors.errors import CollectorError
 from collectors.rabbitmq.config import StreamConfig, stream_config
@@ -22,6 +22,7 @@ from collectors.rabbitmq.message import (
     PROPERTIES,
     SINCE,
     Seen,
+    content_of,
     event_of,
     packed_properties,
     problem_of,
@@ -29,7 +30,7 @@ from collectors.rabbitmq.message import (
 )
 from collectors.rabbitmq.watch import NEVER
 from tracker.model.coverage import SourceRef
-from tracker.model.event import Stage
+from tracker.model.event import Event, Stage
 
 
 class Position(NamedTuple):
@@ -79,6 +80,10 @@ class RabbitStreams:
             partition=stream, offset=place.offset,
         )  # fmt: skip
         return [event_of(raw, properties_of(raw), self._config.identity, seen)]
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The message, without what the broker added."""
+        return content_of(raw, properties_of(raw))
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep the place of the last of each stream, never one before what is kept."""

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import xxhash
 
-from collectors.base import Raw
+from collectors.base import Content, Raw
 from collectors.carried import text
 from collectors.errors import Undecodable
-from collectors.rabbitmq.message import Properties, Seen, event_of, packed, readable
+from collectors.rabbitmq.message import Properties, Seen, content_of, event_of, packed, readable
 from collectors.rabbitmq.routes import Place, Routes
 from tracker.model.event import Event, Stage
 
@@ -60,10 +60,7 @@ def events_of(raw: Raw, routes: Routes) -> list[Event]:
     """What one trace says, per flow and hop; nothing when no configured flow is meant. Raises `Undecodable`."""
     readable(raw)
     kind, _, place = text(raw.headers.get(ROUTING_KEY)).partition(".")
-    try:
-        trace = _traces.decode(raw.headers.get(TRACE, b""))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Undecodable(f"not a firehose message: {error}") from None
+    trace = _trace_of(raw)
     if kind == "publish" and trace.routed_queues is not None:
         return _published(raw, trace, routes)
     if kind == "deliver":
@@ -71,6 +68,18 @@ def events_of(raw: Raw, routes: Routes) -> list[Event]:
         more = _taken(trace)
         return [_event(raw, trace, routes, at, Stage.deliver, place, more=more) for at in places]
     raise Undecodable(f"not a firehose message: routing key {text(raw.headers.get(ROUTING_KEY))[:80]!r}")
+
+
+def traced(raw: Raw) -> Content:
+    """The message that a trace shows."""
+    return content_of(raw, _trace_of(raw).properties)
+
+
+def _trace_of(raw: Raw) -> Trace:
+    try:
+        return _traces.decode(raw.headers.get(TRACE, b""))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Undecodable(f"not a firehose message: {error}") from None
 
 
 def _published(raw: Raw, trace: Trace, routes: Routes) -> list[Event]:
