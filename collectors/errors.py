@@ -5,6 +5,7 @@ CollectorError
 ├── ConfigInvalid     stop: the configuration names something that is not there or not allowed
 ├── MissingExtra      stop: a library is not installed; the text says which extra brings it
 ├── SpoolHeld         stop: another process writes into this spool folder
+├── Unreadable        this file of an archive cannot be used: damaged, swapped, or its key is not known
 └── Forked            stop: an emitter was carried into a child process; build one there
 
 Undecodable(ValueError)   set this one record aside and go on
@@ -34,6 +35,14 @@ class MissingExtra(CollectorError):
 
 class SpoolHeld(CollectorError):
     """Another process holds the spool folder. One process per folder: give each its own."""
+
+
+class Unreadable(CollectorError):
+    """A file of an archive cannot be used. The text names the file and says why, never what is in it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name, self.why = name, why
 
 
 class Forked(CollectorError):
