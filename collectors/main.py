@@ -1,5 +1,5 @@
 """`collectors run CONFIG.yaml`: any number of collectors in one process, until SIGTERM or SIGINT. And
-`collectors discover URL`: a configuration to begin with."""
+`collectors discover URL`: a configuration to begin with, and `collectors archive`: what they keep of messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collectors.discovery import drafted, looked_at, told, write
 from collectors.errors import CollectorError, Unavailable
 from collectors.logins import without_logins
 from collectors.service import Service, blocked_signals, checked
+from collectors.snapshots import app as snapshots
 
 USAGE, UNAVAILABLE = 2, 3
 GARBAGE = (50_000, 20, 50)
@@ -22,6 +23,9 @@ GARBAGE = (50_000, 20, 50)
 of them; with Python's own thresholds an eighth of a Kafka tail's time went into looking for cycles among them."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+app.add_typer(snapshots, name="archive")
 
 
 @app.callback()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from collectors.archiving import Archiving
 from collectors.base import Collector
 from collectors.draft import Asked, Found
 from collectors.errors import ConfigInvalid, MissingExtra
@@ -24,9 +25,9 @@ def _always(_: Mapping[str, Any]) -> bool:
 
 
 class Kind(NamedTuple):
-    """`module:function` of the factory; the extra that brings `library` (none: the base does). `name_inside`: the
-    factory takes the name as a setting like the others. `own_clock`: whether, with these settings, it dates what it
-    observes by its own wall clock, not by the broker's."""
+    """`module:function` of the factory; the extra that brings `library`, or several (none: the base does).
+    `name_inside`: the factory takes the name as a setting like the others. `own_clock`: whether, with these settings,
+    it dates what it observes by its own wall clock, not by the broker's."""
 
     factory: str
     extra: str = ""
@@ -65,6 +66,9 @@ DISCOVERERS: Mapping[str, Kind] = {
 }
 """By the scheme of a URL: who looks at a live system of that kind."""
 
+ARCHIVE = Kind("collectors.archive.writer:archive", "archive", "pyarrow fsspec cryptography numpy")
+ARCHIVES = ARCHIVE._replace(factory="collectors.archive.shown:archives")
+
 EXPOSITION = Kind("collectors.exposition:exposition", "metrics", "prometheus_client")
 
 
@@ -92,11 +96,22 @@ def exposition() -> Callable[..., Callable[[], bytes]]:
     return _imported(EXPOSITION.factory, EXPOSITION, "`listen`")
 
 
+def archive() -> Callable[..., Archiving]:
+    """What makes the archive of a collector (`collectors.archive.writer.archive`). Raises `MissingExtra`."""
+    return _imported(ARCHIVE.factory, ARCHIVE, "`archive`")
+
+
+def archives() -> Callable[..., Any]:
+    """What opens archives to look at (`collectors.archive.shown.archives`). Raises `MissingExtra`."""
+    return _imported(ARCHIVES.factory, ARCHIVES, "looking at an archive")
+
+
 def _imported(place: str, kind: Kind, what: str) -> Callable[..., Any]:
     module, _, function = place.partition(":")
     try:
         return getattr(import_module(module), function)  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == kind.library:
-            raise MissingExtra(what, kind.extra, kind.library) from error
+        library = (error.name or "").partition(".")[0]
+        if library in kind.library.split():
+            raise MissingExtra(what, kind.extra, library) from error
         raise
