@@ -73,17 +73,19 @@ class TrackerAt(_Part):
 
 class CollectorAt(BaseModel):
     """One collector: its name (also in coverage), its kind, and the settings of that kind, checked by the kind.
-    `retired`: what it watched is over; it is not run any more, only signed off."""
+    `retired`: what it watched is over; it is not run any more, only signed off. `archive`: which messages it keeps, and
+    where, checked by `collectors.archive`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(pattern=NAME)
     kind: str
     retired: bool = False
+    archive: dict[str, Any] | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All keys but name, kind and `retired`."""
+        """All keys but name, kind, `retired` and `archive`."""
         return self.model_extra or {}
 
 

@@ -10,16 +10,18 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from collectors.archiving import Archiving
 from collectors.base import Collector
 from collectors.clock import Clock
 from collectors.config import CollectorAt, Config, Located
 from collectors.emitter import Emitter
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.logs import logger
-from collectors.registry import KINDS, factory
+from collectors.registry import KINDS, archive, factory
 from collectors.retirement import Retirement
-from collectors.runner import Health, Runner
+from collectors.runner import Bounds, Health, Runner
 from collectors.sender import Counts, Pace
 from collectors.status import Seen
 
@@ -49,11 +51,18 @@ class Wanted:
             raise ConfigInvalid(f"collector {self.at.name}: spool {self.folder}: {error.strerror}") from error
 
 
-class Member:
-    """A collector that runs, or will once its predecessor has ended. `collector`: None for one that is retired."""
+class Made(NamedTuple):
+    """A collector, not connected yet, and the archive that it fills, if it does."""
 
-    def __init__(self, wanted: Wanted, collector: Collector | None, clock: Clock) -> None:
-        self.wanted, self._collector, self._clock = wanted, collector, clock
+    collector: Collector
+    archive: Archiving | None = None
+
+
+class Member:
+    """A collector that runs, or will once its predecessor has ended. `made`: None for one that is retired."""
+
+    def __init__(self, wanted: Wanted, made: Made | None, clock: Clock) -> None:
+        self.wanted, self._made, self._clock = wanted, made, clock
         self._emitter: Emitter | None = None
         self._body: Runner | Retirement | None = None
         self._thread: threading.Thread | None = None
@@ -73,7 +82,8 @@ class Member:
     def seen(self) -> Seen:
         """For those who ask from outside."""
         counts = self._emitter.counts if self._emitter else Counts(spool_limit=self.wanted.limit)
-        return Seen(self.wanted.at.name, self.wanted.at.kind, self.health, counts)
+        archived = self._made.archive.archived if self._made and self._made.archive else None
+        return Seen(self.wanted.at.name, self.wanted.at.kind, self.health, counts, archived)
 
     def take_spool(self) -> None:
         """Hold the spool folder from now on. Raises `SpoolHeld`, `ConfigInvalid`."""
@@ -91,8 +101,8 @@ class Member:
             return
         assert self._emitter is not None
         self._body = (
-            Runner(name, self._collector, self._emitter, rejects, clock=self._clock)
-            if self._collector
+            Runner(name, self._made.collector, self._emitter, rejects, archive=self._made.archive, clock=self._clock)
+            if self._made
             else Retirement(name, self._emitter)
         )
         self._thread = threading.Thread(target=self._run, args=(self._body,), name=name)
@@ -107,8 +117,8 @@ class Member:
         """Let go of one that never ran."""
         if self._emitter:
             self._emitter.close(timeout=0.0)
-        if self._collector:
-            self._collector.close()
+        if self._made:
+            self._made.collector.close()
 
     def _run(self, body: Runner | Retirement) -> None:
         try:
@@ -186,8 +196,8 @@ class Fleet:
 
     def _prepared(self, wanted: Mapping[str, Wanted], located: Located) -> dict[str, Member]:
         """All of them, or none. A spool folder that nobody here holds is taken now."""
-        collectors = made(wanted, located, self._path)
-        members = {name: Member(each, collectors[name], self._clock) for name, each in wanted.items()}
+        found = made(wanted, located, self._path)
+        members = {name: Member(each, found[name], self._clock) for name, each in wanted.items()}
         try:
             for name, member in members.items():
                 if name not in self._members:
@@ -218,19 +228,33 @@ def all_wanted(config: Config) -> dict[str, Wanted]:
     }
 
 
-def made(wanted: Mapping[str, Wanted], located: Located, path: Path) -> dict[str, Collector | None]:
+def made(wanted: Mapping[str, Wanted], located: Located, path: Path) -> dict[str, Made | None]:
     """The collectors, none of them connected yet; None for what is retired. All or none: raises `CollectorError`, which
     names file and line where the configuration is wrong."""
-    found: dict[str, Collector | None] = {}
+    found: dict[str, Made | None] = {}
     try:
         for name, each in wanted.items():
             try:
                 make = factory(each.at.kind)
-                found[name] = None if each.at.retired else make(name, each.at.settings)
+                found[name] = None if each.at.retired else Made(make(name, each.at.settings))
+                found[name] = _with_archive(each, found[name])
             except ConfigInvalid as error:
                 raise ConfigInvalid(f"{path}:{located.lines[name]}: {error}") from error
     except BaseException:
-        for collector in filter(None, found.values()):
-            collector.close()
+        for each_made in filter(None, found.values()):
+            each_made.collector.close()
         raise
     return found
+
+
+def _with_archive(wanted: Wanted, made: Made | None) -> Made | None:
+    """The same, with the archive that the configuration asks for. Of what may be under way half is gathered while the
+    other half is written, or a system that waits for commits would stand still."""
+    config = wanted.at.archive
+    if config is None or made is None:
+        return made
+    contents = getattr(made.collector, "content", None)
+    if contents is None:
+        raise ConfigInvalid(f"collector {wanted.at.name}: archive: kind {wanted.at.kind!r} sees no messages to keep")
+    window = min(Bounds.in_flight, getattr(made.collector, "window", Bounds.in_flight))
+    return made._replace(archive=archive()(wanted.at.name, config, contents, wanted.folder, max(1, window // 2)))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from collectors.archiving import Archived
 from collectors.runner import UNKNOWN_MS
 from collectors.status import Seen
 
@@ -37,7 +38,8 @@ STATE = Metric(
     "collector_state",
     "gauge",
     "1 for the state that the collector is in, 0 for the others: running; starting; waiting (for the tracker, its "
-    "spool is full); unavailable (the system that it watches is); failed (for good); stopped; retiring; retired.",
+    "spool is full, or for the store of its archive); unavailable (the system that it watches is); failed (for good); "
+    "stopped; retiring; retired.",
     (*_EACH, "state"),
 )
 READ = Metric("collector_read_records_total", "counter", "Records read from the system.")
@@ -68,6 +70,24 @@ ANSWERED = Metric(
     "collector_acknowledged_timestamp_seconds",
     "gauge",
     "When the tracker last said yes; before the first time, when the collector was started.",
+)
+ARCHIVED = Metric(
+    "collector_archived_records_total", "counter", "Messages that its archive keeps for good, those kept again too."
+)
+ARCHIVED_BYTES = Metric("collector_archived_bytes_total", "counter", "What their segments take in the archive's store.")
+SEGMENTS = Metric("collector_archived_segments_total", "counter", "Segments written into the archive.")
+ARCHIVE_WAITING = Metric(
+    "collector_archive_waiting_records", "gauge", "Messages read that the archive does not have yet: not committed."
+)
+ARCHIVE_WAITING_BYTES = Metric("collector_archive_waiting_bytes", "gauge", "What these take in memory, about.")
+ARCHIVE_FAILURES = Metric(
+    "collector_archive_failures_total", "counter", "How often the archive's store, or its key, could not be had."
+)
+ARCHIVE_LOST = Metric(
+    "collector_archive_lost_records_total", "counter", "Messages given up where the archive is not required: its holes."
+)
+ARCHIVED_AT = Metric(
+    "collector_archived_timestamp_seconds", "gauge", "When a segment was written last. Not there before the first."
 )
 RELOADED = Metric(
     "collectors_config_last_reload_successful", "gauge", "0 when the configuration that was read last was refused.", ()
@@ -116,6 +136,20 @@ def _values(seen: Seen, now: int) -> Iterator[tuple[Metric, float]]:
     yield DROPPED, counts.dropped
     yield RETRIES, counts.retries
     yield ANSWERED, counts.answered_at / 1e6
+    if seen.archived:
+        yield from _archived(seen.archived)
+
+
+def _archived(archived: Archived) -> Iterator[tuple[Metric, float]]:
+    yield ARCHIVED, archived.records
+    yield ARCHIVED_BYTES, archived.bytes
+    yield SEGMENTS, archived.segments
+    yield ARCHIVE_WAITING, archived.waiting_records
+    yield ARCHIVE_WAITING_BYTES, archived.waiting_bytes
+    yield ARCHIVE_FAILURES, archived.failures
+    yield ARCHIVE_LOST, archived.lost
+    if archived.at:
+        yield ARCHIVED_AT, archived.at / 1e6
 
 
 def section() -> str:

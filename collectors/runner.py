@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from collectors.archiving import Archiving
 from collectors.base import Collector, Observation, Raw
 from collectors.clock import Clock, now_micros
 from collectors.emitter import Emitter
@@ -59,11 +61,12 @@ class Health:
 
 class Runner:
     """Runs `collector` with `emitter` (a `reader`) until `stop`; both are closed at the end. Records that cannot be
-    decoded are kept in `rejects`, a file. `clock` dates the health snapshot, `chance` gives the jitter.
+    decoded are kept in `rejects`, a file. `archive` keeps the messages themselves. `clock` dates the health snapshot,
+    `chance` gives the jitter.
 
-    Commits come in the order of reads, each after the tracker's yes. Reading pauses at `in_flight` uncommitted
-    records and when the spool is full, so a tracker that is away stops the reading and loses nothing: the system
-    holds what was not read, and says so by its lag.
+    Commits come in the order of reads, each after the tracker's yes, and after the archive's. Reading pauses at
+    `in_flight` uncommitted records, when the spool is full and when the archive has no room, so a tracker or a store
+    that is away stops the reading and loses nothing: the system holds what was not read, and says so by its lag.
     """
 
     def __init__(
@@ -74,16 +77,19 @@ class Runner:
         rejects: Path,
         *,
         bounds: Bounds | None = None,
+        archive: Archiving | None = None,
         clock: Clock = now_micros,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.health = Health(name)
+        self._archive = archive
         self._collector, self._emitter, self._rejects = collector, emitter, Rejects(rejects)
         self._bounds, self._clock, self._chance = bounds or Bounds(), clock, chance
         self._decode_all: Callable[[Sequence[Raw]], Sequence[Observation]] | None
         self._decode_all = getattr(collector, "decode_all", None)
         self._ends_of: Callable[[Sequence[Raw]], Sequence[Raw]] | None = getattr(collector, "ends_of", None)
-        self._flying: deque[tuple[int, int, list[Raw]]] = deque()
+        self._flying: deque[tuple[int, int, int, list[Raw]]] = deque()
+        """Position in the spool, number in the archive, how many records, those of them that a commit needs."""
         self._stopping = threading.Event()
         self._vouched_at = -self._bounds.vouch_every
         self._reached = 0
@@ -93,6 +99,8 @@ class Runner:
         """Until `stop`, or until the collector says that trying again is no use: that error is raised at the end.
         Then finish: what was read is delivered and committed within `grace` seconds, the rest comes again."""
         try:
+            if self._archive:
+                self._archive.start()
             while not self._stopping.is_set():
                 self._round()
         except CollectorError as error:
@@ -116,7 +124,7 @@ class Runner:
         """One round; how many records it read. Raises what the collector raises."""
         self._commit()
         if self.health.in_flight >= self._bounds.in_flight:
-            self._emitter.wait(self._flying[0][0], self._bounds.wait)
+            self._wait_for_oldest()
             return 0
         raws = self._collector.read(self._bounds.read, self._bounds.wait)
         if raws:
@@ -127,7 +135,7 @@ class Runner:
         return len(raws)
 
     def _take(self, raws: Sequence[Raw]) -> None:
-        seen = self._observed(raws)
+        of, seen = self._observed(raws)
         position = self._emitter.offer(seen)
         while position == REFUSED and not self._stopping.is_set():
             self._note(state="waiting", last_error="spool full: waiting for the tracker")
@@ -135,21 +143,49 @@ class Runner:
             position = self._emitter.offer(seen)
         if position == REFUSED:
             return  # not committed, so it comes again at the next start
+        number = self._archived(of, seen)
+        if number == REFUSED:
+            return
         needed = raws if self._ends_of is None else self._ends_of(raws)
-        self._flying.append((position, len(raws), [Raw(b"", _NO_HEADERS, None, raw.position) for raw in needed]))
+        kept = [Raw(b"", _NO_HEADERS, None, raw.position) for raw in needed]
+        self._flying.append((position, number, len(raws), kept))
         self._note(read=self.health.read + len(raws), in_flight=self.health.in_flight + len(raws))
 
-    def _observed(self, raws: Sequence[Raw]) -> Sequence[Observation]:
-        """All at once where the collector can and each of them decodes, else one by one."""
+    def _archived(self, of: Sequence[Raw], seen: Sequence[Observation]) -> int:
+        """Their number in the archive, as soon as there is room; `REFUSED` when there is none and all is to end."""
+        if self._archive is None:
+            return 0
+        number = self._archive.add(of, seen)
+        while number == REFUSED and not self._stopping.is_set():
+            if why := self._archive.archived.error:
+                self._note(state="waiting", last_error=why)
+            self._archive.room(self._bounds.wait)
+            self._commit()
+            number = self._archive.add(of, seen)
+        return number
+
+    def _wait_for_oldest(self) -> None:
+        position, number, *_ = self._flying[0]
+        if self._emitter.wait(position, self._bounds.wait) and self._archive:
+            self._archive.wait(number, self._bounds.wait)
+            if why := self._archive.archived.error:
+                self._note(state="waiting", last_error=why)
+
+    def _observed(self, raws: Sequence[Raw]) -> tuple[Sequence[Raw], Sequence[Observation]]:
+        """What was observed, all at once where the collector can and each of them decodes, else one by one; and of each
+        the record that shows it."""
         if self._decode_all is not None:
             try:
-                return self._decode_all(raws)
+                return raws, self._decode_all(raws)
             except Exception:  # noqa: BLE001 - which record it was, and what to do with it, `_decoded` finds out
                 self._log.debug("some record cannot be decoded: decoding one by one")
+        of: list[Raw] = []
         seen: list[Observation] = []
         for raw in raws:
-            seen += self._decoded(raw)
-        return seen
+            decoded = self._decoded(raw)
+            seen += decoded
+            of += [raw] * len(decoded)
+        return of, seen
 
     def _decoded(self, raw: Raw) -> Sequence[Observation]:
         try:
@@ -175,6 +211,8 @@ class Runner:
         if sources is None:
             return False
         self._emitter.vouch(sources, lag, at)
+        if self._archive:
+            self._archive.vouch(sources, at - lag.ms * 1000 if lag.ms < UNKNOWN_MS else None)
         self._vouched_at = at
         self._note(lag_ms=lag.ms, lag_at=self._clock(), backlog=lag.backlog)
         reached = at - lag.ms * 1000
@@ -185,9 +223,9 @@ class Runner:
     def _commit(self) -> None:
         done: list[Raw] = []
         batches = records = 0
-        acknowledged = self._emitter.acknowledged
-        for position, count, raws in self._flying:
-            if position > acknowledged:
+        acknowledged, durable = self._emitter.acknowledged, self._archive.durable if self._archive else 0
+        for position, number, count, raws in self._flying:
+            if position > acknowledged or number > durable:
                 break
             done += raws
             batches += 1
@@ -213,15 +251,20 @@ class Runner:
         self._stopping.wait(pause)
 
     def _finish(self, grace: float) -> None:
-        failed = self.health.state == "failed"
+        failed, until = self.health.state == "failed", time.monotonic() + grace
         try:
             if self._flying or self._emitter.sources:  # else there is nothing that the tracker could say yes to
                 self._emitter.flush(grace)
+            if self._archive and self._flying and not failed:
+                newest = max(number for _, number, *_ in self._flying)
+                self._archive.wait(newest, max(0.0, until - time.monotonic()))
             self._commit()
         except CollectorError as error:
             self._log.warning("last commit failed: these records come again", error=str(error))
         finally:
             self._emitter.close(timeout=0.1)
+            if self._archive:
+                self._archive.close()
             self._collector.close()
             if not failed:
                 self._note(state="stopped")

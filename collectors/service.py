@@ -39,8 +39,8 @@ def blocked_signals() -> Iterator[None]:
 
 def checked(located: Located, path: Path) -> None:
     """Make every collector and let go of it again. Raises `CollectorError` that names what is wrong, and where."""
-    for collector in filter(None, made(all_wanted(located.config), located, path).values()):
-        collector.close()
+    for each in filter(None, made(all_wanted(located.config), located, path).values()):
+        each.collector.close()
     if located.config.listen:
         exposition()
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from collectors.archiving import Archived
 from collectors.logins import without_logins
 from collectors.runner import Health
 from collectors.sender import Counts
@@ -17,12 +18,13 @@ _LONGEST = 500
 
 
 class Seen(NamedTuple):
-    """One collector at one moment."""
+    """One collector at one moment. `archived`: None where it keeps no messages."""
 
     name: str
     kind: str
     health: Health
     counts: Counts
+    archived: Archived | None = None
 
 
 def unready(seen: Seen, now: int, within: int) -> str:
@@ -58,6 +60,11 @@ def plain(text: str) -> str:
 
 def _told(seen: Seen, why: str) -> dict[str, object]:
     health, counts = seen.health, seen.counts
+    kept = {} if seen.archived is None else {
+        "archive_waiting": seen.archived.waiting_records,
+        "archive_lost": seen.archived.lost,
+        "archive_error": plain(seen.archived.error),
+    }  # fmt: skip
     return {
         "name": seen.name,
         "kind": seen.kind,
@@ -73,4 +80,5 @@ def _told(seen: Seen, why: str) -> dict[str, object]:
         "spool_bytes": counts.spool_bytes,
         "last_error": plain(health.last_error),
         "tracker_error": plain(counts.last_error),
+        **kept,
     }

@@ -309,6 +309,6 @@ def test_payloads_are_not_held_until_the_commit(world):
     world.put(5)
     world.start()
     assert world.tracker.until(lambda: world.runner.health.in_flight == 5)
-    held = [raw for _, _, raws in world.runner._flying for raw in raws]
+    held = [raw for *_, raws in world.runner._flying for raw in raws]
     assert {raw.value for raw in held} == {b""}
     world.tracker.script.clear()

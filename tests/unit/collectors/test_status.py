@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from collectors.archiving import Archived
 from collectors.base import NOTHING_YET_MS
 from collectors.metrics import ALL, STATES, samples
 from collectors.registry import exposition
@@ -21,9 +22,12 @@ WELL = Health("a", "running", last_read=NOW - S, lag_ms=250, lag_at=NOW - 2 * S,
 COUNTS = Counts(sent=9, acknowledged=8, dropped=1, spool_bytes=4096, spool_limit=8192, answered_at=NOW - 3 * S)
 
 
+KEPT = Archived(records=6, bytes=900, segments=2, waiting_records=1, failures=3, lost=4, at=NOW - S, error="away")
+
+
 def seen(health=WELL, counts=COUNTS):
     """A collector as it is."""
-    return Seen(health.name, "kafka", health, counts)
+    return Seen(health.name, "kafka", health, counts, KEPT)
 
 
 def ready(*healths):
@@ -95,6 +99,9 @@ def test_the_values_of_a_collector():
     assert found["collectors_config_last_reload_successful",] == 1
     assert found["collectors_config_last_reload_success_timestamp_seconds",] == NOW / S - 4
     assert [s for s in STATES if found["collector_state", "a", "kafka", s]] == ["running"]
+    assert found["collector_archived_records_total", "a", "kafka"] == 6
+    assert found["collector_archive_lost_records_total", "a", "kafka"] == 4
+    assert found["collector_archived_timestamp_seconds", "a", "kafka"] == NOW / S - 1
     assert {name for name, *_ in found} == {metric.name for metric in ALL}
 
 
