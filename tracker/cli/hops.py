@@ -1,6 +1,10 @@
 """Where replays read copies and send them: the file that TRACKER_HOPS names.
 
-    kafka-eu:  {kind: kafka, url: "127.0.0.1:9092", topic: orders}
+    kafka-eu:
+      kind: kafka
+      url: "127.0.0.1:9092"
+      topic: orders
+      snapshot: {kind: archive, url: "file:///var/lib/tracker/archive", key: "env:ORDERS_KEY"}
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
     checkout:  {kind: postgres, url: "postgresql://reader@127.0.0.1/shop", table: outbox, payload: payload}
     billing:
@@ -40,6 +44,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "archive": Kind("archive", "fsspec", sources={SNAPSHOT: "collectors.archive.source:source"}),
     "kafka": Kind(
         "kafka",
         "confluent_kafka",
@@ -117,7 +122,8 @@ def build(hops: Mapping[str, Mapping[str, Any]]) -> Ends:
                 ends.publishers[hop] = _made(hop, own, kind.publisher, kind.source_only)
         for name in (name for name in BESIDE if name in config):
             place = KINDS[config[name]["kind"]].sources[name]
-            ends.sources[Keeper(name, hop)] = _made(hop, config[name], place)
+            about = {"hop": hop} if name == SNAPSHOT else {}  # an archive may hold several
+            ends.sources[Keeper(name, hop)] = _made(hop, about | config[name], place)
     return ends
 
 

@@ -1,7 +1,11 @@
+import base64
+
 import pytest
 
 from tracker.cli import hops
 from tracker.cli.errors import CommandError
+from tracker.model.carry import Finder
+from tracker.replay import Keeper
 
 
 def written(tmp_path, text):
@@ -24,6 +28,25 @@ rabbit: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: orders}
     ends.close()
 
 
+def test_what_keeps_more_stands_below_its_hop(tmp_path, monkeypatch):
+    """Dead letters of a consumer that has no log of its own, an archive of a hop that has one."""
+    monkeypatch.setenv("ORDERS_KEY", base64.b64encode(bytes(32)).decode())
+    text = f"""
+kafka-eu:
+  kind: kafka
+  url: "127.0.0.1:1"
+  snapshot: {{kind: archive, url: "file://{tmp_path}/kept", key: "env:ORDERS_KEY"}}
+billing: {{dead_letter: {{kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: dead}}}}
+"""
+    ends = hops.build(hops.read(written(tmp_path, text)))
+    assert sorted(ends.sources) == [("dead_letter", "billing"), ("log", "kafka-eu"), ("snapshot", "kafka-eu")]
+    archive = ends.sources[Keeper("snapshot", "kafka-eu")]
+    assert isinstance(archive, Finder)
+    assert archive.find("orders", ["m-1"]) == []
+    assert not ends.publishers
+    ends.close()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -34,7 +57,7 @@ rabbit: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: orders}
         ("a: {kind: pigeon, dead_letter: {kind: kafka}}", "hop 'a' needs `kind`"),
         ("a: {dead_letter: {kind: pigeon}}", "`dead_letter` of hop 'a' needs `kind`"),
         ("a: {snapshot: file}", "`snapshot` of hop 'a' needs `kind`"),
-        ("a: {kind: pigeon}", "kafka, postgres, rabbitmq"),
+        ("a: {kind: pigeon}", "archive, kafka, postgres, rabbitmq"),
         ('a: {kind: kafka, url: "127.0.0.1:1", colour: red}', "hop 'a'.*colour"),
     ],
 )
