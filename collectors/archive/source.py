@@ -107,7 +107,7 @@ def _answer(
         return Missing(locator, f"{segment.path}: the payload has another digest than when it was archived")
     if value is None:
         return Missing(locator, "a tombstone: it carries no payload to send again")
-    return Copy(locator, key, value, dict(headers), digest)
+    return Copy(locator, key, value, dict(headers), digest, message_id=message_id)
 
 
 class _Cache:

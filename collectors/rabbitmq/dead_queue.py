@@ -144,5 +144,4 @@ class DeadQueue:
             return Missing(place, f"it is not in {where}{self._what}")
         _, encoded, body = held[-1]
         headers = {str(name): text(value).encode() for name, value in told(encoded).headers.items()}
-        headers[self._identity] = place.message_id.encode()
-        return Copy(place, None, body, headers, digest_of(body), encoded)
+        return Copy(place, None, body, headers, digest_of(body), encoded, place.message_id)

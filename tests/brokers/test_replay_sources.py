@@ -309,7 +309,7 @@ def test_a_dead_letter_comes_back_as_it_was(vhost: Vhost) -> None:
     with held(vhost) as source:
         [copy] = source.fetch(source.find("orders", ["a"]))
         assert isinstance(copy, Copy)
-        [sent] = publisher.publish([dressed(copy, "r-1", 2)])
+        [sent] = publisher.publish([dressed(copy, "r-1", 2, MESSAGE_ID)])
         assert sent.error == ""
         source.settle([copy.locator], [])
     publisher.close()

@@ -92,9 +92,16 @@ def started_rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
 class Scene:
     """A tracker and one process of collectors."""
 
-    def __init__(self, folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]], hops: Mapping[str, Any] | None = None
+    ) -> None:
+        """`hops`: where replays read and send."""
         self.flow = yaml.safe_load(spec)["flow"]
-        self.service = Service(folder, "--insecure")
+        settings = {}
+        if hops:
+            (folder / "hops.yaml").write_text(yaml.safe_dump(dict(hops)))
+            settings["TRACKER_HOPS"] = str(folder / "hops.yaml")
+        self.service = Service(folder, "--insecure", **settings)
         self.service.start()
         self.service.http.put("/v1/flows", content=spec).raise_for_status()
         config = folder / "collectors.yaml"
@@ -169,6 +176,26 @@ class Scene:
         told = {one: self.service.get(f"/v1/flows/{self.flow}/messages/{one}") for one in ids}
         return sorted(one for one, answer in told.items() if answer["verdict"] == "blind")
 
+    def replayed(self, reason: str) -> dict[str, Any]:
+        """Ask for all that is missing to be sent again, and approve it; what became of it once it is done, and after
+        how many seconds."""
+        began = time.monotonic()
+        asked = self.service.http.post("/v1/replays", json={"flow": self.flow, "reason": reason})
+        asked.raise_for_status()
+        ident = asked.json()["id"]
+        self.service.http.post(f"/v1/replays/{ident}/approve").raise_for_status()
+
+        def done() -> dict[str, Any] | None:
+            replay = dict(self.service.get(f"/v1/replays/{ident}"))
+            return replay if replay["status"] == "done" else None
+
+        replay = self.until(done, "the end of the replay", 300)
+        states = {state: count for state, count in replay["messages"].items() if count}
+        rows = self.service.get(f"/v1/replays/{ident}/messages", limit=1000)["items"]
+        errors = sorted({row["error"] for row in rows if row["error"]})[:3]
+        seconds = round(time.monotonic() - began, 1)
+        return {"sources": replay["plan"]["sources"], "states": states, "errors": errors, "seconds": seconds}
+
     def result(self, drill: str, truth: Sequence[str], blind: Sequence[str] = (), **more: Any) -> Result:
         """Compared with what brokers themselves say."""
         found = self.findings()
@@ -188,7 +215,9 @@ def _seconds(moment: str) -> float:
 
 
 @contextmanager
-def scene(folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]]) -> Iterator[Scene]:
+def scene(
+    folder: Path, spec: str, collectors: Sequence[Mapping[str, Any]], hops: Mapping[str, Any] | None = None
+) -> Iterator[Scene]:
     """A scene, closed at the end."""
-    with closing(Scene(folder, spec, collectors)) as made:
+    with closing(Scene(folder, spec, collectors, hops)) as made:
         yield made

@@ -41,6 +41,23 @@ def test_found_is_the_truth(tmp_path: Path, name: str, kill: bool) -> None:
     assert result.truth
 
 
+@pytest.mark.brokers
+@pytest.mark.long
+@pytest.mark.parametrize("kill", [False, True])
+def test_what_was_purged_comes_back(tmp_path: Path, kill: bool) -> None:
+    """All of it, each once, and nothing else."""
+    from tests.drills.queue_purged import PURGED, drill
+
+    try:
+        result = drill(tmp_path, kill)
+    except Missing as error:
+        missing("queue_purged", str(error))
+    assert result.good, result.said(tmp_path)
+    assert len(result.found) == PURGED
+    assert result.more["replay"]["states"] == {"recovered": PURGED}
+    assert (result.more["acked_again"], result.more["acked_twice"]) == (PURGED, 0)
+
+
 def test_the_truth_is_nobodys_opinion() -> None:
     """What reads it imports nothing of ours."""
     tree = ast.parse(Path(truth.__file__).read_text())

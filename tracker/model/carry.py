@@ -30,7 +30,8 @@ class Locator(msgspec.Struct, frozen=True):
 
 class Copy(msgspec.Struct, frozen=True):
     """A message as a source holds it. `digest` is xxh3-64 of `value`, 16 hex digits. `native`: all that its broker
-    knows of it, as only a publisher of the same kind understands it; it then sends what `headers` cannot say."""
+    knows of it, as only a publisher of the same kind understands it; it then sends what `headers` cannot say.
+    `message_id`: what the source found to be its id, where that is not in a header."""
 
     locator: Locator
     key: bytes | None
@@ -38,6 +39,7 @@ class Copy(msgspec.Struct, frozen=True):
     headers: dict[str, bytes]
     digest: str
     native: Any = None
+    message_id: str = ""
 
 
 class Missing(msgspec.Struct, frozen=True):

@@ -23,8 +23,8 @@ def fault(found: Copy | Missing, digests: frozenset[str], identity: str) -> str:
     place = f"{found.locator.hop} {found.locator.partition} offset {found.locator.offset}"
     if isinstance(found, Missing):
         return f"{place}: {found.reason or 'no longer there'}"
-    carried = found.headers.get(identity)
-    if carried is None:
+    carried = found.headers.get(identity, found.message_id.encode())
+    if not carried:
         return f"{place}: the copy has no header {identity!r}; sent again it would be another message"
     if carried != found.locator.message_id.encode():
         return f"{place}: it holds message {carried.decode(errors='backslashreplace')!r} now: the log was made anew"
@@ -43,11 +43,13 @@ def attempts_carried(copy: Copy) -> int:
     return int(digits) if digits.isdigit() and len(digits) < 10 else 0
 
 
-def dressed(copy: Copy, replay_id: str, attempt: int) -> Copy:
-    """The copy as it is sent: value, key and headers as the application gave them, and the three of a replay."""
+def dressed(copy: Copy, replay_id: str, attempt: int, identity: str) -> Copy:
+    """The copy as it is sent: value, key and headers as the application gave them, and the three of a replay; and the
+    header of its id, where that stood elsewhere."""
     place = copy.locator
     own = {name: value for name, value in copy.headers.items() if not BURIAL.match(name)}
     added = {
+        identity: own.get(identity, place.message_id.encode()),
         REPLAY_ID: replay_id.encode(),
         REPLAY_ATTEMPT: str(attempt).encode(),
         REPLAY_OF: f"{place.hop}/{place.partition}/{place.offset}".encode(),

@@ -96,7 +96,8 @@ class Batch:
         if decision:
             self._found.decided[claim.message_id] = decision
         elif isinstance(found, Copy):
-            self._found.ready.append(Ready(claim, dressed(found, self._replay_id, claim.attempt), way))
+            copy = dressed(found, self._replay_id, claim.attempt, self._terms.identity)
+            self._found.ready.append(Ready(claim, copy, way))
         return True
 
     def _without(self, message_id: str) -> Decision:

@@ -1,5 +1,6 @@
 import pytest
 import xxhash
+from msgspec import structs
 
 from tracker.model.carry import MESSAGE_ID, Copy, Locator, Missing
 from tracker.replay.copies import attempts_carried, dressed, fault
@@ -32,6 +33,14 @@ class TestFault:
         """Sent again it would count as another message, and never be recovered."""
         assert MESSAGE_ID in fault(copy(headers={}), frozenset({RIGHT}), MESSAGE_ID)
 
+    def test_an_id_that_stands_elsewhere_counts(self) -> None:
+        """A property of AMQP, a column of an archive: what the source found; a header says more."""
+        elsewhere = structs.replace(copy(headers={}), message_id="m-1")
+        assert fault(elsewhere, frozenset({RIGHT}), MESSAGE_ID) == ""
+        assert dressed(elsewhere, "r-1", 1, MESSAGE_ID).headers[MESSAGE_ID] == b"m-1"
+        assert "m-2" in fault(structs.replace(elsewhere, message_id="m-2"), frozenset(), MESSAGE_ID)
+        assert "m-2" in fault(structs.replace(elsewhere, headers={MESSAGE_ID: b"m-2"}), frozenset(), MESSAGE_ID)
+
     def test_what_is_gone_is_refused_with_the_sources_reason(self) -> None:
         """Retention, mostly."""
         assert "retention took it" in fault(Missing(PLACE, "retention took it"), frozenset(), MESSAGE_ID)
@@ -48,13 +57,13 @@ class TestFault:
 def test_what_buried_it_is_left_behind() -> None:
     """Headers that a dead letter got on its way there tell of a failure that is mended, and count attempts."""
     buried = {MESSAGE_ID: b"m-1", "x-death": b"...", "x-first-death-queue": b"q", "kafka_dlt-exception-fqcn": b"e"}
-    sent = dressed(copy(headers=buried | {"__connect.errors.topic": b"t", "x-deathly": b"own"}), "r-1", 1)
+    sent = dressed(copy(headers=buried | {"__connect.errors.topic": b"t", "x-deathly": b"own"}), "r-1", 1, MESSAGE_ID)
     assert sorted(name for name in sent.headers if not name.startswith("x-tracker")) == ["x-deathly", MESSAGE_ID]
 
 
 def test_a_copy_is_sent_as_it_was_with_three_headers_more() -> None:
     """Same value, key and headers; the replay's id, the attempt and where the copy came from."""
-    sent = dressed(copy(headers={MESSAGE_ID: b"m-1", "trace": b"t"}), "r-1", 2)
+    sent = dressed(copy(headers={MESSAGE_ID: b"m-1", "trace": b"t"}), "r-1", 2, MESSAGE_ID)
     assert (sent.value, sent.key, sent.locator) == (b"payload", b"key", PLACE)
     assert sent.headers == {
         MESSAGE_ID: b"m-1",
@@ -67,7 +76,7 @@ def test_a_copy_is_sent_as_it_was_with_three_headers_more() -> None:
 
 def test_a_replay_of_a_replay_carries_the_newer_headers() -> None:
     """The lineage is one step deep in the headers; the timeline has all of it."""
-    twice = dressed(dressed(copy(), "r-1", 1), "r-2", 2)
+    twice = dressed(dressed(copy(), "r-1", 1, MESSAGE_ID), "r-2", 2, MESSAGE_ID)
     assert (twice.headers["x-tracker-replay"], twice.headers["x-tracker-replay-attempt"]) == (b"r-2", b"2")
 
 
