@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from gc import get_referents
+from typing import Any
 
 import msgspec
 import xxhash
@@ -11,7 +13,18 @@ import xxhash
 from collectors.clock import now_micros
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
 
-__all__ = ["Carried", "Headers", "carried", "digest_of", "new_message_id", "now_micros", "number", "text", "trace_of"]
+__all__ = [
+    "Carried",
+    "Headers",
+    "carried",
+    "digest_of",
+    "headers_of",
+    "new_message_id",
+    "now_micros",
+    "number",
+    "text",
+    "trace_of",
+]
 
 Headers = Mapping[str, object] | Iterable[tuple[str, object]] | None
 """Headers as clients hand them out: a mapping (AMQP) or pairs (Kafka); values bytes, str, int or None."""
@@ -109,6 +122,23 @@ def carried(headers: Headers, identity: str = MESSAGE_ID) -> Carried:
         "" if (correlation := get(CORRELATION_ID)) is None else text(correlation),
         "" if (causation := get(CAUSATION_ID)) is None else text(causation),
     )
+
+
+def headers_of(message: Any) -> Any:
+    """The headers of a `Message` of confluent-kafka: pairs, or None. Raises `ValueError` when they cannot be shown.
+
+    Where a name is no UTF-8, version 2.16 raises SystemError, or gives a tuple in which the name is missing altogether,
+    and whoever touches that ends the process.
+    """
+    try:
+        headers = message.headers()
+        broken = bool(headers) and any(len(get_referents(pair)) < 2 for pair in headers)
+    except (SystemError, UnicodeDecodeError):  # also where the driver's own error shows a moment after its answer
+        headers, broken = None, True
+    if broken:
+        message.set_headers([])  # nobody else may touch them either
+        raise ValueError("its headers cannot be read: a name among them is no UTF-8")
+    return headers
 
 
 def digest_of(value: bytes | None) -> str:

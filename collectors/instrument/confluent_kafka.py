@@ -19,6 +19,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from collectors.carried import headers_of
 from collectors.instrument.confluent_kafka_producer import ObservedProducer
 from collectors.instrument.observe import Observer
 from tracker.model.event import Stage
@@ -193,7 +194,7 @@ class ObservedConsumer:
         try:
             topic, number = message.topic(), message.partition()
             return self._observer.share(
-                message.headers(),  # confluent-kafka 2.16 raises SystemError where a name is no UTF-8
+                headers_of(message),
                 message.value(),
                 partition=f"{topic}/{number}",
                 offset=message.offset(),

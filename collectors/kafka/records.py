@@ -11,6 +11,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 
 from collectors.base import Raw
 from collectors.carried import MORE, NOTHING, carried, digest_of, number, text
+from collectors.carried import headers_of as carried_headers
 from collectors.errors import Undecodable
 from collectors.kafka.frontier import Slot
 from collectors.part import Part
@@ -95,13 +96,12 @@ def raw_of(message: Any, topics: Mapping[str, tuple[str, str]], now: int) -> Raw
 
 
 def headers_of(message: Any) -> dict[str, bytes]:
-    """The headers of the driver's `Message`; none where a name is no UTF-8, for then confluent-kafka 2.16 shows none of
-    them (it raises SystemError)."""
+    """The headers of the driver's `Message`; none where they cannot be shown."""
     try:
-        headers = message.headers()
-        return dict(headers) if headers else {}
-    except (SystemError, UnicodeDecodeError):
+        headers = carried_headers(message)
+    except ValueError:
         return {}
+    return dict(headers) if headers else {}
 
 
 def ends_of(raws: Sequence[Raw]) -> list[Raw]:

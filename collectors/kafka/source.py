@@ -9,7 +9,7 @@ from typing import Any, Literal
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from pydantic import Field
 
-from collectors.carried import carried, digest_of
+from collectors.carried import carried, digest_of, headers_of
 from collectors.errors import Unavailable
 from collectors.kafka.client import GONE, REQUEST_TIMEOUT, Cluster, driver_errors
 from collectors.kafka.frontier import Slot, slot_of
@@ -101,9 +101,9 @@ class KafkaSource:
         if value is None:
             return Missing(locator, "a tombstone: it carries no payload to send again")
         try:
-            headers = dict(message.headers() or ())
-        except (SystemError, UnicodeDecodeError):  # see `records.headers_of`; without them it would be another message
-            return Missing(locator, "its headers cannot be read: a name among them is no UTF-8")
+            headers = dict(headers_of(message) or ())
+        except ValueError as error:  # without them it would be another message
+            return Missing(locator, str(error))
         said = carried(headers, self._config.identity_header)
         if self._config.id == "header" and said.message_id != locator.message_id:
             return Missing(locator, f"another message is there now: {said.message_id!r}; the topic was made again")

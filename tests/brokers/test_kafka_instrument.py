@@ -263,6 +263,7 @@ def test_a_broken_spool_never_reaches_the_application(
     assert observer.counts.errors == 4
 
 
+@pytest.mark.long  # in a process of its own: what the driver hands out there has ended some
 def test_headers_that_cannot_be_read_never_reach_the_application(
     topic: Topic, kept: Kept, observer: Observer, consumer: instrument.ObservedConsumer
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_record_without_id_is_named(topic: Topic) -> None:
         assert ids(collector, [named]) == ["m-1"]
 
 
+@pytest.mark.long  # in a process of its own: what the driver hands out there has ended some
 def test_a_header_name_that_is_no_text_stops_nothing(topic: Topic) -> None:
     """confluent-kafka shows no headers of such a record, so it has no id and is named; what lies behind it is read."""
     put_with_header(topic.servers, topic.name, b"\xff\xfe", b"odd")
