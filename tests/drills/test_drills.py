@@ -43,13 +43,12 @@ def test_found_is_the_truth(tmp_path: Path, name: str, kill: bool) -> None:
 
 @pytest.mark.brokers
 @pytest.mark.long
-@pytest.mark.parametrize("kill", [False, True])
-def test_what_was_purged_comes_back(tmp_path: Path, kill: bool) -> None:
+def test_what_was_purged_comes_back(tmp_path: Path) -> None:
     """All of it, each once, and nothing else."""
     from tests.drills.queue_purged import PURGED, drill
 
     try:
-        result = drill(tmp_path, kill)
+        result = drill(tmp_path, False)
     except Missing as error:
         missing("queue_purged", str(error))
     assert result.good, result.said(tmp_path)
