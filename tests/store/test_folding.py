@@ -448,6 +448,8 @@ def test_places_of_two_logs_are_not_the_same(world: Installation) -> None:
         "b": ("mirror:replicate", 1),
         "c": ("log:persist", 1),
         "d": ("mirror:replicate", 6),
+        "e": ("log:persist", 6),
+        "f": ("mirror:replicate", 1),
     }
     lying = [
         _dated(e, flow, name, world.now)
