@@ -12,14 +12,11 @@ from collectors.clock import Clock
 from collectors.errors import Unavailable
 from collectors.postgres.cursor import Cursor, Seen
 from collectors.postgres.rows import Mark, Table
-from collectors.postgres.stream import Answer, Wire
+from collectors.postgres.stream import AS_TEXT, Answer, Wire
 from tracker.model.event import Stage
 
 SESSION = {
-    "datestyle": "ISO",
-    "timezone": "UTC",
-    "intervalstyle": "iso_8601",
-    "bytea_output": "hex",
+    **AS_TEXT,
     "default_transaction_read_only": "on",
     "row_security": "off",  # rows that a policy hides are an error, not a silence
     "enable_sort": "off",  # rows are read in the order of the index, page by page: where statistics are old the planner

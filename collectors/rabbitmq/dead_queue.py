@@ -65,6 +65,7 @@ class DeadQueue:
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
         self._held: dict[str, list[_Held]] = {}
+        self._out: set[str] = set()  # fetched by somebody who has not said yet what became of them
         self._count = self._depth = 0
 
     def find(self, flow: str, message_ids: Sequence[str]) -> list[Locator]:
@@ -75,13 +76,17 @@ class DeadQueue:
     def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
         """A copy of each that is still there; the newest of a message that died several times."""
         self._take({place.message_id for place in locators})
+        self._out |= {place.message_id for place in locators} & self._held.keys()
         return [self._copy(place) for place in locators]
 
     def settle(self, sent: Sequence[Locator], kept: Sequence[Locator]) -> None:
-        """Ack what was sent again, all copies of it. When nothing was, everything is given back."""
+        """Ack what was sent again, all copies of it. When nothing was, everything is given back, unless somebody else
+        (a replay beside a dry run) still has copies."""
+        self._out -= {place.message_id for place in [*sent, *kept]}
         tags = [held.tag for place in sent for held in self._held.pop(place.message_id, ())]
         if not tags:
-            self.close()
+            if not self._out:
+                self.close()
             return
         try:
             with working(self._at):
@@ -93,11 +98,12 @@ class DeadQueue:
             self.close()
             raise
         self._count -= len(tags)
+        self._depth -= len(tags)
 
     def close(self) -> None:
         """Close the connection: what is held goes back."""
         connection, self._connection, self._channel = self._connection, None, None
-        self._held, self._count, self._depth = {}, 0, 0
+        self._held, self._out, self._count, self._depth = {}, set(), 0, 0
         closed(connection)
 
     def _take(self, wanted: set[str]) -> None:

@@ -274,6 +274,23 @@ def test_what_was_sent_leaves_the_queue_and_the_rest_stays(vhost: Vhost) -> None
     assert left(vhost) == ["b", "d", "late"]
 
 
+def test_a_look_beside_a_replay_takes_nothing_from_it(vhost: Vhost) -> None:
+    """Somebody makes a plan while copies are being sent: these stay held until it is known what became of them."""
+    buried(vhost, "a", "b")
+    with held(vhost) as source:
+        [sending] = source.find("orders", ["a"])
+        source.fetch([sending])
+        [looked_at] = source.find("orders", ["b"])
+        source.fetch([looked_at])
+        source.settle([], [looked_at])
+        source.settle([], [])
+        assert vhost.message_count("dead") == 0
+        source.settle([sending], [])
+        source.settle([], [])
+        wait_for(lambda: vhost.message_count("dead") == 1)
+    assert left(vhost) == ["b"]
+
+
 def test_a_source_that_goes_away_gives_all_back(vhost: Vhost) -> None:
     """Killed, or cut off in the middle: nothing of the queue is lost, and it goes on."""
     buried(vhost, *[f"m-{n}" for n in range(50)])

@@ -228,6 +228,7 @@ class Replays:
             places = [one.way.locator for one in mine]
             try:
                 found = self.ports.fetch(keeper, places)
+                self.ports.settle(keeper, (), places)
             except Exception:  # noqa: BLE001 - foreign code, and only a look: the plan says that nothing was checked
                 return None
             for one in mine:
