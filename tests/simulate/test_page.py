@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import ROOT, blocks
-from tracker.cli.simulate import here
+from tracker.cli.trial import here
 from tracker.simulate.run import run
 from tracker.simulate.scenario import Kind, Scenario
 

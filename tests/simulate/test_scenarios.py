@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.unit.simulate.worlds import FLOW, scenario
-from tracker.cli.simulate import Here, here
+from tracker.cli.trial import Here, here
 from tracker.simulate.run import run
 from tracker.simulate.scenario import Scenario
 from tracker.simulate.score import Score
