@@ -25,8 +25,9 @@ objectives:
 COUNTED = re.compile(r'^(tracker_(?:messages|findings|conservation_difference|delivery_ratio)\{[^}]*flow="%s".*)$')
 """Metrics that count messages; `%s` is the flow."""
 
-TEXTS = {"json", "otlp-json"}
-"""Formats that become one of the others before anything is read: tried in `make test-long`, for each takes minutes."""
+TEXTS = ("json", "otlp-json")
+"""Formats that become one of the others before anything is read: tried in `make test-long`."""
+BINARY = tuple(name for name in FORMATS if name not in TEXTS)
 
 LOST = 4
 """So many messages of the story are."""
@@ -64,6 +65,22 @@ def story(flow: str, at: int) -> list[Event]:
     return made
 
 
+class Tale:
+    """One format with two flows of its own: one whose events come again, and one that is new beside it."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self.form, self.flow, at = FORMATS[name], f"once-{name}", now_us()
+        self.events, self.others = story(self.flow, at), story(f"{self.flow}-other", at)
+        self.idents = sorted({event["message_id"] for event in self.events})
+        for flow in (self.flow, f"{self.flow}-other"):
+            put(service, flow, SPEC.format(flow=flow))
+
+
+def put(service: Service, flow: str, spec: str) -> None:
+    """The flow is known."""
+    service.http.put(f"/v1/flows/{flow}", content=spec).raise_for_status()
+
+
 def send(service: Service, form: Format, batches: Sequence[Sequence[Event]]) -> None:
     """Each batch in a request of its own; all of it must be taken."""
     for batch in batches:
@@ -96,17 +113,22 @@ def _said(message: Mapping[str, Any]) -> tuple[Any, ...]:
     return message["verdict"], sorted(message["flags"]), sorted(timeline)
 
 
-def settled(service: Service, flow: str, idents: Sequence[str]) -> dict[str, Any]:
-    """The counts once what is lost was found, a pass that began after that has ended, and the metrics know of it."""
-    books = f"/v1/flows/{flow}/reconciliation"
-    service.until(lambda: service.get(books, **{"from": "-1h"})["verdicts"].get("lost"), lambda lost: lost == LOST)
+def settled(service: Service, flows: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """The counts of each flow, given with its ids, once what is lost was found, a pass that began after that has ended,
+    and the metrics know of it."""
+
+    def lost() -> set[int]:
+        books = [service.get(f"/v1/flows/{flow}/reconciliation", **{"from": "-1h"}) for flow in flows]
+        return {one["verdicts"].get("lost") for one in books}
+
+    service.until(lost, lambda counted: counted == {LOST})
     at = now_us()
     service.send([{"flow": "markers", "message_id": str(at), "hop": "a", "stage": "produce", "observed_at": at}])
     service.until(lambda: _passed(service, at), bool)
     markers = service.get("/v1/flows/markers/reconciliation", **{"from": "-1h"})["verdicts"]["delivered"]
     told = f'tracker_messages{{flow="markers",verdict="delivered"}} {float(markers)}'
     service.until(lambda: service.http.get("/metrics").text.splitlines(), lambda lines: told in lines)
-    return counts(service, flow, idents)
+    return {flow: counts(service, flow, idents) for flow, idents in flows.items()}
 
 
 def _passed(service: Service, at: int) -> bool:
@@ -127,38 +149,36 @@ def resends(events: Sequence[Event], others: Sequence[Event], seed: int) -> list
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name in TEXTS else []) for name in FORMATS]
-)
-def test_resends_count_once(service: Service, name: str) -> None:
+@pytest.mark.parametrize("names", [BINARY, pytest.param(TEXTS, marks=pytest.mark.long)], ids=" ".join)
+def test_resends_count_once(service: Service, names: Sequence[str]) -> None:
     """Resent in other boundaries and another order, mixed with new events, after a SIGKILL of the service, and by other
     formats of the same events: books, verdicts, timelines, findings and metrics stay as they were."""
-    form, flow, at = FORMATS[name], f"once-{name}", now_us()
-    for known in (flow, f"{flow}-other"):
-        service.http.put(f"/v1/flows/{known}", content=SPEC.format(flow=known)).raise_for_status()
-    service.http.put(
-        "/v1/flows/markers", content="flow: markers\ncheckpoints: [{hop: a, stage: produce}]\n"
-    ).raise_for_status()
-    events, others = story(flow, at), story(f"{flow}-other", at)
-    idents = sorted({event["message_id"] for event in events})
-    send(service, form, [events[:30], events[30:]])
-    first = settled(service, flow, idents)
-    assert first["books"]["produced"] + first["books"]["orphans"] == len(idents)
-    assert sum(first["books"]["verdicts"].values()) == len(idents)
-    assert first["messages"]["twice-2"][1] == ["duplicated"]
-    assert first["messages"]["whole-0"][1] == []
-    assert first["metrics"]
+    put(service, "markers", "flow: markers\ncheckpoints: [{hop: a, stage: produce}]\n")
+    tales = [Tale(service, name) for name in names]
+    flows = {tale.flow: tale.idents for tale in tales}
+    both = flows | {f"{tale.flow}-other": tale.idents for tale in tales}
+    for tale in tales:
+        send(service, tale.form, [tale.events[:30], tale.events[30:]])
+    first = settled(service, flows)
+    for flow, told in first.items():
+        assert told["books"]["produced"] + told["books"]["orphans"] == len(flows[flow])
+        assert sum(told["books"]["verdicts"].values()) == len(flows[flow])
+        assert told["messages"]["twice-2"][1] == ["duplicated"]
+        assert told["messages"]["whole-0"][1] == []
+        assert told["metrics"]
 
-    send(service, form, resends(events, others, seed=1))
-    assert settled(service, flow, idents) == first
-    elsewhere = settled(service, f"{flow}-other", idents)
+    for tale in tales:
+        send(service, tale.form, resends(tale.events, tale.others, seed=1))
+    again = settled(service, both)
+    assert {flow: again[flow] for flow in flows} == first
 
     service.process.kill()
     service.start()
-    send(service, form, resends(events, others, seed=2))
-    for other in FORMATS.values():
-        if other.path == form.path:
-            send(service, other, [events])
-    assert settled(service, flow, idents) == first
-    assert settled(service, f"{flow}-other", idents) == elsewhere
-    assert elsewhere["books"] == first["books"]
+    for tale in tales:
+        send(service, tale.form, resends(tale.events, tale.others, seed=2))
+        for other in FORMATS.values():
+            if other.path == tale.form.path:
+                send(service, other, [tale.events])
+    assert settled(service, both) == again
+    for flow in flows:
+        assert again[f"{flow}-other"]["books"] == first[flow]["books"]
