@@ -57,6 +57,18 @@ def test_what_was_purged_comes_back(tmp_path: Path) -> None:
     assert (result.more["acked_again"], result.more["acked_twice"]) == (PURGED, 0)
 
 
+@pytest.mark.long
+def test_one_person_is_woken_once(tmp_path: Path) -> None:
+    """By the real chain, within 90 s, with an owner, a runbook that is there, and an end."""
+    from tests.drills.paged import drill, good
+
+    try:
+        said = drill(tmp_path, clean_s=60, loss_s=60)
+    except Missing as error:
+        missing("paged", str(error))
+    assert good(said), said
+
+
 def test_the_truth_is_nobodys_opinion() -> None:
     """What reads it imports nothing of ours."""
     tree = ast.parse(Path(truth.__file__).read_text())
