@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 import tracker
 from tracker.api import problem
@@ -34,10 +35,21 @@ from tracker.slo.metrics import BUILD
 TITLE = "message tracker"
 ABOUT = "Every message accounted for, by name, at every hop. Errors are problem details (RFC 9457), times RFC 3339 UTC."
 
+SPANS: TelemetryConfig = {
+    "tracing": True,
+    "metrics": False,  # ours are defined in tracker.slo.metrics
+    "logs": False,
+    "auto_configure": False,  # tracker.cli.telemetry says where to
+    "exclude": lambda scope: scope["path"] in ("/healthz", "/readyz", "/metrics"),  # asked all the time, by machines
+}
+"""What FastAPI tells OpenTelemetry of each request, where somebody listens."""
+
 
 def create_app(service: Service) -> FastAPI:
     """The app. It owns nothing: whoever made `service` closes it after the app has ended."""
-    app = FastAPI(title=TITLE, version=tracker.__version__, description=ABOUT, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=TITLE, version=tracker.__version__, description=ABOUT, docs_url=None, redoc_url=None, telemetry=SPANS
+    )
     app.state.service = service
     app.state.snapshot = Snapshot(service)
     service.metrics.set(BUILD, 1, tracker.__version__)

@@ -23,6 +23,7 @@ def configure(kind: str, level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        with_trace,
         without_secrets,
     ]
     final: list[Any] = (
@@ -49,3 +50,13 @@ def configure(kind: str, level: str) -> None:
 def without_secrets(_logger: Any, _method: str, line: dict[str, Any]) -> dict[str, Any]:
     """The same line, values under secret names hidden."""
     return {k: "***" if any(word in k.lower() for word in SECRET) and v else v for k, v in line.items()}
+
+
+def with_trace(_logger: Any, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+    """The same line; one that is written within a span that is kept says which."""
+    from opentelemetry.trace import format_span_id, format_trace_id, get_current_span  # what a client has not
+
+    within = get_current_span().get_span_context()
+    if not within.trace_flags.sampled:
+        return line
+    return line | {"trace_id": format_trace_id(within.trace_id), "span_id": format_span_id(within.span_id)}

@@ -24,6 +24,7 @@ from tracker.cli.compose import Ports, composed
 from tracker.cli.connections import connection
 from tracker.cli.errors import UNAVAILABLE, CommandError
 from tracker.cli.settings import ServiceSettings
+from tracker.cli.telemetry import telling
 
 if TYPE_CHECKING:
     from tracker.api.rpc import Receiver
@@ -65,7 +66,8 @@ def run(
             told = ready or (lambda service, url: greet(service, settings, url))
             app = create_app(service)
             receiver = _receiver(app, spans) if spans else None
-            _Server(_config(service, app), lambda: told(service, url), receiver).run(sockets=listeners)
+            with telling(service.metrics, lambda: app.state.snapshot.refresh(service.clock())):
+                _Server(_config(service, app), lambda: told(service, url), receiver).run(sockets=listeners)
             service.discovered.flush()
     finally:
         ends.close()

@@ -1,4 +1,4 @@
-"""The services that simulated worlds are held against: one in this process, by a clock of its own, and a running one."""
+"""The services that simulated worlds are held against: one in this process, by a clock of its own; a running one."""
 
 from __future__ import annotations
 

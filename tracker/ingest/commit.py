@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import structlog
+from opentelemetry import trace
 
 from tracker.ingest.batch import Accepted, Batch
 from tracker.ingest.drain import Drain, Sink, insert
@@ -28,6 +29,7 @@ from tracker.ingest.spool import Spool
 from tracker.model.errors import TrackerError, Unavailable
 
 log = structlog.get_logger()
+tracer = trace.get_tracer("tracker")
 
 CROWDED = 0.75
 """From this part of its memory on, what waits goes to the spool."""
@@ -230,7 +232,8 @@ class Committer:
 
     def _write(self, group: Sequence[_Waiting]) -> None:
         try:
-            insert(self._sink, [one.batch for one in group])
+            with tracer.start_as_current_span("ingest.commit"):
+                insert(self._sink, [one.batch for one in group])
         except Unavailable as error:
             self._keep_instead(group, error)
         except Exception as error:  # noqa: BLE001 - the one writing thread must live; the requests get the error

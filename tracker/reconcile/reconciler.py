@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 import msgspec
 import structlog
 from msgspec import structs
+from opentelemetry import trace
 
 from tracker.control import Control
 from tracker.control.errors import ControlError
@@ -36,6 +37,7 @@ from tracker.store.bounds import Bounds, from_json
 from tracker.store.reach import Reach
 
 log = structlog.get_logger()
+tracer = trace.get_tracer("tracker")
 
 LIMIT = 50_000_000
 """About how many new rows a pass takes on at most, a minute of work or so. What bounds memory are portions."""
@@ -176,8 +178,10 @@ class Reconciler:
         if cut_short:
             incidents.touched.update(self._store.incidents_of_pass(work.number))
         left_out = self._left_out()
-        result = self._carry_out(work, from_json(work.bounds), left_out)
-        finish(work.number, left_out)
+        with tracer.start_as_current_span("reconcile.pass") as span:
+            result = self._carry_out(work, from_json(work.bounds), left_out)
+            finish(work.number, left_out)
+            span.set_attributes({"tracker.pass": result.number, "tracker.messages": result.messages})
         return result
 
     def _finish(self, number: int, taken_in: Mapping[str, LeftOut]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from opentelemetry.trace import format_trace_id, get_current_span
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 M = TypeVar("M", Counter, Gauge, Histogram)
@@ -171,8 +172,10 @@ class Metrics:
         self._child(metric, Gauge, labels).set(value)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """Add an observation to a histogram."""
-        self._child(metric, Histogram, labels).observe(value)
+        """Add an observation to a histogram; where it is made within a trace that is kept, an example of its bucket."""
+        within = get_current_span().get_span_context()
+        example = {"trace_id": format_trace_id(within.trace_id)} if within.trace_flags.sampled else None
+        self._child(metric, Histogram, labels).observe(value, example)
 
     def replace(self, metric: Metric, values: dict[tuple[str, ...], float]) -> None:
         """The gauge has these label values and no others."""

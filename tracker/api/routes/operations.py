@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
@@ -42,10 +42,11 @@ def readyz(request: Request, to: Literal["everything", "ingest"] = "everything")
 
 @routes.get("/metrics", dependencies=[Depends(allowed("read"))])
 def metrics(request: Request) -> Response:
-    """Prometheus text format; docs/metrics.md lists every name."""
+    """Prometheus text format, or OpenMetrics with exemplars when asked for; docs/metrics.md lists every name."""
     service = service_of(request)
     request.app.state.snapshot.refresh(service.clock())
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    encode, kind = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(service.metrics.registry), media_type=kind)
 
 
 def _spool(service: Service) -> shapes.SpoolState | None:
