@@ -13,7 +13,7 @@ import pika
 
 from tests.drills import truth
 from tests.drills.result import Result, end, main
-from tests.drills.scene import scene, started_rabbitmq
+from tests.drills.scene import channel_to, scene, started_rabbitmq
 
 SPEC = """flow: orders
 checkpoints:
@@ -30,29 +30,29 @@ def drill(folder: Path, kill: bool) -> Result:
             "exchanges": [{"exchange": "orders", "flow": "orders", "unroutable_hop": "rabbit"}],
             "queues": [{"queue": "billing", "flow": "orders", "hop": "rabbit"}],
         }  # fmt: skip
-        channel = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
-        channel.exchange_declare("orders", "topic", durable=True)
-        channel.queue_declare("billing", durable=True, arguments={"x-queue-type": "quorum"})
-        channel.queue_bind("billing", "orders", "order.#")
-        channel.confirm_delivery()
-        with scene(folder, SPEC, [collector]) as made:
-            made.watch(sources=1)
-            for number in range(MESSAGES):
-                if number == UNBOUND.start:
-                    channel.queue_unbind("billing", "orders", "order.#")
-                if number == UNBOUND.stop:
-                    channel.queue_bind("billing", "orders", "order.#")
-                if kill and number == UNBOUND.start + len(UNBOUND) // 2:
-                    made.kill_collectors()
-                properties = pika.BasicProperties(message_id=f"m-{number}", delivery_mode=2)
-                channel.basic_publish("orders", "order.new", b"{}", properties)
-            if kill:
-                time.sleep(3)
+        with channel_to(broker.url) as channel:
+            channel.exchange_declare("orders", "topic", durable=True)
+            channel.queue_declare("billing", durable=True, arguments={"x-queue-type": "quorum"})
+            channel.queue_bind("billing", "orders", "order.#")
+            channel.confirm_delivery()
+            with scene(folder, SPEC, [collector]) as made:
                 made.watch(sources=1)
-            made.settled(MESSAGES)
-            confirmed = {f"m-{number}" for number in range(MESSAGES)}
-            lost = confirmed - truth.in_queue(broker.url, "billing")
-            return made.result("binding_removed", sorted(lost), killed=kill)
+                for number in range(MESSAGES):
+                    if number == UNBOUND.start:
+                        channel.queue_unbind("billing", "orders", "order.#")
+                    if number == UNBOUND.stop:
+                        channel.queue_bind("billing", "orders", "order.#")
+                    if kill and number == UNBOUND.start + len(UNBOUND) // 2:
+                        made.kill_collectors()
+                    properties = pika.BasicProperties(message_id=f"m-{number}", delivery_mode=2)
+                    channel.basic_publish("orders", "order.new", b"{}", properties)
+                if kill:
+                    time.sleep(3)
+                    made.watch(sources=1)
+                made.settled(MESSAGES)
+                confirmed = {f"m-{number}" for number in range(MESSAGES)}
+                lost = confirmed - truth.in_queue(broker.url, "billing")
+                return made.result("binding_removed", sorted(lost), killed=kill)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from collectors.instrument import pika as instrument
 from collectors.instrument.observe import Observer
 from tests.drills import truth
 from tests.drills.result import Result, end, main
-from tests.drills.scene import scene, started_rabbitmq
+from tests.drills.scene import channel_to, scene, started_rabbitmq
 from tracker.model.event import Stage
 
 SPEC = """flow: orders
@@ -48,31 +48,31 @@ def drill(folder: Path, kill: bool) -> Result:
                 "dead_letters": gone,
             },
         ]
-        channel = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
-        channel.exchange_declare("orders.gone", "fanout", durable=True)
-        arguments = {"x-max-length": LENGTH, "x-message-ttl": TTL, "x-dead-letter-exchange": "orders.gone"}
-        channel.queue_declare("billing", durable=True, arguments=arguments)
-        channel.confirm_delivery()
-        with scene(folder, SPEC, collectors) as made:
-            emitter = Emitter(made.service.url, "", collector="billing-1", spool=folder / "billing")
-            observer = Observer(emitter, "orders", "billing", stages=[Stage.ack])
-            made.watch(sources=SOURCES)
-            done, acked = threading.Event(), set[str]()
-            consumer = threading.Thread(target=_consume, args=(broker.url, observer, done, acked))
-            consumer.start()
-            for number in range(MESSAGES):
-                if kill and number == MESSAGES // 2:
-                    made.kill_collectors()
-                channel.basic_publish("", "billing", b"{}", pika.BasicProperties(message_id=f"m-{number}"))
-            if kill:
+        with channel_to(broker.url) as channel:
+            channel.exchange_declare("orders.gone", "fanout", durable=True)
+            arguments = {"x-max-length": LENGTH, "x-message-ttl": TTL, "x-dead-letter-exchange": "orders.gone"}
+            channel.queue_declare("billing", durable=True, arguments=arguments)
+            channel.confirm_delivery()
+            with scene(folder, SPEC, collectors) as made:
+                emitter = Emitter(made.service.url, "", collector="billing-1", spool=folder / "billing")
+                observer = Observer(emitter, "orders", "billing", stages=[Stage.ack])
                 made.watch(sources=SOURCES)
-            made.until(lambda: channel.queue_declare("billing", passive=True).method.message_count == 0, "the end")
-            done.set()
-            consumer.join()
-            lost = {f"m-{number}" for number in range(MESSAGES)} - acked - truth.in_queue(broker.url, "billing")
-            made.settled(MESSAGES)
-            emitter.close()
-            return made.result("queue_overflown", sorted(lost), killed=kill)
+                done, acked = threading.Event(), set[str]()
+                consumer = threading.Thread(target=_consume, args=(broker.url, observer, done, acked))
+                consumer.start()
+                for number in range(MESSAGES):
+                    if kill and number == MESSAGES // 2:
+                        made.kill_collectors()
+                    channel.basic_publish("", "billing", b"{}", pika.BasicProperties(message_id=f"m-{number}"))
+                if kill:
+                    made.watch(sources=SOURCES)
+                made.until(lambda: channel.queue_declare("billing", passive=True).method.message_count == 0, "the end")
+                done.set()
+                consumer.join()
+                lost = {f"m-{number}" for number in range(MESSAGES)} - acked - truth.in_queue(broker.url, "billing")
+                made.settled(MESSAGES)
+                emitter.close()
+                return made.result("queue_overflown", sorted(lost), killed=kill)
 
 
 def _consume(url: str, observer: Observer, done: threading.Event, acked: set[str]) -> None:

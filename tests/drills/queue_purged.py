@@ -18,7 +18,7 @@ from collectors.instrument import pika as instrument
 from collectors.instrument.observe import Observer
 from tests.drills import truth
 from tests.drills.result import Result, end, main
-from tests.drills.scene import scene, started_rabbitmq
+from tests.drills.scene import channel_to, scene, started_rabbitmq
 from tracker.model.event import Stage
 
 SPEC = """flow: orders
@@ -78,33 +78,33 @@ def drill(folder: Path, kill: bool) -> Result:
         }  # fmt: skip
         hops = {"rabbit": {"kind": "rabbitmq", "url": broker.url, "queue": "billing",
                            "snapshot": {"kind": "archive", **place}}}  # fmt: skip
-        channel = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
-        channel.queue_declare("billing", durable=True)
-        channel.confirm_delivery()
-        with scene(folder, SPEC, [collector], hops) as made:
-            emitter = Emitter(made.service.url, "", collector="billing-1", spool=folder / "billing")
-            billing = Billing(broker.url, Observer(emitter, "orders", "billing", stages=[Stage.ack]))
-            made.watch(sources=SOURCES)
-            billing.come()
-            confirmed = [f"m-{number}" for number in range(TAKEN + PURGED)]
-            for number, name in enumerate(confirmed):
-                if number == TAKEN:
-                    made.until(lambda: len(billing.acked) == TAKEN, "all acks")
-                    billing.go()
-                properties = pika.BasicProperties(message_id=name, delivery_mode=2)
-                channel.basic_publish("", "billing", name.encode(), properties)
-            channel.queue_purge("billing")
-            lost = set(confirmed) - set(billing.acked) - truth.in_queue(broker.url, "billing")
-            made.settled(len(confirmed))
-            result = made.result("queue_purged", sorted(lost), killed=False)
-            billing.come()
-            replay = made.replayed("the queue was purged by mistake")
-            billing.go()
-            emitter.close()
-            twice = len(billing.acked) - len(set(billing.acked))
-            back = {"acked_again": len(lost & set(billing.acked)), "acked_twice": twice}
-            return Result(result.drill, result.truth, result.found, result.detect_s, result.blind,
-                          more={**result.more, "replay": replay, **back})  # fmt: skip
+        with channel_to(broker.url) as channel:
+            channel.queue_declare("billing", durable=True)
+            channel.confirm_delivery()
+            with scene(folder, SPEC, [collector], hops) as made:
+                emitter = Emitter(made.service.url, "", collector="billing-1", spool=folder / "billing")
+                billing = Billing(broker.url, Observer(emitter, "orders", "billing", stages=[Stage.ack]))
+                made.watch(sources=SOURCES)
+                billing.come()
+                confirmed = [f"m-{number}" for number in range(TAKEN + PURGED)]
+                for number, name in enumerate(confirmed):
+                    if number == TAKEN:
+                        made.until(lambda: len(billing.acked) == TAKEN, "all acks")
+                        billing.go()
+                    properties = pika.BasicProperties(message_id=name, delivery_mode=2)
+                    channel.basic_publish("", "billing", name.encode(), properties)
+                channel.queue_purge("billing")
+                lost = set(confirmed) - set(billing.acked) - truth.in_queue(broker.url, "billing")
+                made.settled(len(confirmed))
+                result = made.result("queue_purged", sorted(lost), killed=False)
+                billing.come()
+                replay = made.replayed("the queue was purged by mistake")
+                billing.go()
+                emitter.close()
+                twice = len(billing.acked) - len(set(billing.acked))
+                back = {"acked_again": len(lost & set(billing.acked)), "acked_twice": twice}
+                return Result(result.drill, result.truth, result.found, result.detect_s, result.blind,
+                              more={**result.more, "replay": replay, **back})  # fmt: skip
 
 
 if __name__ == "__main__":

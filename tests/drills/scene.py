@@ -10,7 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pika
 import yaml
+from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.drills.result import Result
 from tests.e2e.service import PATIENCE, Service, environment
@@ -87,6 +89,13 @@ def started_rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
         node.start()
         node.trace()
         yield node
+
+
+@contextmanager
+def channel_to(url: str) -> Iterator[BlockingChannel]:
+    """A channel of RabbitMQ, its connection closed at the end."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        yield connection.channel()
 
 
 class Scene:
