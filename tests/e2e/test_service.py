@@ -102,7 +102,7 @@ def test_what_is_missing_is_named_and_recovers(service, flow):
     assert (incident["open"], incident["owner"], incident["runbook"]) == (
         3,
         "team-payments",
-        "/runbooks/unacknowledged",
+        f"/runbooks/unacknowledged?incident={incident['id']}",
     )
     seen = service.http.patch(f"/v1/incidents/{incident['id']}", json={"acknowledge": True, "note": "on it"}).json()
     assert (seen["status"], seen["note"]) == ("acknowledged", "on it")

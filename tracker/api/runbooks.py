@@ -30,7 +30,8 @@ def path_of(name: str) -> Path:
 
 
 def link(service: Service, incident: Incident) -> str:
-    """Where its runbook is: the flow's own where this installation has it, else the one for this kind of finding."""
+    """Where its runbook is: the flow's own where this installation has it, else the one for this kind of finding; with
+    this incident's numbers and ids in it."""
     try:
         named = service.specs.of(incident.flow).spec.runbook
     except NotFound:
@@ -38,4 +39,4 @@ def link(service: Service, incident: Incident) -> str:
     if named.startswith(("http://", "https://")):
         return named
     own = named.removeprefix("runbooks/")
-    return f"/runbooks/{own if own in names() else incident.kind}"
+    return f"/runbooks/{own if own in names() else incident.kind}?incident={incident.id}"

@@ -15,6 +15,7 @@ import tracker
 from tracker.api.auth import COOKIE, allowed, service_of
 from tracker.api.reading import body_of
 from tracker.api.timeline import timeline
+from tracker.console import incident as incidents
 from tracker.console import looks
 from tracker.console.described import operations
 from tracker.console.overview import overview
@@ -88,6 +89,17 @@ def message(request: Request, by: Viewer, flow: str, message_id: str) -> Respons
         return render(request, "nothing.html", 404, reason=str(error))
     spec = service.specs.of(flow).spec_at(found.origin_at or 0)
     return render(request, "message.html", message=found, spec=spec, way=looks.way(spec, found))
+
+
+@routes.get("/incidents/{incident_id}")
+def incident(request: Request, by: Viewer, incident_id: str) -> Response:
+    """One incident: its numbers, its history, who is missing, what to do."""
+    if by is None:
+        return _signin(request)
+    try:
+        return render(request, "incident.html", **incidents.page(service_of(request), incident_id))
+    except NotFound as error:
+        return render(request, "nothing.html", 404, reason=str(error))
 
 
 @routes.get("/docs")
