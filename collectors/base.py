@@ -36,11 +36,13 @@ class Raw(msgspec.Struct, frozen=True, gc=False):
 
 class Content(msgspec.Struct, frozen=True, gc=False):
     """A message itself, as its producer wrote it: what a broker added is left out. `value` None: a tombstone. Headers
-    that are no bytes in their system are text (`collectors.carried.text`), nested ones JSON."""
+    that are no bytes in their system are text (`collectors.carried.text`), nested ones JSON. `native`: what `headers`
+    cannot say, as `Copy.native` of `tracker.model.carry` has it."""
 
     key: bytes | None
     value: bytes | None
     headers: Mapping[str, bytes | None] = {}
+    native: bytes | None = None
 
 
 class Lag(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ def gather(raws: Sequence[Raw], seen: Sequence[Observation], flows: Set[str], co
         headers = list(content.headers.items())
         row = Row(
             event.message_id, event.hop, event.stage.value, event.partition, event.offset, content.key, content.value,
-            headers, event.observed_at, event.origin_at, digest,
+            headers, event.observed_at, event.origin_at, digest, content.native,
         )  # fmt: skip
         place = event.flow, event.hop
         if place not in rows:
@@ -55,7 +55,7 @@ def gather(raws: Sequence[Raw], seen: Sequence[Observation], flows: Set[str], co
             rows[place] = []
         rows[place].append(row)
         records += 1
-        size += _EACH + len(content.value or b"") + len(content.key or b"")
+        size += _EACH + len(content.value or b"") + len(content.key or b"") + len(content.native or b"")
         size += sum(len(name) + len(value or b"") for name, value in headers)
     return Gathered(rows, records, size)
 

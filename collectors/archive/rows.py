@@ -24,13 +24,17 @@ SCHEMA = pa.schema(
         ("observed_at", pa.timestamp("us", "UTC")),
         ("origin_at", pa.timestamp("us", "UTC")),
         ("digest", pa.string()),
+        ("native", pa.large_binary()),
     ]
 )
+WITHOUT_NATIVE = pa.schema(list(SCHEMA)[:-1])
+"""What segments held before they kept `native`."""
 _REPEATING = ["hop", "stage", "partition"]
 
 
 class Row(NamedTuple):
-    """One message, in the order of the columns. `value` None: a tombstone. `headers`: pairs."""
+    """One message, in the order of the columns. `value` None: a tombstone. `headers`: pairs. `native`: as `Content` of
+    `collectors.base` has it."""
 
     message_id: str
     hop: str
@@ -43,6 +47,7 @@ class Row(NamedTuple):
     observed_at: int
     origin_at: int | None
     digest: str
+    native: bytes | None = None
 
 
 def table_of(rows: Sequence[Row]) -> Any:
@@ -61,11 +66,13 @@ def packed(table: Any) -> bytes:
 
 
 def unpacked(name: str, data: bytes) -> Any:
-    """The table that was packed. Raises `Unreadable`."""
+    """The table that was packed, also by an earlier version. Raises `Unreadable`."""
     try:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError):
         raise Unreadable(name, "its content is no table") from None
+    if table.schema.names == WITHOUT_NATIVE.names:
+        table = table.append_column("native", pa.nulls(table.num_rows, pa.large_binary()))
     if table.schema.names != SCHEMA.names:
         raise Unreadable(name, "its columns are not those of a segment")
     return table.cast(SCHEMA)

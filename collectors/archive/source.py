@@ -18,7 +18,7 @@ from collectors.logs import logger
 from collectors.part import settings
 from tracker.model.carry import Copy, Locator, Missing
 
-_TAKEN = ["message_id", "key", "value", "headers", "digest"]
+_TAKEN = ["message_id", "key", "value", "headers", "digest", "native"]
 
 
 class SourceConfig(Place):
@@ -99,7 +99,7 @@ class ArchiveSource:
 
 def _answer(
     segment: Segment, locator: Locator, message_id: str, key: bytes | None, value: bytes | None,
-    headers: list[tuple[str, bytes]], digest: str,
+    headers: list[tuple[str, bytes]], digest: str, native: bytes | None,
 ) -> Copy | Missing:  # fmt: skip
     if message_id != locator.message_id:
         return Missing(locator, f"{segment.path}: another message is in that row")
@@ -107,7 +107,7 @@ def _answer(
         return Missing(locator, f"{segment.path}: the payload has another digest than when it was archived")
     if value is None:
         return Missing(locator, "a tombstone: it carries no payload to send again")
-    return Copy(locator, key, value, dict(headers), digest, message_id=message_id)
+    return Copy(locator, key, value, dict(headers), digest, native, message_id)
 
 
 class _Cache:

@@ -8,6 +8,7 @@ import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pika
 from pika import exceptions
@@ -127,6 +128,13 @@ def closed(connection: pika.BlockingConnection | None) -> None:
     if connection is not None:
         with suppress(*FAILED):
             connection.close()
+
+
+def stop_reading(channel: Any) -> None:
+    """Close a channel that reads a stream. pika's own `close` rejects what it has not handed on, which for a stream is
+    not implemented: the broker would close the connection (540)."""
+    if channel.is_open:
+        channel._impl.close()
 
 
 def words(error: BaseException) -> str:

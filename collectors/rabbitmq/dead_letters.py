@@ -16,7 +16,7 @@ from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import DeadLetterConfig, dead_letter_config
 from collectors.rabbitmq.connect import parameters
 from collectors.rabbitmq.death import CAME_BY, Deaths
-from collectors.rabbitmq.message import PROPERTIES, content_of, packed_properties, problem_of, properties_of
+from collectors.rabbitmq.message import ENCODED, PROPERTIES, content_of, packed_properties, problem_of, properties_of
 from collectors.rabbitmq.own_queue import Item, OwnQueue
 from collectors.rabbitmq.table import told
 from collectors.rabbitmq.watch import Watch
@@ -58,7 +58,7 @@ class RabbitDeadLetters:
 
     def content(self, raw: Raw, event: Event) -> Content:
         """The message that died, without what the broker added."""
-        return content_of(raw, properties_of(raw))
+        return content_of(raw, properties_of(raw), raw.headers.get(ENCODED))
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Acks. Records of an earlier connection are left alone: the broker gives them out again."""
@@ -81,7 +81,12 @@ class RabbitDeadLetters:
 
 def _headers(item: Item) -> dict[str, bytes]:
     properties = told(item.properties)
-    return {CAME_BY: item.exchange.encode(), PROPERTIES: packed_properties(properties), **problem_of(properties)}
+    return {
+        CAME_BY: item.exchange.encode(),
+        PROPERTIES: packed_properties(properties),
+        ENCODED: item.properties,
+        **problem_of(properties),
+    }
 
 
 def dead_letters(settings: Mapping[str, Any]) -> RabbitDeadLetters:

@@ -18,7 +18,7 @@ from collectors.errors import Unavailable
 from collectors.rabbitmq.canary import Owned, canary_exchange
 from collectors.rabbitmq.config import FirehoseConfig, firehose_config
 from collectors.rabbitmq.connect import parameters, shown
-from collectors.rabbitmq.message import problem_of
+from collectors.rabbitmq.message import ENCODED, problem_of
 from collectors.rabbitmq.own_queue import FIREHOSE, Item, OwnQueue
 from collectors.rabbitmq.routes import Routes
 from collectors.rabbitmq.table import told
@@ -101,6 +101,7 @@ def _headers(item: Item) -> dict[str, bytes]:
     return {
         ROUTING_KEY: item.routing_key.encode(),
         TRACE: packed_trace(properties.headers),
+        ENCODED: item.properties,
         **problem_of(properties),
     }
 

@@ -16,7 +16,7 @@ from pika.exceptions import ChannelClosedByBroker
 from collectors.carried import text
 from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq.config import StreamConfig
-from collectors.rabbitmq.connect import PRECONDITION_FAILED
+from collectors.rabbitmq.connect import PRECONDITION_FAILED, stop_reading
 from collectors.rabbitmq.cursor import Place
 from collectors.rabbitmq.table import Told, told
 from collectors.rabbitmq.watch import Mark, Watch
@@ -35,6 +35,7 @@ class Waiting(NamedTuple):
     tag: int
     place: Place
     properties: Told
+    encoded: bytes
     body: bytes
 
 
@@ -92,7 +93,7 @@ class Follow:
             self._goal = (self._given, self._watch.sent(asked, asked_at))
             self._settled()
 
-    def take(self, limit: int) -> Iterator[tuple[Place, int | None, Told, bytes]]:
+    def take(self, limit: int) -> Iterator[tuple[Waiting, int | None]]:
         """At most `limit` messages, each with the start of its observation, where it is known only as an interval."""
         tag = 0
         while self.inbox and limit > 0:
@@ -101,7 +102,7 @@ class Follow:
             self._taken += 1
             place = msgspec.structs.replace(waiting.place, since=self._watch.marker)
             since = self._watch.since(self._monotonic(), self._config.prompt)
-            yield place, since, waiting.properties, waiting.body
+            yield waiting._replace(place=place), since
         if tag:
             self._channel.basic_ack(tag, multiple=True)
         self._settled()
@@ -158,7 +159,7 @@ class Follow:
         """The stream was deleted and made anew: it counts from 0 again, and what we had not read of the old one is
         gone."""
         self.life, self.committed, self._after = self.life + 1, -1, None
-        self._channel.close()
+        stop_reading(self._channel)
         self._consume(connection, "first")
         self._missing()
 
@@ -188,4 +189,4 @@ class Follow:
                 return
             self._missing()  # retention took it, and perhaps some behind it that we never read
         self._given += 1
-        self.inbox.append(Waiting(method.delivery_tag, place, properties, body))
+        self.inbox.append(Waiting(method.delivery_tag, place, properties, encoded, body))

@@ -17,10 +17,12 @@ from tracker.model.carry import MESSAGE_ID
 from tracker.model.event import Event, Stage
 
 PROPERTIES = "properties"
+ENCODED = "encoded"
 SINCE = "since"
 PROBLEM = "problem"
-"""Headers of a `Raw` of ours: the message's properties as msgpack; when it was read from a backlog, the earliest time
-at which it can have happened (epoch microseconds, or 0: not known); and why its headers could not all be read."""
+"""Headers of a `Raw` of ours: the message's properties as msgpack; the properties as the broker sent them; when it was
+read from a backlog, the earliest time at which it can have happened (epoch microseconds, or 0: not known); and why its
+headers could not all be read."""
 
 LONG_AGO = 1_262_304_000_000_000
 """2010-01-01: when something began of which no beginning is known. Older than any message that a broker still holds,
@@ -105,7 +107,7 @@ def event_of(
     if raw.observed_at is None:
         raise Undecodable("a message without the time at which it was read")
     said = carried(properties.headers, identity.get(flow, MESSAGE_ID))
-    origin = said.origin_at or _stamped(properties.timestamp, raw.observed_at)
+    origin = said.origin_at or stamped(properties.timestamp, raw.observed_at)
     return Event(
         flow=flow,
         message_id=_identity(properties, said, identity, seen),
@@ -131,12 +133,13 @@ def event_of(
     )
 
 
-def content_of(raw: Raw, properties: Properties) -> Content:
-    """The message itself. Its correlation id travels as a header, from which a publisher makes the property again."""
+def content_of(raw: Raw, properties: Properties, native: bytes | None) -> Content:
+    """The message itself. Its correlation id travels as a header, from which a publisher to another kind of broker
+    makes what that has for it. `native`: its properties as bytes, for one to RabbitMQ."""
     headers = {name: _bytes(value) for name, value in properties.headers.items() if not BROKERS.fullmatch(name)}
     if properties.correlation_id is not None:
         headers.setdefault(CORRELATION_ID, _bytes(properties.correlation_id))
-    return Content(None, raw.value, headers)
+    return Content(None, raw.value, headers, native)
 
 
 def _bytes(value: Any) -> bytes:
@@ -161,7 +164,7 @@ def _identity(properties: Properties, said: Carried, identity: Mapping[str, str]
     return name
 
 
-def _stamped(timestamp: Any, read_at: int) -> int | None:
+def stamped(timestamp: Any, read_at: int) -> int | None:
     """The `timestamp` property (seconds) as origin time; ignored unless within a week before it was read, because
     a producer that wrote milliseconds shows up in a trace with the upper bits lost."""
     seconds = number(timestamp)

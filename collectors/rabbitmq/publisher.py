@@ -1,11 +1,11 @@
 """RabbitMQ: sending copies of messages again. Implements `Publisher` of `tracker.model.carry`.
 
-There is no `Source` for queues: a broker that has given a message out and got its ack has it no more.
+There is no `Source` for queues: a broker that has given a message out and got its ack has it no more. For streams there
+is one (`collectors.rabbitmq.stream_source`).
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -16,10 +16,12 @@ from pika import exceptions
 from collectors.carried import CORRELATION_ID, text
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.rabbitmq.config import Tls
-from collectors.rabbitmq.connect import FAILED, closed, opened, parameters, shown, words
+from collectors.rabbitmq.connect import FAILED, closed, opened, parameters, shown, user_of, words
+from collectors.rabbitmq.properties import joined, split, with_headers
 from tracker.model.carry import REPLAY_ID, Copy, Sent
 
 PERSISTENT = pika.DeliveryMode.Persistent
+NO_HEADERS = bytes(4)
 ROUTES = frozenset({"CC", "BCC"})
 """Headers by which a message goes to more queues (https://www.rabbitmq.com/docs/sender-selected)."""
 
@@ -47,6 +49,36 @@ def publisher(config: Mapping[str, Any]) -> RabbitPublisher:
     return RabbitPublisher(found)
 
 
+class StreamPublisherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `config` of a publisher to `stream`."""
+
+    url: str
+    stream: Annotated[str, msgspec.Meta(min_length=1)]
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    tls: Tls | None = None
+
+
+def stream_publisher(config: Mapping[str, Any]) -> RabbitPublisher:
+    """A publisher to a stream, which takes messages as a queue does. Raises `ConfigInvalid` that names the key."""
+    try:
+        found = msgspec.convert(dict(config), StreamPublisherConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigInvalid(f"RabbitMQ publisher: {error}") from None
+    return RabbitPublisher(PublisherConfig(found.url, found.stream, timeout=found.timeout, tls=found.tls))
+
+
+class Encoded(pika.BasicProperties):
+    """Properties that are bytes already."""
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__()
+        self._encoded = encoded
+
+    def encode(self) -> list[bytes]:
+        """What pika writes behind the size of the body."""
+        return [self._encoded]
+
+
 class RabbitPublisher:
     """Publishes copies, persistent and mandatory, and waits for the confirm of each. One thread at a time."""
 
@@ -72,7 +104,7 @@ class RabbitPublisher:
 
     def _published(self, copy: Copy) -> str:
         try:
-            properties, channel = properties_of(copy), self._opened()
+            properties, channel = properties_of(copy, user_of(self._at)), self._opened()
         except (CollectorError, ValueError) as error:
             return f"not sent: {self._what}: {error}"
         try:
@@ -101,13 +133,13 @@ class RabbitPublisher:
         return self._channel
 
 
-def properties_of(copy: Copy) -> pika.BasicProperties:
+def properties_of(copy: Copy, user: str) -> pika.BasicProperties:
     """Persistent. Of a message of RabbitMQ's own its properties as they were, and of its headers those that the copy
-    still has, in their types, but for `CC` and `BCC`: it is to go to one place. Of any other the message's own id and
-    the copy's headers: as text where they are UTF-8, else as bytes. Raises `ValueError`
-    where pika cannot read the properties."""
+    still has, in their types, but for `CC` and `BCC`: it is to go to one place; and without the `user_id` of somebody
+    else than `user`, for whom the broker lets nobody publish. Of any other the message's own id and the copy's headers:
+    as text where they are UTF-8, else as bytes. Raises `ValueError` for properties that are none."""
     if isinstance(copy.native, bytes):
-        return _as_it_was(copy, copy.native)
+        return Encoded(_as_it_was(copy, copy.native, user))
     headers = {name: _value(value) for name, value in copy.headers.items()}
     return pika.BasicProperties(
         message_id=copy.locator.message_id,
@@ -117,17 +149,15 @@ def properties_of(copy: Copy) -> pika.BasicProperties:
     )
 
 
-def _as_it_was(copy: Copy, encoded: bytes) -> pika.BasicProperties:
-    properties = pika.BasicProperties()
-    try:
-        properties.decode(encoded)
-    except (ValueError, OverflowError, IndexError, struct.error) as error:
-        raise ValueError(f"its properties are no AMQP 0-9-1 that pika can read: {error}") from None
-    own = {name: value for name, value in (properties.headers or {}).items() if name in copy.headers}
-    added = {name: _value(value) for name, value in copy.headers.items() if name.startswith(REPLAY_ID)}
-    properties.headers = {name: value for name, value in own.items() if name not in ROUTES} | added
-    properties.delivery_mode = PERSISTENT.value
-    return properties
+def _as_it_was(copy: Copy, encoded: bytes, user: str) -> bytes:
+    properties = split(encoded)
+    added = {name: value for name, value in copy.headers.items() if name.startswith(REPLAY_ID)}
+    own = copy.headers.keys() - ROUTES - added.keys()
+    properties["headers"] = with_headers(properties.get("headers", NO_HEADERS), own.__contains__, added)
+    properties["delivery_mode"] = bytes([PERSISTENT.value])
+    if properties.get("user_id", b"")[1:] != user.encode():
+        properties.pop("user_id", None)
+    return joined(properties)
 
 
 def _value(value: bytes) -> str | bytes:

@@ -17,8 +17,9 @@ from collectors.errors import CollectorError
 from collectors.rabbitmq.config import StreamConfig, stream_config
 from collectors.rabbitmq.connect import closed, opened, parameters, working
 from collectors.rabbitmq.cursor import Cursor, Place, cursor_queue
-from collectors.rabbitmq.follow import Follow
+from collectors.rabbitmq.follow import Follow, Waiting
 from collectors.rabbitmq.message import (
+    ENCODED,
     PROPERTIES,
     SINCE,
     Seen,
@@ -83,7 +84,7 @@ class RabbitStreams:
 
     def content(self, raw: Raw, event: Event) -> Content:
         """The message, without what the broker added."""
-        return content_of(raw, properties_of(raw))
+        return content_of(raw, properties_of(raw), raw.headers.get(ENCODED))
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep the place of the last of each stream, never one before what is kept."""
@@ -142,11 +143,12 @@ class RabbitStreams:
             if raws or self._monotonic() >= deadline:
                 return raws
 
-    def _record(self, follow: Follow, place: Place, since: int | None, properties: Any, body: bytes) -> Raw:
-        headers = {PROPERTIES: packed_properties(properties), **problem_of(properties)}
+    def _record(self, follow: Follow, read: Waiting, since: int | None) -> Raw:
+        said = read.properties
+        headers = {PROPERTIES: packed_properties(said), ENCODED: read.encoded, **problem_of(said)}
         if since is not None:
             headers[SINCE] = str(since).encode()
-        return Raw(body, headers, None, Position(follow.stream, follow.life, place), self._clock())
+        return Raw(read.body, headers, None, Position(follow.stream, follow.life, read.place), self._clock())
 
     def _look(self) -> None:
         """Look at the ends of the streams when it is time."""

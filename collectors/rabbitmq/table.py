@@ -86,6 +86,15 @@ def short(encoded: bytes, at: int) -> tuple[str, int]:
         return value.decode("utf-8", "backslashreplace"), end
 
 
+def end_of_value(encoded: bytes, at: int, end: int) -> int:
+    """Where the value ends whose type stands at `at`; it lies within `end`. Raises `ValueError`, `IndexError` and
+    `struct.error`."""
+    stop = _value(encoded, at, end, 0)[1]
+    if stop > end:
+        raise ValueError("a value reaches beyond the end of its table")
+    return stop
+
+
 def _fill(found: dict[str, Any], encoded: bytes, at: int, end: int, depth: int) -> None:
     """Names and texts, most of what there is, are read here: a call for each would cost as much as all the rest."""
     while at < end:

@@ -16,7 +16,8 @@ import xxhash
 from collectors.base import Content, Raw
 from collectors.carried import text
 from collectors.errors import Undecodable
-from collectors.rabbitmq.message import Properties, Seen, content_of, event_of, packed, readable
+from collectors.rabbitmq.message import ENCODED, Properties, Seen, content_of, event_of, packed, readable, stamped
+from collectors.rabbitmq.properties import of_trace
 from collectors.rabbitmq.routes import Place, Routes
 from tracker.model.event import Event, Stage
 
@@ -72,7 +73,10 @@ def events_of(raw: Raw, routes: Routes) -> list[Event]:
 
 def traced(raw: Raw) -> Content:
     """The message that a trace shows."""
-    return content_of(raw, _trace_of(raw).properties)
+    properties = _trace_of(raw).properties
+    origin = stamped(properties.timestamp, raw.observed_at or 0)
+    native = of_trace(raw.headers[ENCODED], None if origin is None else origin // 1_000_000)
+    return content_of(raw, properties, native)
 
 
 def _trace_of(raw: Raw) -> Trace:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import time
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ import pika
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from collectors.rabbitmq import dead_queue
 from collectors.rabbitmq.publisher import publisher
+from collectors.rabbitmq.table import told
 from tests.brokers.archived import COLLECTORS, Archived, archived
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
+from tests.brokers.rabbitmq_headers import Headers, header
 from tests.brokers.rabbitmq_vhost import own_vhost
 from tests.brokers.running import covered
 from tests.contract.http_tracker import HttpTracker
@@ -26,6 +32,12 @@ from tracker.model.carry import MESSAGE_ID, Copy
 
 pytestmark = pytest.mark.brokers
 PARTITIONS = 3
+MADE = datetime(2026, 11, 22, tzinfo=UTC)
+PROPERTIES = {
+    "content_type": "application/json", "content_encoding": "identity", "delivery_mode": 2, "priority": 3,
+    "correlation_id": "c-1", "reply_to": "answers", "expiration": "3600000", "timestamp": int(time.time()),
+    "type": "order", "user_id": "guest", "app_id": "shop", "cluster_id": "c",
+}  # fmt: skip
 
 
 def committed(topic: Topic, name: str) -> dict[int, int]:
@@ -110,7 +122,8 @@ def test_what_kafka_deleted_can_be_restored(kafka_server: str, tmp_path: Path) -
 
 
 def test_a_purged_queue_comes_back_from_the_archive(rabbitmq_server: Any, tmp_path: Path) -> None:
-    """All messages of a queue that somebody purged are found by id, with payload and headers, and go into it again."""
+    """All messages of a queue that somebody purged are found by id, and go into it again as they were: payload,
+    properties, and headers in their types, those too that no client library can read."""
     with own_vhost(rabbitmq_server) as vhost:
         vhost.orders("billing")
         collector = {**vhost.settings(), "name": f"firehose.{vhost.name}", "kind": "rabbitmq"}
@@ -118,8 +131,11 @@ def test_a_purged_queue_comes_back_from_the_archive(rabbitmq_server: Any, tmp_pa
         with archived(tmp_path, collector) as one:
             wait_for(lambda: covered(one.tracker, "persist"), "coverage")
             for name in names:
-                headers = {"kind": "order", "n": 7, "raw": b"\xff\x00", "deep": {"a": [1]}}
-                vhost.publish(name, headers=headers, correlation_id="c-1")
+                headers = {"kind": "order", "n": 7, "raw": b"\xff\x00", "deep": {"a": [1]}, "made": MADE, "yes": True}
+                vhost.publish(name, headers=headers, **PROPERTIES)
+            broken = Headers(header("when", b"T", struct.pack(">Q", 2**60)), message_id="m-broken")
+            vhost.channel.basic_publish("orders", "new.eu", b"m-broken", broken)
+            names.append("m-broken")
             source = one.source("rabbit-billing")
             wait_for(lambda: len(source.find("orders", names)) == len(names), "all of them archived", 30)
             vhost.channel.queue_purge("billing")
@@ -137,7 +153,17 @@ def test_a_purged_queue_comes_back_from_the_archive(rabbitmq_server: Any, tmp_pa
         _, properties, body = vhost.channel.basic_get("billing", auto_ack=True)
         assert isinstance(properties, pika.BasicProperties)
         assert body.decode() == properties.message_id
-        assert properties.correlation_id == "c-1"
+        assert properties.headers == headers
+        assert {name: getattr(properties, name) for name in PROPERTIES} == PROPERTIES
+        vhost.channel.queue_purge("billing")
+        back = publisher({"url": vhost.url, "queue": "billing"})
+        [broken_copy] = [copy for copy in copies if copy.locator.message_id == "m-broken"]
+        assert [sent.error for sent in back.publish([broken_copy])] == [""]
+        back.close()
+        with closing(dead_queue.source({"url": vhost.url, "queue": "billing"})) as queue:
+            [again] = queue.fetch(queue.find("orders", ["m-broken"]))
+        assert isinstance(again, Copy)
+        assert told(again.native) == told(broken_copy.native)
 
 
 def test_more_than_the_prefetch_flows_without_waiting_for_age(rabbitmq_server: Any, tmp_path: Path) -> None:

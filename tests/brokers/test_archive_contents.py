@@ -18,6 +18,7 @@ from collectors.kafka.tail import tail
 from collectors.postgres.outbox import outbox
 from collectors.postgres.poll import poll
 from collectors.rabbitmq.dead_letters import dead_letters
+from collectors.rabbitmq.table import told
 from tests.brokers.kafka_topic import own_topic, read_to_now, wait_for
 from tests.brokers.rabbitmq_vhost import own_vhost, read_until, vouches
 from tests.brokers.test_postgres_outbox import caught_up, until
@@ -68,7 +69,8 @@ def test_a_dead_letter_of_rabbitmq(rabbitmq_server: Any) -> None:
             vhost.publish("m-1", "billing", "", headers={"kind": "order"}, correlation_id="c-1")
             raws = read_until(collector, lambda raws: bool(raws))
             (found,) = contents(collector, raws)
-    assert found == Content(None, b"m-1", {"kind": b"order", "x-correlation-id": b"c-1"})
+    assert (found.value, found.headers) == (b"m-1", {"kind": b"order", "x-correlation-id": b"c-1"})
+    assert told(found.native).headers["x-death"][0]["queue"] == "billing"  # a publisher leaves it out, as `headers` do
 
 
 def names(collector: Any, raw: Any) -> list[str]:

@@ -17,6 +17,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ROWS = st.builds(
     rows.Row, TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(0, 2**63 - 1), OPTIONAL, OPTIONAL,
     st.lists(st.tuples(TEXT, OPTIONAL), max_size=3), TIMES, st.none() | TIMES, TEXT,
+    OPTIONAL,
 )  # fmt: skip
 IDS = st.lists(st.sampled_from([f"m-{n}" for n in range(12)]), max_size=15)
 
@@ -30,6 +31,15 @@ def test_rows_come_out_as_they_went_in(kept):
         for n in table.column_names
     ]
     assert [rows.Row(*cells) for cells in zip(*(c.to_pylist() for c in columns), strict=True)] == kept
+
+
+@given(kept=st.lists(ROWS, max_size=5))
+def test_rows_of_an_earlier_version(kept):
+    """Written before `native` was kept: read as they are, without it."""
+    told = rows.table_of(kept)
+    read = rows.unpacked("x", rows.packed(told.drop_columns("native")))
+    assert read.drop_columns("native") == told.drop_columns("native")
+    assert read.column("native").to_pylist() == [None] * len(kept)
 
 
 @given(data=st.binary(max_size=200))
