@@ -17,7 +17,7 @@ import yaml
 from collectors.base import Raw
 from collectors.emitter import Emitter
 from collectors.errors import ConfigInvalid, Unavailable
-from collectors.rabbitmq import cursor
+from collectors.rabbitmq import cursor, stream_source
 from collectors.rabbitmq.cursor import Kept
 from collectors.rabbitmq.stream import RabbitStreams, streams
 from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost, decoded, own_vhost, read_to_now, read_until, reading, vouches
@@ -27,6 +27,7 @@ from tests.drills.scene import scene
 from tests.e2e.service import environment
 from tests.servers.process import Process
 from tests.servers.proxy import Proxy
+from tracker.model.carry import REPLAY_OF, Copy, Locator
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage
 
@@ -36,6 +37,7 @@ SPEC = """flow: orders
 checkpoints:
   - {hop: rabbit-log, stage: persist, coverage: watermark}
   - {hop: billing, stage: ack, after: rabbit-log, within: 1s, coverage: watermark}
+replay: {sources: [log: rabbit-log], mode: auto}
 """
 SMALL = {"x-max-length-bytes": 60_000, "x-stream-max-segment-size-bytes": 20_000}
 
@@ -173,12 +175,13 @@ def test_a_cut_connection_leaves_no_hole(vhost: Vhost, tmp_path: Path) -> None:
 
 def test_messages_without_a_time_that_were_there_before_anybody_looked(vhost: Vhost, tmp_path: Path) -> None:
     """Nobody knows when they were published, so nobody can say that an ack of them is missing: it may be long ago. Of
-    those that come later it is known."""
+    those that come later it is known; and the stream is a source of them, by the places where they were seen."""
     stream(vhost)
     put(vhost, range(20))
     described = {"kind": "rabbitmq-stream", **settings(vhost)}
+    hops = {"rabbit-log": {"kind": "rabbitmq-stream", "url": vhost.url, "stream": "log"}}
     with (
-        scene(tmp_path, SPEC, [described]) as made,
+        scene(tmp_path, SPEC, [described], hops) as made,
         closing(Emitter(made.service.url, "", collector="billing-1", spool=tmp_path / "billing")) as billing,
     ):
         billing.vouch([SourceRef("orders", "billing", "ack", "billing-1")])
@@ -189,6 +192,13 @@ def test_messages_without_a_time_that_were_there_before_anybody_looked(vhost: Vh
         made.decided(23)
         assert {one["message_id"] for one in made.findings()} == {"m-100", "m-101", "m-102"}
         assert made.books()["verdicts"] == {"blind": 20, "unacknowledged": 3}
+        asked = made.service.http.post("/v1/replays", json={"flow": "orders", "reason": "billing was away"}).json()
+        made.until(lambda: made.service.get(f"/v1/replays/{asked['id']}")["messages"].get("sent") == 3, "the sending")
+    with closing(stream_source.source({"url": vhost.url})) as copies:
+        again = copies.fetch([Locator(f"m-{100 + n}", "rabbit-log", "log", 23 + n) for n in range(3)])
+    assert [copy.headers[REPLAY_OF] for copy in again if isinstance(copy, Copy)] == [
+        b"rabbit-log/log/20", b"rabbit-log/log/21", b"rabbit-log/log/22",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])

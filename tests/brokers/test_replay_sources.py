@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,15 +19,17 @@ from collectors.kafka import dead_letters
 from collectors.kafka.dead_letters import KafkaDeadLetters
 from collectors.postgres.outbox import outbox
 from collectors.postgres.source import OutboxSource, source
-from collectors.rabbitmq import dead_queue
+from collectors.rabbitmq import dead_queue, stream_source
 from collectors.rabbitmq import publisher as rabbitmq
 from collectors.rabbitmq.dead_queue import DeadQueue
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tests.brokers.rabbitmq_vhost import Vhost
 from tests.servers.postgres import let_go
-from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, Copy, Locator, Missing
+from tracker.cli.hops import build
+from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_OF, Copy, Locator, Missing
 from tracker.model.event import Event
 from tracker.replay.copies import dressed
+from tracker.replay.routes import LOG, Keeper
 
 pytestmark = pytest.mark.brokers
 
@@ -339,6 +342,100 @@ def test_a_dead_letter_comes_back_as_it_was(vhost: Vhost) -> None:
         "x-tracker-replay-of": "/dead/0",
     }  # fmt: skip
     assert left(vhost) == left(vhost, "elsewhere") == []
+
+
+SMALL = {"x-max-length-bytes": 60_000, "x-stream-max-segment-size-bytes": 20_000}
+
+
+def stream(vhost: Vhost, numbers: range, size: int = 0, **arguments: Any) -> None:
+    """The stream `log` with these messages."""
+    vhost.channel.queue_declare("log", durable=True, arguments={"x-queue-type": "stream", **arguments})
+    for number in numbers:
+        headers = {"n": number, "made": datetime(2026, 11, 22, tzinfo=UTC), "raw": b"\xff", "filling": "x" * size}
+        vhost.publish(f"m-{number}", "log", "", headers=headers, content_type="text/plain")
+
+
+def places(*numbers: int, stream: str = "log") -> list[Locator]:
+    """Where these messages were seen."""
+    return [Locator(f"m-{number}", "rabbit-log", stream, number) for number in numbers]
+
+
+def newest(vhost: Vhost) -> int:
+    """The offset of the last message: the broker takes some for itself, one in each segment."""
+    channel = vhost.connection.channel()
+    channel.basic_qos(prefetch_count=10)
+    found: list[int] = []
+    channel.basic_consume("log", lambda _c, _m, p, _b: found.append(p.headers["x-stream-offset"]),
+                          arguments={"x-stream-offset": "last"})  # fmt: skip
+    wait_for(lambda: vhost.connection.process_data_events(0.1) or found)
+    channel.close()
+    return found[-1]
+
+
+def reasons(found: list[Copy | Missing]) -> dict[str, str]:
+    """Why some are missing."""
+    return {copy.locator.message_id: copy.reason for copy in found if isinstance(copy, Missing)}
+
+
+def test_messages_of_a_stream_by_their_offsets(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near ones are read through, to far ones it jumps; each is sent into the stream again as it was."""
+    monkeypatch.setattr(stream_source, "READ_THROUGH", 20)
+    stream(vhost, range(300))
+    hops = build({"rabbit-log": {"kind": "rabbitmq-stream", "url": vhost.url, "stream": "log"}})
+    log, target = hops.sources[Keeper(LOG, "rabbit-log")], hops.publishers["rabbit-log"]
+    try:
+        wanted = [0, 3, 4, 150, 299]
+        copies = [copy for copy in log.fetch(places(*reversed(wanted))) if isinstance(copy, Copy)]
+        assert [(copy.locator.offset, copy.value, copy.digest) for copy in copies] == [
+            (n, b"m-%d" % n, digest_of(b"m-%d" % n)) for n in wanted
+        ]
+        sent = target.publish([dressed(copy, "r-1", 1, MESSAGE_ID) for copy in copies])
+        assert [one.error for one in sent] == [""] * 5
+        again = log.fetch([Locator(f"m-{n}", "rabbit-log", "log", 300 + at) for at, n in enumerate(wanted)])
+    finally:
+        hops.close()
+    for before, after in zip(copies, again, strict=True):
+        assert isinstance(after, Copy)
+        said = [pika.BasicProperties().decode(one.native) for one in (before, after)]
+        assert [(one.message_id, one.content_type) for one in said] == [(before.message_id, "text/plain")] * 2
+        first, second = ({n: v for n, v in one.headers.items() if not n.startswith("x-")} for one in said)
+        assert first == second
+        assert after.headers[REPLAY_OF] == f"rabbit-log/log/{before.locator.offset}".encode()
+
+
+def test_what_a_stream_holds_no_more(vhost: Vhost) -> None:
+    """Taken by retention, the stream made again or gone: told with the reason, and soon."""
+    stream(vhost, range(400), size=1000, **SMALL)
+    with closing(stream_source.source({"url": vhost.url, "timeout": 2})) as log:
+        found = log.fetch([*places(1, 2), Locator("m-399", "rabbit-log", "log", newest(vhost))])
+        assert sorted(reasons(found)) == ["m-1", "m-2"], reasons(found)
+        assert all(
+            reason.startswith("expired: the next that the stream holds is ") for reason in reasons(found).values()
+        )
+        vhost.channel.queue_delete("log")
+        assert set(reasons(log.fetch(places(399))).values()) == {"the stream no longer exists"}
+        stream(vhost, range(10, 13))
+        began = time.monotonic()
+        found = log.fetch([*places(0, 1), *places(399), *places(7, stream="other")])
+    assert time.monotonic() - began < 10
+    assert reasons(found) == {
+        "m-0": "another message is there now: 'm-10'; the stream was made again",
+        "m-1": "another message is there now: 'm-11'; the stream was made again",
+        "m-399": "the stream ends before offset 399: it was made again",
+        "m-7": "the stream no longer exists",
+    }
+
+
+def test_a_stream_source_reads_no_queue(vhost: Vhost) -> None:
+    """Its messages are its consumers'; and without a broker, or with a wrong setting, it is told."""
+    buried(vhost, "a")
+    with closing(stream_source.source({"url": vhost.url})) as log, pytest.raises(ConfigInvalid, match="'dead'"):
+        log.fetch(places(0, stream="dead"))
+    assert left(vhost) == ["a"]
+    with pytest.raises(Unavailable):
+        stream_source.source({"url": "amqp://127.0.0.1:1"}).fetch(places(0))
+    with pytest.raises(ConfigInvalid, match="queue"):
+        stream_source.source({"url": vhost.url, "queue": "log"})
 
 
 def test_a_queue_that_is_not_there_is_told(vhost: Vhost) -> None:

@@ -6,6 +6,7 @@
       topic: orders
       snapshot: {kind: archive, url: "file:///var/lib/tracker/archive", key: "env:ORDERS_KEY"}
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
+    rabbit-log: {kind: rabbitmq-stream, url: "amqp://guest:guest@127.0.0.1/", stream: orders.log}
     checkout:  {kind: postgres, url: "postgresql://reader@127.0.0.1/shop", table: outbox, payload: payload}
     billing:
       dead_letter: {kind: kafka, url: "127.0.0.1:9092", topic: orders.billing.dlt}
@@ -59,6 +60,14 @@ KINDS: Mapping[str, Kind] = {
         "pika",
         sources={DEAD_LETTER: "collectors.rabbitmq.dead_queue:source"},
         publisher="collectors.rabbitmq.publisher:publisher",
+    ),
+    "rabbitmq-stream": Kind(
+        "rabbitmq",
+        "pika",
+        sources={LOG: "collectors.rabbitmq.stream_source:source"},
+        publisher="collectors.rabbitmq.publisher:stream_publisher",
+        source_only=frozenset({"identity_header"}),
+        publisher_only=frozenset({"stream"}),
     ),
 }
 BESIDE = (DEAD_LETTER, SNAPSHOT)
