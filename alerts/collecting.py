@@ -9,6 +9,9 @@ from alerts.alert import Alert
 FULL = 0.7
 """Share of a collector's spool. It is taken in segments, so a small spool looks half full when it holds little."""
 
+AWAY = "2m"
+"""An archive that cannot be written is tried at least every 30 seconds, and every minute while nothing comes."""
+
 COLLECTING: Sequence[Alert] = (
     Alert(
         "CollectorUnavailable",
@@ -28,6 +31,16 @@ COLLECTING: Sequence[Alert] = (
         "spool of collector {{ $labels.collector }} on {{ $labels.instance }}: {{ $value | humanizePercentage }} full",
         "The tracker does not take what it sees, or not fast enough. When it is full it stops reading, and the system "
         "may delete what was not read.",
+    ),
+    Alert(
+        "CollectorArchiveAway",
+        f"max by (instance, collector, kind) (increase(collector_archive_failures_total[{AWAY}])) > 0",
+        "5m",
+        "page",
+        "collector-archive",
+        "archive of collector {{ $labels.collector }} on {{ $labels.instance }} cannot be written",
+        "Its store is away or full, or its key is not there. Either reading stops when memory is full, and the system "
+        "may delete what was not read, or (`required: false`) messages pass that the archive will not have.",
     ),
     Alert(
         "CollectorConfigRefused",

@@ -75,6 +75,10 @@ def _gauge(alert: str, series: str, good: str, bad: str, lasting: int, summary: 
                  60 + lasting + 120, summary, **rest)  # fmt: skip
 
 
+def _archive(collector: str) -> str:
+    return f'collector_archive_failures_total{{collector="{collector}",kind="kafka",instance="c",job="collectors"}}'
+
+
 def _state(collector: str, state: str) -> str:
     return f'collector_state{{collector="{collector}",kind="kafka",state="{state}",instance="c",job="collectors"}}'
 
@@ -157,6 +161,18 @@ SCENES = (
         195,
         300,
         "spool of collector kafka-eu on c: 75% full",
+        {"collector": "kafka-eu", "kind": "kafka", "instance": "c"},
+    ),
+    Scene(
+        "CollectorArchiveAway",  # it fails every 30 s from 60 s to 480 s; another one failed once
+        {
+            _archive("kafka-eu"): f"0x3 {' '.join(f'{n}x1' for n in range(1, 15))} 15x40",
+            _archive("other"): "0x3 1x80",
+        },
+        345,
+        390,
+        660,
+        "archive of collector kafka-eu on c cannot be written",
         {"collector": "kafka-eu", "kind": "kafka", "instance": "c"},
     ),
     Scene(

@@ -44,7 +44,10 @@ COLLECTORS = """tracker: {{url: "{tracker}"}}
 spool: {home}/spool
 listen: {listen}
 collectors:
-  - {{name: archive, kind: memory, topics: [{{topic: orders, flow: orders, hop: archive}}]}}
+  - name: archive
+    kind: memory
+    topics: [{{topic: orders, flow: orders, hop: archive}}]
+    archive: {{url: "file://{home}/kept", unencrypted: true, flows: [orders]}}
 """
 RUN = [sys.executable, "-m", "collectors.main", "run"]
 PLACEHOLDERS = {
