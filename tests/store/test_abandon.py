@@ -12,7 +12,7 @@ from msgspec import structs
 
 from tests.world.installation import Installation
 from tracker.model.coverage import SourceRef
-from tracker.model.event import Event, Stage, natural_key
+from tracker.model.event import RETRY, Event, Stage, natural_key
 from tracker.model.facts import Facts
 from tracker.model.judge import judge
 from tracker.model.spec import FlowSpec, load_spec
@@ -179,7 +179,10 @@ def observations(draw: st.DrawFn) -> list[Event]:
                 flow=st.just("held"),
                 message_id=st.just("m"),
                 hop=st.sampled_from(["box", "queue"]),
-                stage=st.sampled_from([Stage.produce, Stage.persist, Stage.ack, Stage.drop, Stage.nack]),
+                stage=st.sampled_from(
+                    [Stage.produce, Stage.persist, Stage.persist, Stage.ack, Stage.drop, Stage.nack, Stage.dead_letter]
+                ),
+                reason=st.sampled_from(["rejected", RETRY]),
                 observed_at=st.integers(10, 20),
                 delivery=texts,
                 partition=st.sampled_from(["", "p"]),
@@ -201,7 +204,8 @@ def test_the_engine_holds_what_the_model_holds(world: Installation, cases: list[
     off, neither says so any more, and the judge calls nothing held."""
     flow = f"held-{world.now}"
     world.now += SECOND
-    many = {f"m-{n}": [structs.replace(e, flow=flow, message_id=f"m-{n}", reason="purged" if e.stage == "drop" else "")
+    many = {f"m-{n}": [structs.replace(e, flow=flow, message_id=f"m-{n}",
+                                       reason="purged" if e.stage == "drop" else e.reason)
                        for e in case] for n, case in enumerate(cases)}  # fmt: skip
     world.observe([event for case in many.values() for event in case] or [seen(HELD, "x", "box:produce", 1)])
     for hop in ("box", "queue"):

@@ -106,12 +106,13 @@ def received(event: Event) -> int:
 
 
 def _copies(hop: str, events: Sequence[Event], outbox: bool) -> tuple[bool, bool]:
-    """(did `hop` ever hold a copy, does it still): every delivery kept there and not dropped or acked since.
+    """(did `hop` ever hold a copy, does it still): every delivery kept there and not dropped, acked or parked since.
 
-    A queue's consumer names another delivery than its producer did: each such ack or drop took one copy, whichever.
+    A queue's consumer names another delivery than its producer did: each such end took one copy, whichever. What is
+    parked tells the hop that gave it up: a queue has it no more; a log's consumer tells it of itself, not of the log.
     """
     stages = (*HOLDING, Stage.produce) if outbox else HOLDING
     kept = {delivery_of(e) for e in events if e.hop == hop and e.stage in stages}
-    gone = {delivery_of(e) for e in events if e.hop == hop and e.stage in (Stage.drop, Stage.ack)}
+    gone = {delivery_of(e) for e in events if e.hop == hop and (e.stage in (Stage.drop, Stage.ack) or parks(e))}
     left = 0 if "" in gone else len(kept - gone) - len(gone - kept)
     return bool(kept), left > 0

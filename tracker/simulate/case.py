@@ -58,7 +58,7 @@ class Case:
         outboxes = {hop for p in self.places if p.outbox for hop in p.hops}
         kept = {hop: self._said(hop, "persist") | self._said(hop, "replicate") for hop in world.route.hops}
         kept |= {hop: kept[hop] | self._said(hop, "produce") for hop in outboxes}
-        self.holds = {hop: kept[hop] & ~dropped[hop] & ~acked[hop] for hop in world.route.hops}
+        self.holds = {hop: kept[hop] & ~dropped[hop] & ~acked[hop] & ~self.dead[hop] for hop in world.route.hops}
         done = {hop: self._done(hop) for hop in world.route.hops}
         self.dead = {hop: self.dead[hop] & ~done[hop] for hop in world.route.hops}
         self.designed = {hop: self.designed[hop] & ~done[hop] & ~self.holds[hop] for hop in world.route.hops}

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from tracker.model.event import RETRY
 from tracker.store.engine import Engine
 from tracker.store.sql import ask
 
@@ -80,10 +81,10 @@ class Held:
         bound = "message_id <= {last:String}" if until else "1"
         sql = ask("held", self._db, stages=_stages(place), bound=bound)
         values = {name: getattr(place, name) for name in ("flow", "hop", "since", "until")}
-        return sql, values | {"after": after, "last": until}
+        return sql, values | {"after": after, "last": until, "retry": RETRY}
 
 
 def _stages(place: Place) -> str:
     """What takes a copy and what removes one, as SQL."""
-    stages = ["persist", "replicate", "drop", "ack"] + (["produce"] if place.outbox else [])
+    stages = ["persist", "replicate", "drop", "ack", "dead_letter"] + (["produce"] if place.outbox else [])
     return ", ".join(f"'{stage}'" for stage in stages)

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from tests.unit.model.case import ORDERS, event, flow, found, judged, source, state, statuses, vouched
-from tracker.model.event import Event
+from tracker.model.event import RETRY, Event
 from tracker.model.judge import patience
 from tracker.model.units import SECOND
 from tracker.model.verdict import Status, Verdict
@@ -92,6 +92,24 @@ def test_not_lost_while_a_hop_before_holds_it() -> None:
     judgement = judged(ORDERS, [MADE, KEPT, event("billing:drop", 2, reason="skipped")], 3)
     assert judgement.verdict == Verdict.unacknowledged
     assert judgement.held_by == ("log",)
+
+
+@pytest.mark.parametrize(
+    ("ends", "held"),
+    [
+        ([event("queue:dead_letter", 3, reason="rejected", delivery="c")], ()),
+        ([event("queue:dead_letter", 3, reason=RETRY, delivery="c")], ("queue",)),
+        ([event("queue:dead_letter", 3, reason="rejected", delivery="c"), event("queue:persist", 4, delivery="b")],
+         ("queue",)),
+        ([event("billing:dead_letter", 3, reason="poison", delivery="c")], ("queue",)),
+    ],
+)  # fmt: skip
+def test_a_queue_that_parked_its_copy_holds_it_no_more(ends: list[Event], held: tuple[str, ...]) -> None:
+    """Told at the queue itself; one that is tried again comes back, one sent again is there, and what a consumer tells
+    of itself takes nothing from where it read."""
+    spec = flow("hop: queue, stage: persist", "hop: billing, stage: ack, after: queue, within: 9s")
+    judgement = judged(spec, [event("queue:persist", 0, delivery="a"), *ends], 5)
+    assert judgement.held_by == held
 
 
 def test_a_later_persist_is_held_by_the_log_before_it() -> None:

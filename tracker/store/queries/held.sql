@@ -1,4 +1,4 @@
--- Copies that a hop holds of one flow's messages and took in a span of time: deliveries kept there, neither dropped nor acked.
+-- Copies that a hop holds of one flow's messages and took in a span of time: deliveries kept there, neither dropped, acked nor parked.
 SELECT message_id, copy.2 AS node, copy.3 AS digest, copy.5.1 AS delivery, copy.5.2 AS region, copy.5.3 AS size,
     copy.5.4 AS partition, copy.5.5 AS offset, copy.5.6 AS consumer_group, copy.5.7 AS attempt
 FROM (
@@ -11,7 +11,7 @@ FROM (
             groupUniqArrayIf(text, NOT keeps) AS gone
         FROM (
             -- Copies of one event count once, at the earliest of their times.
-            SELECT message_id, stage NOT IN ('drop', 'ack') AS keeps,
+            SELECT message_id, stage NOT IN ('drop', 'ack', 'dead_letter') AS keeps,
                 multiIf(
                     delivery != '', delivery,
                     partition = '' AND offset < 0 AND consumer_group = '' AND attempt = 0, '',
@@ -25,12 +25,12 @@ FROM (
                     observed_at) AS rest
             FROM {db}.events
             WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} AND message_id > {after:String} AND {bound}
-                AND stage IN ({stages})
+                AND stage IN ({stages}) AND NOT (stage = 'dead_letter' AND reason = {retry:String})
             GROUP BY message_id, keeps, text, place, payload
         )
         GROUP BY message_id
     )
-    -- A queue's consumer names another delivery than its producer did: each such ack or drop took one copy, whichever.
+    -- A queue's consumer names another delivery than its producer did: each such end took one copy, whichever.
     WHERE NOT has(gone, '')
         AND length(arrayFilter(d -> NOT has(gone, d), kept)) > length(arrayFilter(d -> NOT has(kept, d), gone))
 )
