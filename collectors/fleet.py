@@ -235,7 +235,7 @@ def made(wanted: Mapping[str, Wanted], located: Located, path: Path) -> dict[str
     try:
         for name, each in wanted.items():
             try:
-                make = factory(each.at.kind)
+                make = factory(each.at.kind, each.folder)
                 found[name] = None if each.at.retired else Made(make(name, each.at.settings))
                 found[name] = _with_archive(each, found[name])
             except ConfigInvalid as error:

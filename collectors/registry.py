@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from collectors.archiving import Archiving
@@ -26,13 +27,15 @@ def _always(_: Mapping[str, Any]) -> bool:
 
 class Kind(NamedTuple):
     """`module:function` of the factory; the extra that brings `library`, or several (none: the base does).
-    `name_inside`: the factory takes the name as a setting like the others. `own_clock`: whether, with these settings,
+    `name_inside`: the factory takes the name as a setting like the others. `remembers`: it takes the collector's own
+    folder, too, to keep something there. `own_clock`: whether, with these settings,
     it dates what it observes by its own wall clock, not by the broker's."""
 
     factory: str
     extra: str = ""
     library: str = ""
     name_inside: bool = False
+    remembers: bool = False
     own_clock: Callable[[Mapping[str, Any]], bool] = _never
 
 
@@ -45,7 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
     "kafka": Kind("collectors.kafka.tail:tail", "kafka", "confluent_kafka", own_clock=_copies),
     "kafka-groups": Kind("collectors.kafka.groups:groups", "kafka", "confluent_kafka", own_clock=_always),
-    "postgres-outbox": Kind("collectors.postgres.outbox:outbox", "postgres", "psycopg"),
+    "postgres-outbox": Kind("collectors.postgres.outbox:outbox", "postgres", "psycopg", remembers=True),
     "postgres-outbox-poll": Kind("collectors.postgres.poll:poll", "postgres", "psycopg", own_clock=_always),
     "rabbitmq": Kind("collectors.rabbitmq.firehose:firehose", "rabbitmq", "pika", name_inside=True, own_clock=_always),
     "rabbitmq-dead-letters": Kind(
@@ -72,14 +75,17 @@ ARCHIVES = ARCHIVE._replace(factory="collectors.archive.shown:archives")
 EXPOSITION = Kind("collectors.exposition:exposition", "metrics", "prometheus_client")
 
 
-def factory(kind: str) -> Factory:
-    """The factory of a kind. Raises `ConfigInvalid` for an unknown one, `MissingExtra` when its library is missing."""
+def factory(kind: str, folder: Path | None = None) -> Factory:
+    """The factory of a kind. `folder`: the collector's own, None where nothing is to be remembered. Raises
+    `ConfigInvalid` for an unknown kind, `MissingExtra` when its library is missing."""
     found = KINDS.get(kind)
     if found is None:
         raise ConfigInvalid(f"unknown kind {kind!r}; there are {', '.join(sorted(KINDS))}")
     made = _imported(found.factory, found, f"collector kind {kind!r}")
     if found.name_inside:
         return lambda name, config: made({**config, "name": name})
+    if found.remembers:
+        return lambda name, config: made(name, config, folder)
     return made
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,11 +21,13 @@ from collectors.clock import Clock, now_micros, steady
 from collectors.errors import ConfigInvalid, Unavailable, Undecodable
 from collectors.part import settings
 from collectors.postgres.config import DatabaseConfig
+from collectors.postgres.known import Known, Memory
+from collectors.postgres.leaving import Leaving
 from collectors.postgres.pgoutput import Begin, Commit, Note, Relation, parsed
 from collectors.postgres.publication import canary, signs_of, sung
 from collectors.postgres.reading import Reading
 from collectors.postgres.rows import PARTED, Rows, Table
-from collectors.postgres.slot import Work, horizon, looked, made, make, publish, refused, slot_name
+from collectors.postgres.slot import Work, confirmed, horizon, looked, made, make, publish, refused, slot_name
 from collectors.postgres.stream import TIMEOUT, Answer, Stream, Wire, driver_errors
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
@@ -51,9 +54,10 @@ class OutboxConfig(DatabaseConfig):
     unbounded_wal: bool = False
 
 
-def outbox(name: str, config: Mapping[str, Any]) -> PostgresOutbox:
-    """An outbox as the configuration file describes it. Raises `ConfigInvalid` that names the key."""
-    return PostgresOutbox(name, settings(OutboxConfig, config, f"collector {name}"))
+def outbox(name: str, config: Mapping[str, Any], folder: Path | None = None) -> PostgresOutbox:
+    """An outbox as the configuration file describes it; `folder`: the collector's own. Raises `ConfigInvalid` that
+    names the key."""
+    return PostgresOutbox(name, settings(OutboxConfig, config, f"collector {name}"), folder)
 
 
 class _Canary(msgspec.Struct):
@@ -74,12 +78,19 @@ class PostgresOutbox:
     somebody has asked for these: by then its hole is known, and outlives this process.
     """
 
-    def __init__(self, name: str, config: OutboxConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: OutboxConfig,
+        folder: Path | None = None,
+        clock: Clock = now_micros,
+        ticks: Clock | None = None,
+    ) -> None:
         self.slot = slot_name(name)
         self._config, self._clock, self._ticks = config, clock, ticks or steady()
         self._what = f"PostgreSQL {config.where}, slot {self.slot}"
         self._rows = Rows(config.tables, config.key == "plain", config.node, config.region)
-        self._reading = Reading(0)
+        self._reading, self._leaving = Reading(0), self._emptied()
         self._session = os.urandom(6).hex()
         self._wire: Wire | None = None
         self._work: Work | None = None
@@ -89,7 +100,7 @@ class PostgresOutbox:
         self._canary: _Canary | None = None
         self._look_at = self._spoke_at = self._read_at = 0
         self._vouched_from: dict[str, int] = {}
-        self._signs: dict[str, str] = {}
+        self._memory = Memory(folder)
         self._told = False
         self._complete_to: int | None = None
 
@@ -103,10 +114,14 @@ class PostgresOutbox:
             if stream is None:
                 return []
             while len(raws) < limit and size < most:
+                payload = self._leaving.get()
+                if payload is not None:
+                    raws += self._sorted_out(payload)
+                    continue
                 payload = stream.next(0.0 if raws else until - time.monotonic())
                 if payload is None:
                     break
-                raws += self._sorted_out(payload)
+                self._leaving.put(payload)
                 size += len(payload)
             if size:
                 self._read_at = self._ticks()
@@ -163,7 +178,7 @@ class PostgresOutbox:
         if self._wire is None or self._work is None:
             self._wire = Wire(self._config.url, {"synchronous_commit": "local", "statement_timeout": f"{TIMEOUT:.0f}s"})
             config = self._config
-            self._work = looked(self._wire, self.slot, config.tables, config.unbounded_wal, self._signs)
+            self._work = looked(self._wire, self.slot, config.tables, config.unbounded_wal, self._memory.known)
             self._vouched_from |= dict.fromkeys(self._work.blind, REPAIRED)
             self._told = False
         wire, work = self._wire, self._work
@@ -184,14 +199,22 @@ class PostgresOutbox:
         """A stream from where the server knows we were. Transactions that are under way may have begun before a table
         was published, and are not decoded then: nothing is vouched for until they have ended."""
         now = self._ticks()
-        self._signs = signs_of(wire, self.slot, self._config.tables) if work.lacking or work.makes_slot else work.signs
+        signs = signs_of(wire, self.slot, self._config.tables) if work.lacking or work.makes_slot else work.signs
+        self._memory.remember(Known(confirmed(wire, self.slot), signs))
         self._vouched_from = {table: min(tick, now) for table, tick in self._vouched_from.items()}
         self._open_until = horizon(wire)
-        self._reading = Reading(self._reading.stream + 1)
+        self._reading, self._leaving = Reading(self._reading.stream + 1), self._emptied()
         self._stream = Stream(self._config.url, self.slot, self.slot)
         self._rows.node = self._rows.node or self._stream.system
         self._look_at, self._read_at, self._work = 0, now, work
         return self._stream
+
+    def _emptied(self) -> Leaving:
+        return Leaving(self._leaves, self._config.read_mb << 20)
+
+    def _leaves(self, payload: bytes) -> Hashable | None:
+        relation = self._reading.relations.get(int.from_bytes(payload[1:5], "big"))
+        return None if relation is None else self._rows.leaves(payload, relation)
 
     def _sorted_out(self, payload: bytes) -> list[Raw]:
         if payload[:1] in ROWS:
@@ -252,7 +275,7 @@ class PostgresOutbox:
     def _all_published(self, answer: Answer) -> int:
         """Transactions below this number have ended. A table that was dropped and made again is in no publication: what
         is written to it is not seen."""
-        ended, lacking = sung(answer, self._config.tables, self._signs)
+        ended, lacking = sung(answer, self._config.tables, self._memory.known.signs)
         if lacking:
             raise Unavailable(
                 f"{self._what}: {', '.join(lacking)} was dropped, left its publication {self.slot}, came back to it, "
@@ -261,7 +284,9 @@ class PostgresOutbox:
         return ended
 
     def _confirm(self, stream: Stream) -> None:
-        stream.confirm(self._reading.confirmable, self._clock())
+        lsn, known = self._reading.confirmable, self._memory.known
+        self._memory.remember(Known(max(lsn, known.confirmed), known.signs))  # first: it must never be behind
+        stream.confirm(lsn, self._clock())
         self._spoke_at = self._ticks()
 
     @contextmanager

@@ -106,6 +106,21 @@ class Rows:
             case other:
                 raise Undecodable(f"no change of a row: {type(other).__name__}")
 
+    def leaves(self, payload: bytes, relation: Relation) -> tuple[str, str, str] | None:
+        """Of which message a row is that was written or deleted, where its deletion says that it was relayed."""
+        try:
+            change = parsed(payload)
+            row = (change.new or change.old) if isinstance(change, Change) else None
+            if row is None:
+                return None
+            found = Columns(relation, row)
+        except Undecodable:  # `events_of` tells
+            return None
+        table = next((table for table in self.of(relation) if found.fits(table.where)), None)
+        if table is None or table.relayed != "delete" or not found.text(table.id):
+            return None
+        return table.flow, table.hop, found.text(table.id)
+
     def content(self, raw: Raw) -> Content:
         """The message in a row that was written. Raises `ConfigInvalid` for a table whose payload nobody named."""
         change, place = parsed(raw.value), raw.position

@@ -7,7 +7,7 @@ watches. Hence the server must bound that (`max_slot_wal_keep_size`), or nothing
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import psycopg
@@ -15,6 +15,8 @@ import xxhash
 from psycopg import sql
 
 from collectors.errors import ConfigInvalid, Unavailable
+from collectors.postgres.known import Known
+from collectors.postgres.pgoutput import LSN
 from collectors.postgres.publication import HIDDEN, filled, published, signs_in, whole
 from collectors.postgres.rows import FULL, Mark, Table
 from collectors.postgres.stream import TIMEOUT, Wire
@@ -27,8 +29,9 @@ _OPERATIONS = {False: "insert", True: "insert, update, delete, truncate"}
 class Work(msgspec.Struct, frozen=True):
     """What has to be made before the slot can be read. `lacking`: tables that are in no publication of ours; `slot`:
     what there is of it; `partitioned`: those of the tables that are; `changed`: those of which the publication has been
-    another since it was read by; `cut`: those of which it leaves something out; `hidden`: by table, what is part of it
-    and not in the log; `signs`: by table, what tells one making of the publication from another."""
+    another since it was read by, all where the slot has been moved by somebody else; `cut`: those of which it leaves
+    something out; `hidden`: by table, what is part of it and not in the log; `signs`: by table, what tells one making
+    of the publication from another."""
 
     tables: frozenset[str]
     published: bool
@@ -60,23 +63,27 @@ def slot_name(collector: str) -> str:
     return f"tracker_{plain[:42]}_{xxhash.xxh32_hexdigest(collector.encode())}"
 
 
-def looked(wire: Wire, name: str, tables: Sequence[Table], unbounded: bool, signs: Mapping[str, str]) -> Work:
-    """What there is, and what is to be made; changes nothing. `signs`: of the publication by which this process has
-    read. Raises `ConfigInvalid` for what somebody has to change first, `Unavailable` where another process reads the
-    slot, `psycopg.Error`."""
+def looked(wire: Wire, name: str, tables: Sequence[Table], unbounded: bool, known: Known) -> Work:
+    """What there is, and what is to be made; changes nothing. `known`: what the slot and the publication were when they
+    were read last. Raises `ConfigInvalid` for what somebody has to change first, `Unavailable` where another process
+    reads the slot, `psycopg.Error`."""
     _checked(wire, unbounded)
     slot = _slot(wire, name)
     wanted = sorted({table.table for table in tables})
     has = wire.ask(published(name, wanted))
-    known = bool(wire.ask(filled("SELECT 1 FROM pg_publication WHERE pubname = {}", name)))
+    there = bool(wire.ask(filled("SELECT 1 FROM pg_publication WHERE pubname = {}", name)))
     followed = any(table.relayed for table in tables)
     shows = followed or any(changes != "f" for _, _, changes, *_ in has)
     partitioned, hidden = _fitting(wire, tables, shows)
     lacking = tuple(sorted(set(wanted) - {row[0] for row in has}))
     cut = frozenset(wanted).difference(lacking) - whole(has, tables)
     found = signs_in(has)
-    changed = frozenset(table for table, sign in found.items() if signs.get(table, sign) != sign)
-    return Work(frozenset(wanted), known, lacking, slot, followed, partitioned, changed, cut, hidden, found)
+    changed = frozenset(table for table, sign in found.items() if known.signs.get(table, sign) != sign)
+    if slot == "there" and known.another(found):
+        slot = "outlived"
+    elif slot == "there" and known.passed(confirmed(wire, name)):
+        changed = frozenset(wanted)
+    return Work(frozenset(wanted), there, lacking, slot, followed, partitioned, changed, cut, hidden, found)
 
 
 def refused(name: str, work: Work) -> None:
@@ -132,6 +139,12 @@ def made(wire: Wire, name: str, wait: float) -> bool:
         ) from error
     wire.ask(f"SET statement_timeout = '{TIMEOUT:.0f}s'")
     return True
+
+
+def confirmed(wire: Wire, name: str) -> LSN:
+    """Up to where somebody said of the slot that it need not be sent again."""
+    found = wire.ask(filled("SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = {}", name))
+    return int(found[0][0] or 0) if found else 0
 
 
 def horizon(wire: Wire) -> int:

@@ -16,7 +16,7 @@ from tests.contract.http_tracker import HttpTracker
 def run(each: dict[str, Any], url: str, folder: Path) -> Callable[[], None]:
     """Run a collector, as a configuration has it, in a thread; gives what stops it."""
     own = {key: value for key, value in each.items() if key not in ("name", "kind")}
-    collector = factory(each["kind"])(each["name"], own)
+    collector = factory(each["kind"], folder / each["name"])(each["name"], own)
     emitter = Emitter(url, collector=each["name"], spool=folder / each["name"], reader=True)
     runner = Runner(each["name"], collector, emitter, folder / f"{each['name']}.rejects")
     thread = threading.Thread(target=runner.run)

@@ -52,10 +52,14 @@ class Shop:
         for each in ids:
             self.run("INSERT INTO outbox (id, payload) VALUES (%s, %s)", each, payload)
 
-    def collector(self, name="shop", url="", **table):
+    def freed(self):
+        """The server has let go of whoever read."""
+        wait_for(lambda: not self.run(f"SELECT 1 FROM pg_replication_slots WHERE {OURS} AND active"), "a free slot")
+
+    def collector(self, name="shop", url="", folder=None, **table):
         """A collector of the outbox."""
         known = {"table": "outbox", "flow": "orders", "hop": "shop", "payload": "payload", **table}
-        return outbox(name, {"url": url or self.url, "tables": [known], "look_every": 0.05})
+        return outbox(name, {"url": url or self.url, "tables": [known], "look_every": 0.05}, folder)
 
     @contextmanager
     def watched(self, name="shop", **table):
@@ -223,6 +227,26 @@ def test_a_table_that_is_partitioned(shop):
         assert said(collector, caught_up(collector)) == [("produce", "m-1"), ("produce", "m-2")]
 
 
+def test_a_row_that_moves_to_another_partition_is_still_there(shop):
+    """The log has a deletion and a new row, in one transaction: no relay. Nor is one that the application writes again,
+    whatever it does in between; what is deleted in the end was relayed."""
+    shop.run("CREATE TABLE parted (id text, day date, PRIMARY KEY (id, day)) PARTITION BY LIST (day)")
+    for number, day in enumerate(("2026-11-22", "2026-11-23")):
+        shop.run(f"CREATE TABLE parted_{number} PARTITION OF parted FOR VALUES IN ('{day}')")
+    with shop.watched(table="parted", payload="", relayed="delete") as collector:
+        shop.run("INSERT INTO parted VALUES ('m-1', '2026-11-22'), ('m-2', '2026-11-22'), ('m-3', '2026-11-22')")
+        shop.run("UPDATE parted SET day = '2026-11-23'")
+        with shop.application.transaction():
+            shop.run("DELETE FROM parted WHERE id IN ('m-1', 'm-2')")
+            shop.run("INSERT INTO parted VALUES ('m-4', '2026-11-22'), ('m-1', '2026-11-23')")
+            shop.run("DELETE FROM parted WHERE id = 'm-4'")
+        stages = said(collector, caught_up(collector))
+        assert [name for stage, name in stages if stage == "ack"] == ["m-2", "m-4"]
+        assert {name for stage, name in stages if stage == "produce"} == {"m-1", "m-2", "m-3", "m-4"}
+        shop.run("DELETE FROM parted WHERE id = 'm-3'")
+        assert said(collector, caught_up(collector)) == [("ack", "m-3")]
+
+
 def test_a_table_that_is_changed(shop):
     """Columns that come and go do not matter while ours stay."""
     with shop.watched() as collector:
@@ -296,9 +320,7 @@ def test_a_slot_that_is_gone(shop):
     """Somebody dropped it, or a standby took over that has none: what was committed meanwhile is not vouched for."""
     with shop.watched() as collector:
         slot = collector.slot
-    deadline = time.monotonic() + PATIENCE
-    while shop.run("SELECT active FROM pg_replication_slots WHERE slot_name = %s", slot)[0][0]:
-        assert time.monotonic() < deadline
+    shop.freed()
     shop.run("SELECT pg_drop_replication_slot(%s)", slot)
     shop.put("unseen")
     collector = shop.collector()
@@ -306,6 +328,38 @@ def test_a_slot_that_is_gone(shop):
     shop.put("m-1")
     assert said(collector, caught_up(collector)) == [("produce", "m-1")]
     collector.close()
+
+
+@pytest.mark.parametrize("away", [
+    ["SELECT pg_drop_replication_slot('tracker_shop')",
+     "SELECT pg_create_logical_replication_slot('tracker_shop', 'pgoutput')"],
+    ["DROP PUBLICATION tracker_shop",
+     "CREATE PUBLICATION tracker_shop FOR TABLE outbox WITH (publish_via_partition_root = true)"],
+    ["ALTER PUBLICATION tracker_shop DROP TABLE outbox", "ALTER PUBLICATION tracker_shop ADD TABLE outbox"],
+    ["SELECT 1", "SELECT pg_replication_slot_advance('tracker_shop', pg_current_wal_lsn())"],
+], ids=["slot", "publication", "place in it", "slot moved on"])  # fmt: skip
+def test_what_is_made_again_while_nobody_reads(shop, tmp_path, away):
+    """It looks as it did, and what was written in between is in it no more, or was never: a hole, not silence. There is
+    none where nobody touched it, and it is told once."""
+    with shop.watched(folder=tmp_path) as collector:
+        shop.put("m-1")
+        collector.commit(caught_up(collector))
+    shop.freed()
+    shop.run(away[0])
+    shop.put("unseen")
+    shop.run(away[1])
+    with closing(shop.collector(folder=tmp_path)) as collector:
+        begun_anew(collector)
+        shop.put("m-2")
+        raws = caught_up(collector)
+        assert ("produce", "m-2") in said(collector, raws)
+        collector.commit(raws)
+    for _ in range(2):
+        shop.freed()
+        with closing(shop.collector(folder=tmp_path)) as collector:
+            collector.read(10, 0.1)
+            assert collector.sources(), "no hole"
+            until(collector, lambda: vouches(collector))
 
 
 @pytest.mark.parametrize(("change", "table", "reason"), [
