@@ -24,7 +24,7 @@ from collectors.kafka.client import ADVICE, REQUEST_TIMEOUT, Cluster, driver_err
 from collectors.kafka.frontier import Slot
 from collectors.kafka.members import members
 from collectors.kafka.moves import How, Mark, Members, Seen, moved
-from collectors.kafka.notes import mark_of, note_of, who
+from collectors.kafka.notes import mark_of, note_of, standing
 from collectors.kafka.offsets import beginnings, first_records
 from collectors.kafka.positions import KEEP_EVERY_TICKS, Committed, commit, committed
 from collectors.kafka.watch import View, Watch
@@ -221,8 +221,8 @@ class KafkaGroups:
             self._moved((group, slot), seen)
         marks = {slot: self._marks[group, slot] for slot in slots}
         told = {slot: mark for slot, mark in marks.items() if mark.offset == self._kept[group, slot].offset}
-        fresh = {slot: self._where(slot, mark, mark.at) for slot, mark in told.items()}
-        self._keep(group, {s: new for s, new in fresh.items() if who(new) != who(self._kept[group, s])})
+        fresh = {slot: self._where(slot, self._as_told((group, slot), mark), mark.at) for slot, mark in told.items()}
+        self._keep(group, {s: new for s, new in fresh.items() if standing(new) != standing(self._kept[group, s])})
 
     def _view(self, now: int) -> View:
         """The topics' partitions. What is known of a topic that was deleted, or made again, is forgotten."""
@@ -254,6 +254,13 @@ class KafkaGroups:
 
     def _where(self, slot: Slot, mark: Mark, at: int) -> Committed:
         return Committed(mark.offset, note_of(mark, self._ids[slot[0]], at))
+
+    def _as_told(self, key: Key, mark: Mark) -> Mark:
+        """The mark without what the group has read once more and nobody has stored yet: as far as it was set back."""
+        kept = mark_of(self._kept[key], self._ids[key[1][0]]) if mark.unread else None
+        if kept is None or kept.stood is None or mark.stood is None:
+            return mark
+        return msgspec.structs.replace(mark, stood=min(mark.stood, kept.stood))
 
     def _keep(self, group: str, where: Mapping[Slot, Committed]) -> None:
         """Remember for the next start where a group was, and who was in it."""

@@ -1,5 +1,5 @@
-"""What a follower of groups remembers beside its position: the topic's id, when the group was there, who was in it, and
-where something before that may be unread."""
+"""What a follower of groups remembers beside its position: the topic's id, when the group was there, who was in it,
+where something before that may be unread, and where the group stands when it was set back there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ NAMED = 16
 
 
 def note_of(mark: Mark, topic_id: str, at: int) -> str:
-    """`<topic id> <at, µs> <members>[:<digest>,...] [<from> <up to>]`."""
+    """`<topic id> <at, µs> <members>[:<digest>,...] [<from> <up to> [<stands>]]`."""
     members = ":".join(filter(None, (mark.members.value, ",".join(sorted(mark.who)[:NAMED]))))
-    return " ".join(map(str, (topic_id, at, members, *(mark.unread or ()))))
+    unread: tuple[int, ...] = mark.unread or ()
+    if unread and mark.stood is not None and mark.stood < unread[1]:
+        unread += (mark.stood,)
+    return " ".join(map(str, (topic_id, at, members, *unread)))
 
 
 def mark_of(kept: Committed, topic_id: str) -> Mark | None:
@@ -23,11 +26,14 @@ def mark_of(kept: Committed, topic_id: str) -> Mark | None:
     at, *more = rest.split(" ")
     if found != topic_id or not at.isdigit():
         return None
-    unread = (int(more[1]), int(more[2])) if len(more) == 3 else None
+    unread = (int(more[1]), int(more[2])) if len(more) in (3, 4) else None
+    stood = int(more[3]) if len(more) == 4 else None
     members, _, named = more[0].partition(":") if more else (Members.unknown, "", "")
-    return Mark(kept.offset, int(at), Members(members), unread=unread, who=frozenset(filter(None, named.split(","))))
+    known = frozenset(filter(None, named.split(",")))
+    return Mark(kept.offset, int(at), Members(members), stood=stood, unread=unread, who=known)
 
 
-def who(kept: Committed) -> str:
-    """Who was in the group then."""
-    return kept.note.split(" ")[2] if kept.note.count(" ") >= 2 else ""
+def standing(kept: Committed) -> tuple[str, ...]:
+    """What changes of a note while nothing is told: who is in the group, and where it stands when it was set back."""
+    parts = kept.note.split(" ")
+    return *parts[2:3], *parts[5:]

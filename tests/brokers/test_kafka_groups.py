@@ -231,6 +231,46 @@ def test_set_forward_while_nobody_looked(topic: Topic, group: str) -> None:
             reset(topic, group, 9)
 
 
+def test_set_back_around_a_restart(topic: Topic) -> None:
+    """What was told to be read stays so: that it is delivered once more is no news, wherever the group stands when
+    somebody looks again. What it had skipped, and reads once more from where it was seen to stand, it has read."""
+    name = f"members-{topic.name}"
+    settings = {"group_id": name, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+    consumer = Consumer(topic.client(**settings))
+    consumer.subscribe([topic.name])
+    message = wait_for(lambda: consumer.poll(0.5), "a record")
+    move(consumer, topic, 3, message.partition())
+    consumer.close()
+    with following(topic, name) as collector:
+        collector.commit(read(collector)[0])
+        reset(topic, name, 8)
+        raws, found = read(collector)
+        assert told(found) == [("billing", "drop", "skipped", 3, 8)]
+        collector.commit(raws)
+        reset(topic, name, 2)
+        assert read(collector)[1] == []
+        consumer = Consumer(topic.client(**settings))
+        consumer.subscribe([topic.name])
+        wait_for(lambda: consumer.poll(0.5), "a record")
+        assert read(collector)[1] == []
+        move(consumer, topic, 4)
+        assert told(read(collector)[1]) == [("billing", "ack", "", 3, 4)], "read, and not stored before the stop"
+    move(consumer, topic, 6)
+    with following(topic, name) as collector:
+        raws, found = read(collector)
+        assert told(found) == [("billing", "ack", "", 3, 6)]
+        assert listed(collector) == 2
+        collector.commit(raws)
+    move(consumer, topic, 1)
+    move(consumer, topic, 3)
+    with following(topic, name) as collector:
+        assert read(collector)[1] == []
+        assert listed(collector) == 2
+        move(consumer, topic, 10)
+        assert told(read(collector)[1]) == [("billing", "ack", "", 3, 8), ("billing", "ack", "", 8, 10)]
+    consumer.close()
+
+
 def test_a_restart_beside_members(topic: Topic) -> None:
     """Who was there before and is there now has read what was passed meanwhile."""
     name = f"members-{topic.name}"

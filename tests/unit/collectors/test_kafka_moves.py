@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from collectors.kafka.moves import How, Mark, Members, Seen, Stretch, moved
-from collectors.kafka.notes import NAMED, mark_of, note_of, who
+from collectors.kafka.notes import NAMED, mark_of, note_of, standing
 from collectors.kafka.positions import Committed
 
 DELAY = 3_000_000
@@ -103,14 +103,17 @@ def test_what_is_remembered() -> None:
     not."""
     mark = Mark(10, 5, Members.none, tick=7, stood=4, unread=(3, 9))
     kept = Committed(10, note_of(mark, "id", 6))
-    assert mark_of(kept, "id") == Mark(10, 6, Members.none, unread=(3, 9))
-    assert who(kept) == "none"
+    assert mark_of(kept, "id") == Mark(10, 6, Members.none, stood=4, unread=(3, 9))
+    assert standing(kept) == ("none", "4")
+    beyond = Committed(10, note_of(structs.replace(mark, stood=9), "id", 6))
+    assert mark_of(beyond, "id") == Mark(10, 6, Members.none, unread=(3, 9))
+    assert standing(beyond) == ("none",)
     mark = Mark(10, 5, Members.some, unread=(3, 9), who=frozenset(f"{n:02}" for n in range(20)))
     known = mark_of(Committed(10, note_of(mark, "id", 6)), "id")
     assert known == Mark(10, 6, Members.some, unread=(3, 9), who=frozenset(f"{n:02}" for n in range(NAMED)))
     assert mark_of(Committed(10, "id 6 some 3 9"), "id") == Mark(10, 6, Members.some, unread=(3, 9))
     assert mark_of(Committed(10, "id 6"), "id") == Mark(10, 6, Members.unknown)
-    assert who(Committed(10, "id 6")) == ""
+    assert standing(Committed(10, "id 6")) == ()
     for note in ("", "id", "other 6 none", "id -1000 none"):
         assert mark_of(Committed(10, note), "id") is None
 
