@@ -406,7 +406,7 @@ def test_messages_of_a_stream_by_their_offsets(vhost: Vhost, monkeypatch: pytest
 def test_what_a_stream_holds_no_more(vhost: Vhost) -> None:
     """Taken by retention, the stream made again or gone: told with the reason, and soon."""
     stream(vhost, range(400), size=1000, **SMALL)
-    with closing(stream_source.source({"url": vhost.url, "timeout": 2})) as log:
+    with closing(stream_source.source({"url": vhost.url, "timeout": 1})) as log:
         found = log.fetch([*places(1, 2), Locator("m-399", "rabbit-log", "log", newest(vhost))])
         assert sorted(reasons(found)) == ["m-1", "m-2"], reasons(found)
         assert all(
