@@ -153,7 +153,8 @@ class _Reader:
         self._until = time.monotonic() + self._timeout
         with working(self._at):
             self.close()
-            self._inbox = inbox = deque()
+            inbox: deque[_Read] = deque()
+            self._inbox = inbox
             self._channel = self._connection.channel()
             self._channel.basic_qos(prefetch_count=AHEAD)
             try:

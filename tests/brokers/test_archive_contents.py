@@ -70,6 +70,7 @@ def test_a_dead_letter_of_rabbitmq(rabbitmq_server: Any) -> None:
             raws = read_until(collector, lambda raws: bool(raws))
             (found,) = contents(collector, raws)
     assert (found.value, found.headers) == (b"m-1", {"kind": b"order", "x-correlation-id": b"c-1"})
+    assert found.native is not None
     assert told(found.native).headers["x-death"][0]["queue"] == "billing"  # a publisher leaves it out, as `headers` do
 
 

@@ -23,7 +23,7 @@ from collectors.rabbitmq import dead_queue, stream_source
 from collectors.rabbitmq import publisher as rabbitmq
 from collectors.rabbitmq.dead_queue import DeadQueue
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
-from tests.brokers.rabbitmq_vhost import Vhost
+from tests.brokers.rabbitmq_vhost import PATIENCE, Vhost
 from tests.servers.postgres import let_go
 from tracker.cli.hops import build
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_OF, Copy, Locator, Missing
@@ -362,12 +362,15 @@ def places(*numbers: int, stream: str = "log") -> list[Locator]:
 
 def newest(vhost: Vhost) -> int:
     """The offset of the last message: the broker takes some for itself, one in each segment."""
-    channel = vhost.connection.channel()
+    channel: Any = vhost.connection.channel()
     channel.basic_qos(prefetch_count=10)
     found: list[int] = []
-    channel.basic_consume("log", lambda _c, _m, p, _b: found.append(p.headers["x-stream-offset"]),
+    channel.basic_consume("log", lambda _c, _m, properties, _b: found.append(properties.headers["x-stream-offset"]),
                           arguments={"x-stream-offset": "last"})  # fmt: skip
-    wait_for(lambda: vhost.connection.process_data_events(0.1) or found)
+    until = time.monotonic() + PATIENCE
+    while not found:
+        assert time.monotonic() < until
+        vhost.connection.process_data_events(0.1)
     channel.close()
     return found[-1]
 

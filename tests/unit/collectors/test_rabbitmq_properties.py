@@ -40,9 +40,9 @@ def decoded(bytes_: bytes) -> dict[str, Any]:
     return {name: value for name, value in vars(found).items() if value is not None}
 
 
-def again(native: bytes, *headers: str, user: str = "guest", **added: bytes) -> bytes:
+def again(native: bytes, *headers: str, user: str = "guest", added: dict[str, bytes] | None = None) -> bytes:
     """What a publisher sends of a copy that has these headers."""
-    copy = Copy(Locator("m-1", "rabbit", "", 0), None, b"", dict.fromkeys(headers, b"") | added, "", native)
+    copy = Copy(Locator("m-1", "rabbit", "", 0), None, b"", dict.fromkeys(headers, b"") | (added or {}), "", native)
     return b"".join(properties_of(copy, user).encode())
 
 
@@ -88,7 +88,7 @@ def test_what_a_replay_changes() -> None:
     """Its own headers are added, also over those of an earlier one; what the copy no longer has stays behind, and so
     does what would send it to further queues."""
     native = encoded(headers={"kind": "order", "x-death": [{"count": 1}], "CC": ["x"], REPLAY_ID: "r-1", "n": 7})
-    sent = decoded(again(native, "kind", "n", "CC", **{REPLAY_ID: b"r-2", REPLAY_ATTEMPT: b"2"}))
+    sent = decoded(again(native, "kind", "n", "CC", added={REPLAY_ID: b"r-2", REPLAY_ATTEMPT: b"2"}))
     assert sent == {"delivery_mode": 2, "headers": {"kind": "order", "n": 7, REPLAY_ID: "r-2", REPLAY_ATTEMPT: "2"}}
 
 
