@@ -102,17 +102,20 @@ def run(folder: str, request: Request) -> tuple[bytes, str, dict[str, str]]:
     """(body, format, summary) of a request, run with its settings on a connection of its own. Raises Failed."""
     connection = chdb.connect(folder)
     try:
+        if request.parameters.get("database"):
+            connection.query(f"USE `{request.parameters['database']}`", "TabSeparated")
         for name, value in request.settings.items():
             connection.query(f"SET {name} = '{value}'", "TabSeparated")
         insert = _INSERT.match(request.statement)
         if insert and len(request.statement) > insert.end():
             result = _insert(connection, insert, request.statement[insert.end() :])
             return b"", "", {"written_rows": str(result.rows_read()), "written_bytes": str(result.bytes_read())}
-        named = _FORMAT.search(request.statement)
+        # The FORMAT of what is explained is not that of the explanation.
+        named = None if request.statement.startswith(b"EXPLAIN") else _FORMAT.search(request.statement)
         form = named[1].decode() if named else request.parameters.get("default_format", "TabSeparated")
         result = connection.query(request.statement.decode(), form, params=request.values)
         return result.bytes(), form, {"read_rows": str(result.rows_read()), "read_bytes": str(result.bytes_read())}
-    except chdb.ChdbError as error:
+    except (chdb.ChdbError, RuntimeError) as error:  # chdb has two classes of this name; the one raised is the other
         text = str(error)
         code = re.search(r"Code: (\d+)", text)
         raise Failed(code[1] if code else "1002", text) from error

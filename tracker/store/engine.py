@@ -84,6 +84,11 @@ class Engine:
         """True when the data lives in a folder that this process holds."""
         return self._kwargs.get("interface") == "chdb"
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What a client of one's own is made of: address, and user and password or the engine's options."""
+        return self._kwargs
+
     def yielding(self) -> Engine:
         """The same engine, with clients of its own, for work that gives way to what others ask of an embedded one. A
         server has priorities of its own."""
