@@ -52,7 +52,7 @@ def measure(messages: int, lookups: int, folder: Path) -> dict[str, Any]:
         world.put(SPEC.replace(f"flow: {FLOW}", "flow: archive"))
         started = time.perf_counter()
         for first in range(0, messages, CHUNK):
-            _make(world.store.engine, first, min(CHUNK, messages - first))
+            make(world.store.engine, first, min(CHUNK, messages - first))
         loaded = time.perf_counter() - started
         store, control = world.store, world.control
         service = Service(store, control, cast(Any, None), Specs(control), Metrics(), now_us)
@@ -100,7 +100,7 @@ def _look_up(service: Service, messages: int, lookups: int) -> tuple[list[float]
     return seconds, bare
 
 
-def _make(engine: Engine, first: int, count: int) -> None:
+def make(engine: Engine, first: int, count: int) -> None:
     """The events of messages `first` to `first + count`, received about when they were made."""
     places = ", ".join(f"('{hop}', '{stage}', {n * 40})" for n, (hop, stage) in enumerate(HOPS))
     engine.command(
