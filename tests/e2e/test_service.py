@@ -347,3 +347,17 @@ def test_what_is_in_the_way_is_told_in_one_line(service, tmp_path):
             assert ended.returncode == code, ended.stderr
             assert words in ended.stderr
             assert "Traceback" not in ended.stderr
+
+
+def test_the_ledger_answers_sql(service, flow):
+    """What was sent is counted at /clickhouse, as soon as a pass has judged it; and nothing is taken there."""
+    service.send(way(flow, "m-1", now_us()))
+    asked = {"default_format": "TSV", "param_flow": flow}
+
+    def verdicts():
+        statement = "SELECT verdict FROM messages WHERE flow = {flow:String}"
+        return service.http.post("/clickhouse", params=asked, content=statement).raise_for_status().text
+
+    service.until(verdicts, lambda text: text == "delivered\n")
+    refused = service.http.post("/clickhouse", content="TRUNCATE TABLE tracker.states")
+    assert (refused.status_code, refused.headers["x-clickhouse-exception-code"]) == (403, "620")

@@ -11,6 +11,7 @@ from tracker.api.exports import Exports
 from tracker.api.gate import Gate
 from tracker.api.guard import Guard
 from tracker.api.routes import (
+    clickhouse,
     coverage,
     discovered,
     events,
@@ -59,6 +60,8 @@ def create_app(service: Service) -> FastAPI:
     app.state.exports.traces.expect()
     app.include_router(events.router(gate))
     app.include_router(traces.router(app.state.exports))
+    if service.reader:
+        app.include_router(clickhouse.router(service.reader))
     for part in (
         coverage,
         discovered,  # before flows, for its path would be that of a flow of this name

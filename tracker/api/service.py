@@ -15,6 +15,7 @@ from tracker.ingest.intake import Intake
 from tracker.replay.service import Replays
 from tracker.slo.metrics import Metrics
 from tracker.store import Store
+from tracker.store.readonly import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Service:
     metrics: Metrics
     clock: Callable[[], int]
     replays: Replays | None = None
+    reader: Reader | None = None
     signer: Signer = field(default_factory=lambda: Signer(None))
     insecure: bool = False
     limits: Limits = Limits()

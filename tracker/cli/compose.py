@@ -30,7 +30,7 @@ from tracker.reconcile.listening import Listening
 from tracker.replay.routes import Keeper
 from tracker.replay.service import Replays
 from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, SPOOL_DRAINED, Metrics
-from tracker.store import Store
+from tracker.store import Store, readonly
 
 log = structlog.get_logger()
 
@@ -134,6 +134,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             metrics=metrics,
             clock=now_us,
             replays=replays,
+            reader=_reader(settings, store),
             signer=Signer(settings.statement_key_path),
             insecure=insecure,
             limits=_limits(settings),
@@ -150,6 +151,19 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
 def _bounds(settings: ServiceSettings) -> Bounds:
     memory = settings.commit_memory_mb * MB
     return Bounds(settings.commit_rows, settings.commit_wait_ms / 1000, memory, settings.spool_after_s)
+
+
+def _reader(settings: ServiceSettings, store: Store) -> readonly.Reader | None:
+    if not settings.clickhouse_queries:
+        return None
+    bounds = readonly.Bounds(
+        seconds=settings.clickhouse_s,
+        memory=settings.clickhouse_memory_mb * MB,
+        rows=settings.clickhouse_rows,
+        answer=settings.clickhouse_answer_mb * MB,
+        questions=settings.clickhouse_queries,
+    )
+    return readonly.Reader(store.engine, bounds)
 
 
 def _spool(settings: ServiceSettings, control: Control) -> Spool | None:

@@ -68,6 +68,13 @@ class ServiceSettings(Strict):
     rate_mb: float = Field(0, ge=0, description="megabytes that one token may send a second; then 429. 0: no limit")
     otlp_port: int = Field(0, ge=0, le=65535, description="second port, where OTLP exporters look: 4318. 0: none")
     otlp_grpc_port: int = Field(0, ge=0, le=65535, description="port for OTLP over gRPC, usually 4317. 0: none")
+    clickhouse_queries: int = Field(
+        4, ge=0, le=64, description="statements that `/clickhouse` runs at once; 0: it is off"
+    )
+    clickhouse_s: float = Field(30.0, gt=0, description="seconds that one may take")
+    clickhouse_memory_mb: int = Field(1024, ge=16, description="memory that one may take")
+    clickhouse_rows: int = Field(1_000_000, ge=1, description="rows that one may give")
+    clickhouse_answer_mb: int = Field(64, ge=1, description="size that its answer may have")
     pass_interval_s: float = Field(0.5, gt=0, description="seconds between passes of the reconciler")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

@@ -89,6 +89,15 @@ REQUEST_SECONDS = Metric(
 )
 RPCS = Metric("tracker_grpc_requests_total", Kind.counter, "Calls of OTLP over gRPC answered, by code.", ("status",))
 RPC_SECONDS = Metric("tracker_grpc_request_seconds", Kind.histogram, "Time to answer a call over gRPC.", (), SECONDS)
+QUESTIONS = Metric(
+    "tracker_clickhouse_questions_total",
+    Kind.counter,
+    "Statements sent to `/clickhouse` by what became of them: answered, refused, busy (503), gone (nobody waited).",
+    ("outcome",),
+)
+QUESTION_SECONDS = Metric(
+    "tracker_clickhouse_question_seconds", Kind.histogram, "Time to answer a statement, waiting too.", (), SECONDS
+)
 
 # --- what became of messages
 COUNTED = Metric(
