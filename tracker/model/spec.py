@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,7 +19,7 @@ from tracker.model.event import CHECKPOINT_STAGES, Stage
 from tracker.model.match import Match, listed
 from tracker.model.paths import GraphError, Paths
 from tracker.model.schema import Needs, Place, SchemaError, SchemaRule, needs
-from tracker.model.units import duration
+from tracker.model.units import SECOND, duration, say
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_CHECKPOINTS = 64
@@ -55,10 +56,39 @@ def _per_second(value: object) -> float:
     return float(match[1])
 
 
+class Budget(NamedTuple):
+    """So many messages in any span of so many microseconds."""
+
+    messages: int
+    span: int
+
+    def __str__(self) -> str:
+        span = say(self.span)
+        return f"{self.messages}/{span.removeprefix('1') if span[:-1] == '1' else span}"
+
+
+def _per_span(value: object) -> Budget:
+    match = re.fullmatch(r"(\d{1,9})\s*/\s*(\S+)", str(value).strip(), re.ASCII)
+    with suppress(ValueError):  # of the span; it is said below how both are written
+        if match and int(match[1]):
+            span = duration(match[2] if match[2][0].isdigit() else f"1{match[2]}")
+            if span >= SECOND:
+                return Budget(int(match[1]), span)
+    raise ValueError(f"{value!r} is no budget; write 1000/h, or 50/30m: messages in any span of this length")
+
+
 Name = Annotated[str, BeforeValidator(_name)]
 Duration = Annotated[int, BeforeValidator(duration)]
 Ratio = Annotated[float, BeforeValidator(_ratio)]
 Rate = Annotated[float, BeforeValidator(_per_second)]
+Allowance = Annotated[Budget, BeforeValidator(_per_span)]
+FindingKind = Literal["unacknowledged", "under_replicated", "divergent", "lost", "dead_lettered"]
+
+
+AUTO_KINDS: tuple[FindingKind, ...] = ("unacknowledged", "lost")
+"""What may be sent again without a person, unless the flow says otherwise (docs/adr/0037)."""
+AUTO_BUDGET = Budget(1000, 3600 * SECOND)
+AUTO_AFTER = 30 * SECOND
 
 
 class Part(BaseModel):
@@ -142,11 +172,18 @@ class Objectives(Part):
 
 class Replay(Part):
     """How missing messages may be sent again. `sources` are tried in order, each `{kind: hop}`. `targets`: what is
-    missing at this hop is sent to that one, so that others are not disturbed."""
+    missing at this hop is sent to that one, so that others are not disturbed. `kinds`, `budget` and `after` bound what
+    is sent under `mode: auto` without a person: which kinds of findings, how many messages, and how long, in
+    microseconds, a finding was open before."""
 
     sources: tuple[dict[Literal["log", "peer", "snapshot", "dead_letter"], Name], ...] = ()
     targets: dict[Name, Name] = Field(default_factory=dict, exclude_if=lambda targets: not targets)
     mode: Annotated[Literal["auto", "approve", "off"], BeforeValidator(_off)] = "approve"
+    kinds: Annotated[tuple[FindingKind, ...], BeforeValidator(listed)] = Field(
+        AUTO_KINDS, min_length=1, exclude_if=lambda kinds: kinds == AUTO_KINDS
+    )
+    budget: Allowance = Field(AUTO_BUDGET, exclude_if=lambda budget: budget == AUTO_BUDGET)
+    after: Duration = Field(AUTO_AFTER, exclude_if=lambda span: span == AUTO_AFTER)
     rate: Rate = 100.0
     max_attempts: int = Field(3, ge=1, le=100)
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tracker.api.specs import canonical
 from tracker.model.errors import SpecError
 from tracker.model.event import Stage
 from tracker.model.spec import MAX_TEXT, load_spec
@@ -58,6 +59,32 @@ def test_a_good_spec() -> None:
     assert spec.hops == ("checkout", "kafka-eu", "kafka-us", "billing", "a", "b")
 
 
+@pytest.mark.parametrize(
+    ("said", "messages", "span", "shown"),
+    [
+        ("1000/h", 1000, 3600, "1000/h"),
+        ("50/30m", 50, 1800, "50/30m"),
+        ("20 / d", 20, 86_400, "20/d"),
+        ("5/90s", 5, 90, "5/1m30s"),
+    ],
+)
+def test_bounds_of_auto(said: str, messages: int, span: int, shown: str) -> None:
+    """One kind or several, messages per any span, seconds or a duration."""
+    spec = load_spec(HEAD + f"replay: {{mode: auto, kinds: lost, budget: {said}, after: 90}}\n").replay
+    assert (spec.kinds, spec.budget, spec.after) == (("lost",), (messages, span * SECOND), 90 * SECOND)
+    assert str(spec.budget) == shown
+    assert load_spec(HEAD + "replay: {kinds: [lost, divergent]}\n").replay.kinds == ("lost", "divergent")
+
+
+def test_bounds_that_are_not_said_leave_the_text_as_it_was() -> None:
+    """A spec that was put before there were any is the same spec: putting it again makes no new version."""
+    said = canonical(load_spec(HEAD + "replay: {mode: auto}\n"))
+    assert '"replay":{"max_attempts":3,"mode":"auto","rate":100.0,"sources":[]}' in said
+    usual = "kinds: [unacknowledged, lost], budget: 1000/h, after: 30s"
+    assert canonical(load_spec(HEAD + f"replay: {{mode: auto, {usual}}}\n")) == said
+    assert '"budget":[5,3600000000]' in canonical(load_spec(HEAD + "replay: {mode: auto, budget: 5/h}\n"))
+
+
 def test_json_is_a_spec_too() -> None:
     """JSON is YAML."""
     assert load_spec('{"flow": "f", "checkpoints": [{"hop": "a", "stage": "produce"}]}').flow == "f"
@@ -89,6 +116,14 @@ def test_defaults() -> None:
         (HEAD + "objectives: {delivery: {target: [1], window: 1d}}\n", 4, "objectives.delivery.target"),
         (HEAD + "replay: {rate: -1/s}\n", 4, "'-1/s' is no rate"),
         (HEAD + "replay: {rate: .inf}\n", 4, "inf is no rate"),
+        (HEAD + "replay: {kinds: late}\n", 4, "replay.kinds.0: Input should be 'unacknowledged', 'under_replicated'"),
+        (HEAD + "replay: {kinds: []}\n", 4, "replay.kinds: Tuple should have at least 1 item"),
+        (HEAD + "replay: {budget: 1000}\n", 4, "1000 is no budget; write 1000/h"),
+        (HEAD + "replay: {budget: 0/h}\n", 4, "'0/h' is no budget"),
+        (HEAD + "replay: {budget: 5/1ms}\n", 4, "'5/1ms' is no budget"),
+        (HEAD + "replay: {budget: -5/h}\n", 4, "'-5/h' is no budget"),
+        (HEAD + "replay: {budget: [5]}\n", 4, "is no budget"),
+        (HEAD + "replay: {after: soon}\n", 4, "replay.after: 'soon' is no duration"),
         (HEAD + "replay: {sources: [log: nowhere]}\n", 1, "`log: nowhere` names no hop"),
         (HEAD + "replay: {sources: [tape: shop]}\n", 4, "replay.sources"),
     ],
