@@ -182,6 +182,16 @@ class Incidents:
             _row(session, incident_id)
             _enter(session, incident_id, at, who, what)
 
+    def tell(self, incident_id: str, at: int, who: str, what: str) -> None:
+        """Add a line to the timeline unless `who` said the same before, at any time. Raises `NotFound`."""
+        entries = tables.IncidentEntry
+        said_before = select(entries.number).filter_by(incident_id=incident_id, who=who, what=what).limit(1)
+        with self._transactions.write() as session:
+            lock(session, f"incident:{incident_id}")
+            _row(session, incident_id)
+            if session.scalar(said_before) is None:
+                _enter(session, incident_id, at, who, what)
+
     def get(self, incident_id: str) -> Incident:
         """Raises `NotFound`."""
         with self._transactions.read() as session:

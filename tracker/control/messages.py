@@ -77,6 +77,14 @@ class ReplayMessage(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class Passage(msgspec.Struct, frozen=True):
+    """A message in one replay, with the status of that replay and when it was asked for."""
+
+    message: ReplayMessage
+    status: str
+    created_at: int
+
+
 class Messages:
     """No two owners ever hold a claim of the same message."""
 
@@ -200,6 +208,23 @@ class Messages:
         )
         with self._transactions.read() as session:
             return [_value(row) for row in session.scalars(query)]
+
+    def passages(self, flow: str, message_ids: Sequence[str]) -> dict[str, list[Passage]]:
+        """`history` of many at once, with what became of each replay; those that none ever touched are left out."""
+        table, replay = tables.ReplayMessage, tables.Replay
+        query = (
+            select(table, replay.status, replay.created_at)
+            .join(replay, replay.id == table.replay_id)
+            .where(replay.flow == flow)
+            .order_by(replay.created_at, replay.id)
+        )
+        found: dict[str, list[Passage]] = {}
+        with self._transactions.read() as session:
+            for start in range(0, len(message_ids), LARGEST_BATCH):
+                some = table.message_id.in_(message_ids[start : start + LARGEST_BATCH])
+                for row, status, created_at in session.execute(query.where(some)):
+                    found.setdefault(row.message_id, []).append(Passage(_value(row), status, created_at))
+        return found
 
 
 def _choose(session: Session, replay_id: str, limit: int, now: int) -> Sequence[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from tracker.control import paging, tables
@@ -102,6 +102,20 @@ class Replays:
             if row is None:
                 raise missing(replay_id)
             return _value(row)
+
+    def hold(self, flow: str) -> None:
+        """From here to the end of the transaction nobody else is between this and the end of his, in this flow: who
+        looks at `spent` and approves by it does so alone."""
+        with self._transactions.write() as session:
+            lock(session, f"replay.policy:{flow}")
+
+    def spent(self, flow: str, by: str, since: int) -> int:
+        """Messages in the plans of this flow's replays that `by` approved after `since`."""
+        table = tables.Replay
+        count = func.coalesce(func.sum(table.plan["messages"].as_integer()), 0)
+        query = select(count).where(table.flow == flow, table.approved_by == by, table.approved_at > since)
+        with self._transactions.read() as session:
+            return int(session.scalars(query).one())
 
     def of_messages(self, flow: str, message_ids: Collection[str]) -> list[Replay]:
         """The replays of a flow that have any of these messages (at most `LARGEST_BATCH`), oldest first."""

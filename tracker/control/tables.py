@@ -153,7 +153,12 @@ class Replay(Base):
     """A request to send messages again, and its state (`replays`)."""
 
     __tablename__ = "replays"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "flow"), Index(None, "status"))
+    __table_args__ = (
+        Index(None, "created_at", "id"),
+        Index(None, "flow", "approved_at"),
+        Index(None, "incident_id"),
+        Index(None, "status"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     flow: Mapped[str]

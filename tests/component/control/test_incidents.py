@@ -131,6 +131,17 @@ class TestUpsert:
         assert (left.detect_p50, left.detect_p90, left.recover_p50, left.recover_p90) == (None, None, None, None)
         assert control.incidents.emptied("i-none", 200) is None
 
+    def test_what_is_told_is_told_once(self, control: Control) -> None:
+        """Whenever it is said again, by whoever goes on after a restart; another word, or another's, is another."""
+        control.incidents.upsert(_counted(), 100)
+        for at, who, what in ((1, "a", "x"), (2, "a", "x"), (3, "b", "x"), (4, "a", "y")):
+            control.incidents.tell("i-1", at, who, what)
+        told = control.incidents.timeline("i-1")
+        assert [entry for entry in told if entry.who != "tracker"] == [
+            Entry(1, "a", "x"), Entry(3, "b", "x"), Entry(4, "a", "y")]  # fmt: skip
+        with pytest.raises(NotFound):
+            control.incidents.tell("i-9", 1, "a", "x")
+
     def test_two_trackers_at_once_open_one(self, control: Control) -> None:
         """The key is the caller's, so the same incident is one row and one line."""
         together(6, lambda _: control.incidents.upsert(_counted(), 100))

@@ -187,6 +187,19 @@ class TestLooking:
         control.messages.add("r-3", [Planned("m-0", 0, {})], 100)
         assert [message.replay_id for message in control.messages.history("orders", "m-0")] == ["r-1", "r-2"]
 
+    def test_the_past_of_many_at_once(self, control: Control) -> None:
+        """As `history` tells of each, with what became of the replay; more than one statement takes."""
+        running(control, 2, "r-1")
+        control.replays.create(request("r-2"), 200)
+        control.messages.add("r-2", [Planned("m-0", 0, {})], 200)
+        control.replays.create(request("r-3", flow="other"), 100)
+        control.messages.add("r-3", [Planned("m-0", 0, {})], 100)
+        found = control.messages.passages("orders", ["m-0", "m-1", *(f"x-{n}" for n in range(LARGEST_BATCH))])
+        assert {one: [(p.message.replay_id, p.status) for p in past] for one, past in found.items()} == {
+            "m-0": [("r-1", "running"), ("r-2", "planned")], "m-1": [("r-1", "running")]}  # fmt: skip
+        for one, past in found.items():
+            assert [p.message for p in past] == control.messages.history("orders", one)
+
     @pytest.mark.parametrize("message_id", ["ü/ 7%'\"\\", "x" * 1000, "-"])
     def test_any_id_of_an_application_is_kept(self, control: Control, message_id: str) -> None:
         """Ids are not ours to choose."""

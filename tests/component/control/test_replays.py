@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from tests.component.control.running import together
 from tracker.control import Control
 from tracker.control.errors import Conflict, Invalid, NotFound
 from tracker.control.messages import Planned
@@ -119,3 +120,33 @@ class TestAdding:
         for _ in range(2):
             control.messages.add("r-1", [Planned("m-1", 0, {"offset": 1}), Planned("m-2", 1, {})], 100)
         assert control.messages.counts("r-1")["planned"] == 2
+
+
+class TestBudget:
+    def test_what_one_approved_in_a_span_is_summed(self, control: Control) -> None:
+        """Of one flow, by one approver, after a moment; what nobody approved yet is no part of it."""
+        assert control.replays.spent("orders", "policy auto", 0) == 0
+        for number, (flow, by, at) in enumerate(
+            [("orders", "policy auto", 100), ("orders", "policy auto", 200), ("orders", "ann", 200),
+             ("other", "policy auto", 200), ("orders", "", 200)]
+        ):  # fmt: skip
+            control.replays.create(request(f"r-{number}", flow=flow, plan={"messages": 10**number}), at)
+            if by:
+                control.replays.move(f"r-{number}", "approved", at, by=by)
+        assert control.replays.spent("orders", "policy auto", 99) == 11
+        assert control.replays.spent("orders", "policy auto", 100) == 10
+        assert control.replays.spent("orders", "policy auto", 200) == 0
+
+    def test_two_who_spend_at_once_do_so_one_after_the_other(self, control: Control) -> None:
+        """Each looks at what is left, and takes it if there is enough: together never more than there was."""
+
+        def spend(number: int) -> bool:
+            with control.transaction() as books:
+                books.replays.hold("orders")
+                if books.replays.spent("orders", "policy auto", 0) >= 2:
+                    return False
+                books.replays.create(request(f"r-{number}", plan={"messages": 1}), 100)
+                books.replays.move(f"r-{number}", "approved", 100, by="policy auto")
+                return True
+
+        assert sum(together(4, spend)) == 2
