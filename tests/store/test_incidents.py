@@ -17,6 +17,7 @@ from tracker.model.units import SECOND
 from tracker.reconcile.incidents import GAP
 from tracker.replay.ledger import statuses
 from tracker.replay.routes import Missing
+from tracker.store.findings import Finding
 
 SPEC = """flow: {flow}
 owner: team
@@ -170,3 +171,33 @@ def test_a_thousand_findings_of_one_cause_are_one_incident(world: Installation, 
     assert (incident.open, incident.total, incident.owner) == (1000, 1000, "team")
     told = [line for line in lines(world, incident) if line.startswith("now")]
     assert told[-1] == "now 1000 findings: 1000 open"
+
+
+def test_the_oldest_that_are_open_and_their_own_cause(world: Installation, spec: FlowSpec) -> None:
+    """In the order in which they were opened, in pages, up to a moment, of the kinds asked for; what recovered, what
+    another flow lacks, and what follows from something before it are left out."""
+    for ids in (("b", "a"), ("c",), ("d",)):
+        later(world, spec, 10, *(seen(world, spec, one, "log") for one in ids))
+        later(world, spec)
+    later(world, spec, 10, seen(world, spec, "c", "mirror"))
+    other = world.put(SPEC.format(flow=f"{spec.flow}-2"))
+    later(world, other, 3600)
+    later(world, other, 10, seen(world, other, "x", "log"))
+    later(world, other)
+
+    def oldest(*kinds: str, until: int = world.now, after: tuple[int, str] = (0, ""), limit: int = 10) -> list[Finding]:
+        return world.store.oldest_open(spec.flow, kinds, until, after, limit)
+
+    found = oldest("under_replicated", "lost")
+    assert [one.message_id for one in found] in (["a", "b", "d"], ["b", "a", "d"])
+    assert found == oldest("under_replicated")
+    assert oldest("lost", "unacknowledged") == []
+    assert oldest("under_replicated", until=found[-1].opened_at - 1) == found[:2]
+    paged, place = [], (0, "")
+    while page := oldest("under_replicated", after=place, limit=1):
+        paged += page
+        place = (page[0].opened_at, page[0].finding_id)
+    assert paged == found
+    with_cause = structs.replace(found[-1], message_id="e", finding_id="f", cause="log:persist")
+    world.store.keep_findings([with_cause], 1)
+    assert oldest("under_replicated") == found

@@ -132,6 +132,21 @@ class Findings:
         found = [_finding(row) for rows in asked for row in rows]
         return sorted(found, key=lambda f: (f.opened_at, f.finding_id), reverse=True)[:limit]
 
+    def oldest_open(
+        self, flow: str, kinds: Sequence[str], until: int, after: tuple[int, str] = (0, ""), limit: int = 1000
+    ) -> list[Finding]:
+        """Open findings of these kinds that nothing before them explains, opened until then (µs), by (opened_at,
+        finding_id), behind `after`."""
+        sql = (
+            f"SELECT {_FIELDS} FROM {self._db}.findings FINAL WHERE tenant = '' AND flow = {{flow:String}} "
+            "AND kind IN {kinds:Array(String)} AND status = 'open' AND cause = '' "
+            "AND toUnixTimestamp64Micro(opened_at) <= {until:Int64} "
+            "AND (toUnixTimestamp64Micro(opened_at), finding_id) > ({at:Int64}, {id:String}) "
+            "ORDER BY opened_at, finding_id LIMIT {limit:UInt32}"
+        )
+        asked = {"flow": flow, "kinds": list(kinds), "until": until, "at": after[0], "id": after[1], "limit": limit}
+        return [_finding(row) for row in self._engine.rows(sql, asked)]
+
     def findings_of(self, flow: str, ids: Sequence[str], before: int) -> dict[str, list[Finding]]:
         """Findings of these messages as they stood before pass `before`, by message.
 
