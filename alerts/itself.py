@@ -64,7 +64,8 @@ ITSELF: Sequence[Alert] = (
         "page",
         "worker-down",
         "worker {{ $labels.thread }} of the tracker has ended",
-        "reconcile: nothing is judged. commit: no event is stored. replay: nothing is sent again.",
+        "reconcile: nothing is judged. commit: no event is stored. replay: nothing is sent again. "
+        "policy: flows in mode auto wait for people.",
     ),
     Alert(
         "ReconcilerStalled",

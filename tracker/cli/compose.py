@@ -27,9 +27,10 @@ from tracker.model.errors import Invalid
 from tracker.reconcile import Reconciler, now_us
 from tracker.reconcile.arrears import Arrears
 from tracker.reconcile.listening import Listening
+from tracker.replay.automatic import Automatic, Left, Room
 from tracker.replay.routes import Keeper
 from tracker.replay.service import Replays
-from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, SPOOL_DRAINED, Metrics
+from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, POLICY_BUDGET, POLICY_LEFT, SPOOL_DRAINED, Metrics
 from tracker.store import Store, readonly
 
 log = structlog.get_logger()
@@ -118,8 +119,12 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
         replays = Replays(store, control, ports.sources, ports.publishers, now_us, insecure=insecure)
         passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s))
         stack.callback(passes.close)
-        sending = Worker("replay", replays.worker().run)
+        sender = replays.worker()
+        sending = Worker("replay", sender.run)
         stack.callback(sending.close)
+        automatic = Automatic(store, control, replays, sender.sender.breakers, _policy_shown(metrics), now_us)
+        asking = Worker("policy", automatic.run)
+        stack.callback(asking.close)
         telling = Worker("arrears", arrears.run)
         stack.callback(telling.close)
         hearing = Worker("listening", listening.run)
@@ -141,11 +146,22 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             threads={
                 "reconcile": passes.alive,
                 "replay": sending.alive,
+                "policy": asking.alive,
                 "commit": committer.alive,
                 "arrears": telling.alive,
                 "listening": hearing.alive,
             },
         )
+
+
+def _policy_shown(metrics: Metrics) -> Callable[[Left, Room], None]:
+    """Where the replay policy shows what it leaves, and what its budgets have left."""
+
+    def show(left: Left, room: Room) -> None:
+        metrics.replace(POLICY_LEFT, left)
+        metrics.replace(POLICY_BUDGET, room)
+
+    return show
 
 
 def _bounds(settings: ServiceSettings) -> Bounds:

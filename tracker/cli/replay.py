@@ -57,7 +57,7 @@ def start(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what would be sent again; with --yes, ask for it. Somebody else approves, unless the flow says auto."""
+    """Show what would be sent again; with --yes, ask for it. Somebody else approves where the policy says so."""
     named = [*(message or []), *(line.strip() for line in ids or () if line.strip())]
     if ids is not None and not named:
         raise CommandError(f"{ids.name} names no message: one id a line")

@@ -7,14 +7,15 @@ from typing import Any, Protocol, TypeVar
 
 import xxhash
 
-from tracker.control import Control
-from tracker.control.messages import ReplayMessage
+from tracker.control import Books, Control
+from tracker.control.messages import Passage
 from tracker.control.replays import ENDED, Replay
 from tracker.model.carry import Locator
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event
 from tracker.model.spec import FlowSpec, load_spec
 from tracker.replay.plan import Past, Selection, Wanted
+from tracker.replay.policy import APPROVER
 from tracker.replay.routes import LOG, Keeper, Missing
 from tracker.store.findings import OPEN, SUPERSEDED, Finding, cursor_of
 
@@ -45,6 +46,12 @@ class Ledger(Protocol):
         limit: int = 100,
     ) -> list[Finding]:
         """Findings that match all that is given, newest first, after a cursor."""
+        ...
+
+    def oldest_open(
+        self, flow: str, kinds: Sequence[str], until: int, after: tuple[int, str], limit: int
+    ) -> list[Finding]:
+        """Open findings of these kinds, their own cause, opened until then, oldest first, behind a place."""
         ...
 
     def events_of(self, flow: str, ids: Sequence[str], bounds: Any) -> dict[str, list[Event]]:
@@ -85,15 +92,18 @@ def wanted(ledger: Ledger, selection: Selection, salt: int = 0) -> list[Wanted]:
     """The messages that have open findings in the selection, and those asked for by id that have none. `salt`: the seed
     of the hash by which keys are stored."""
     missing: dict[str, list[Missing]] = {message_id: [] for message_id in selection.message_ids}
+    kinds: dict[str, set[str]] = {}
     for finding in _open(ledger, selection):
         if _of_time(finding, selection):
             missing.setdefault(finding.message_id, []).append(Missing(*finding.key))
+            if not finding.cause:
+                kinds.setdefault(finding.message_id, set()).add(finding.kind)
     if selection.asks_events:
         key = None if selection.key is None else xxhash.xxh3_64_intdigest(selection.key.encode(), seed=salt)
         asked = key, selection.dropped_as, selection.attributes
         left = {one for some in chunks(list(missing)) for one in ledger.carrying(selection.flow, some, *asked)}
         missing = {message_id: found for message_id, found in missing.items() if message_id in left}
-    return [Wanted(message_id, tuple(found)) for message_id, found in missing.items()]
+    return [Wanted(one, tuple(found), frozenset(kinds.get(one, ()))) for one, found in missing.items()]
 
 
 def _of_time(finding: Finding, selection: Selection) -> bool:
@@ -148,18 +158,24 @@ def places(ledger: Ledger, flow: str, ids: Sequence[str], hops: Iterable[str]) -
     return found
 
 
+def left(books: Books, spec: FlowSpec, now: int) -> int:
+    """Messages that the flow's budget still has; 0 unless its mode is `auto`."""
+    if spec.replay.mode != "auto":
+        return 0
+    messages, span = spec.replay.budget
+    return max(0, messages - books.replays.spent(spec.flow, APPROVER, now - span))
+
+
 def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:
     """What replays did with these messages so far; those that none ever touched are left out."""
     if not control.replays.page(flow=flow, limit=1).items:
         return {}
-    ended: dict[str, bool] = {}
-    found: dict[str, Past] = {}
-    for message_id in ids:
-        rows = control.messages.history(flow, message_id)
-        busy = next((row.replay_id for row in rows if _busy(control, row, ended)), "")
-        if rows:
-            found[message_id] = Past(max(row.attempt for row in rows), busy)
-    return found
+    return {
+        message_id: Past(
+            max(one.message.attempt for one in past), next((one.message.replay_id for one in past if busy(one)), "")
+        )
+        for message_id, past in control.messages.passages(flow, list(ids)).items()
+    }
 
 
 def rivals(control: Control, replay: Replay) -> dict[str, int]:
@@ -175,12 +191,9 @@ def rivals(control: Control, replay: Replay) -> dict[str, int]:
             return found
 
 
-def _busy(control: Control, row: ReplayMessage, ended: dict[str, bool]) -> bool:
-    if row.state != "planned":
-        return row.state in AT_IT
-    if row.replay_id not in ended:
-        ended[row.replay_id] = control.replays.get(row.replay_id).status in ENDED
-    return not ended[row.replay_id]
+def busy(one: Passage) -> bool:
+    """Whether a replay is seeing to the message, or is going to."""
+    return one.message.state in AT_IT or (one.message.state == "planned" and one.status not in ENDED)
 
 
 def chunks(items: Sequence[Item], size: int = PAGE) -> Iterator[Sequence[Item]]:

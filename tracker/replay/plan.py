@@ -17,6 +17,7 @@ import msgspec
 from tracker.model.carry import Locator
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
+from tracker.replay.policy import objection
 from tracker.replay.routes import Choice, Keeper, Missing, Way, choices, readers, target
 
 EXAMPLES = 10
@@ -58,6 +59,8 @@ class Wanted:
 
     message_id: str
     missing: tuple[Missing, ...]
+    kinds: frozenset[str] = frozenset()
+    """Of what is missing and not explained by something before it that is missing, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Item:
     attempt: int
     missing: tuple[Missing, ...]
     passed_over: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
 
     @property
     def way(self) -> Way:
@@ -115,7 +119,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a dry run shows and a replay keeps. `follow_up` in microseconds; `checked` None: no copy was looked at."""
+    """What a dry run shows and a replay keeps. `follow_up` in microseconds; `checked` None: no copy was looked at.
+    `objection`: why a second person must say yes, in words; `budget` and what is `left` of it: of `auto` only."""
 
     flow: str
     items: tuple[Item, ...]
@@ -128,6 +133,9 @@ class Plan:
     order_risk: str
     seen_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     checked: Checked | None = None
+    objection: str = ""
+    budget: str = ""
+    left: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -144,7 +152,12 @@ class Plan:
     @property
     def needs_approval(self) -> bool:
         """True when a second person must say yes."""
-        return self.mode == "approve"
+        return bool(self.objection)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of findings that it is for."""
+        return frozenset(kind for item in self.items for kind in item.kinds)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -168,6 +181,9 @@ class Plan:
             "order_risk": self.order_risk,
             "mode": self.mode,
             "needs_approval": self.needs_approval,
+            "why_approval": self.objection,
+            "budget": self.budget,
+            "budget_left": self.left,
             "rate": self.rate,
             "estimated_seconds": round(self.seconds, 3),
             "max_attempts": self.max_attempts,
@@ -187,18 +203,20 @@ def make(
     *,
     source: str = "",
     to: str = "",
+    left: int = 0,
 ) -> Plan:
     """The plan for `wanted`. `copies` by keeper, then by message id, is where each of them holds what.
 
     Items come in the order of the log (partition, offset), so that order within a partition is kept among them. `rate`
     in messages per second; without it, or above the flow's own, the flow's own counts. `source` and `to` as in
-    `Selection`.
+    `Selection`. `left`: messages that the budget of `auto` still has.
     """
     policy = spec.replay
     routing = _Routing(spec, choices(spec, source), to, copies, connected)
     judged = [_judge(routing, one, past.get(one.message_id, Past())) for one in wanted]
     items = [one for one in judged if isinstance(one, Item)]
     items.sort(key=_in_order)
+    auto = policy.mode == "auto"
     return Plan(
         flow=spec.flow,
         items=tuple(items),
@@ -210,6 +228,9 @@ def make(
         identity=spec.identity.header,
         order_risk=_order_risk(spec, len(items)),
         seen_by={hop: readers(spec, hop) for hop in {item.way.target for item in items}},
+        objection=objection(policy, {kind for item in items for kind in item.kinds}, len(items), left),
+        budget=str(policy.budget) if auto else "",
+        left=left if auto else None,
     )
 
 
@@ -250,7 +271,8 @@ def _judge(routing: _Routing, one: Wanted, past: Past) -> Item | Refused:
         elif not ways:
             reasons.append(refusal)
     if ways:
-        return Item(one.message_id, tuple(ways), past.attempts, one.missing, tuple(why for _, why in reasons))
+        kinds = one.kinds or frozenset(missing.kind for missing in one.missing)
+        return Item(one.message_id, tuple(ways), past.attempts, one.missing, tuple(why for _, why in reasons), kinds)
     if not reasons:
         detail = "the flow names no source: add `replay: {sources: [log: HOP]}` to its spec"
         return Refused(one.message_id, "no_source", detail)

@@ -20,6 +20,7 @@ from tracker.control.paging import Page
 from tracker.control.replays import Replay, Request
 from tracker.control.tokens import Principal
 from tracker.model.carry import Copy, Locator, Publisher, Source
+from tracker.model.spec import FlowSpec
 from tracker.replay import ledger as ask
 from tracker.replay.clock import Clock, Steady, now_us, steady_s
 from tracker.replay.copies import fault
@@ -28,6 +29,7 @@ from tracker.replay.kept import planned
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
 from tracker.replay.plan import Checked, Plan, Selection, make, with_sample
+from tracker.replay.policy import APPROVER, objection
 from tracker.replay.ports import Ports
 from tracker.replay.routes import LOG, Keeper, choices, right_digests
 from tracker.replay.worker import Worker
@@ -77,7 +79,9 @@ class Replays:
 
         Raises `NotFound` for an unknown flow, `Invalid` for a rate, source or target that the flow does not allow.
         """
-        spec = ask.spec_of(self._control, selection.flow)
+        return self._planned(ask.spec_of(self._control, selection.flow), selection, rate)
+
+    def _planned(self, spec: FlowSpec, selection: Selection, rate: float | None) -> Plan:
         if rate is not None and not (math.isfinite(rate) and 0 < rate <= spec.replay.rate):
             raise Invalid(f"rate {rate:g}/s: flow {spec.flow!r} allows more than 0 and at most {spec.replay.rate:g}/s")
         wanted = ask.wanted(self._store, selection, self._control.settings.key_salt())
@@ -86,8 +90,8 @@ class Replays:
         copies, away = self._copies(spec.flow, ids, keepers)
         connected = replace(self.ports.connected, away=away)
         past = ask.pasts(self._control, spec.flow, ids)
-        chosen = {"source": selection.source, "to": selection.to}
-        plan = make(spec, wanted, copies, connected, past, rate, **chosen)
+        left = ask.left(self._control, spec, self._clock())
+        plan = make(spec, wanted, copies, connected, past, rate, source=selection.source, to=selection.to, left=left)
         checked = self._sample(plan) if plan.items else None
         for keeper in keepers:
             with suppress(Exception):  # foreign code; what a source was not told it takes back by itself
@@ -95,7 +99,8 @@ class Replays:
         return with_sample(plan, checked) if checked else plan
 
     def create(self, selection: Selection, by: Principal, reason: str = "", rate: float | None = None) -> Shown:
-        """A replay of what `plan` shows: approved at once where the flow's policy is `auto`, else waiting for it.
+        """A replay of what `plan` shows: approved at once where the flow's policy lets it through, else waiting for a
+        second person, with the reason in `detail`.
 
         What was shown is kept with it (`replay.plan`), as are the messages: a later change of the spec or of the
         findings adds none.
@@ -103,42 +108,31 @@ class Replays:
         Raises what `plan` raises, `Forbidden`, and `Conflict` when the policy is `off` or there is nothing to send.
         """
         _allowed(by)
-        plan = self.plan(selection, rate)
+        spec = ask.spec_of(self._control, selection.flow)
+        plan = self._planned(spec, selection, rate)
         if plan.mode == "off":
             raise Conflict(f"flow {plan.flow!r} allows no replay: its spec says `replay: {{mode: off}}`")
         if not plan.items:
             reasons = {one.detail for one in plan.refused[:3]} or {"no open finding matches"}
             raise Conflict(f"nothing can be replayed: {'; '.join(sorted(reasons))}")
-        request = self._request(plan, selection, by, reason)
+        request = request_of(plan, selection, by.name, reason)
         self._control.replays.create(request, self._clock())
         for start in range(0, len(plan.items), LARGEST_BATCH):
             rows = [planned(one, start + n) for n, one in enumerate(plan.items[start : start + LARGEST_BATCH])]
             self._control.messages.add(request.id, rows, self._clock())
-        self._requested(request, plan, by)
+        self._requested(request, plan, by, spec)
         return self.get(request.id)
 
-    def _request(self, plan: Plan, selection: Selection, by: Principal, reason: str) -> Request:
-        chosen: dict[str, Any] = msgspec.to_builtins(selection)
-        chosen["message_ids"] = list(selection.message_ids[:KEPT_IDS])
-        return Request(
-            id=f"r-{secrets.token_hex(6)}",
-            flow=plan.flow,
-            selection=chosen,
-            plan=plan.summary(),
-            mode=plan.mode,
-            rate=plan.rate,
-            requested_by=by.name,
-            reason=reason,
-            incident_id=selection.incident or "",
-        )
-
-    def _requested(self, request: Request, plan: Plan, by: Principal) -> None:
-        """Only now can it be sent: everything before this left it `planned`, which no worker touches."""
-        status = "awaiting_approval" if plan.needs_approval else "approved"
+    def _requested(self, request: Request, plan: Plan, by: Principal, spec: FlowSpec) -> None:
+        """Only now can it be sent: everything before this left it `planned`, which no worker touches. The budget is
+        asked once more: others may have used it since."""
         detail = {"selection": request.selection, "messages": len(plan.items), "refused": len(plan.refused)}
         now = self._clock()
         with self._control.transaction() as books:
-            books.replays.move(request.id, status, now, by="policy auto" if status == "approved" else by.name)
+            books.replays.hold(plan.flow)
+            why = objection(spec.replay, plan.kinds, len(plan.items), ask.left(books, spec, now))
+            status = "awaiting_approval" if why else "approved"
+            books.replays.move(request.id, status, now, by=APPROVER, detail=why)
             books.audit.append(now, by.name, "request", f"replay/{request.id}", request.reason, detail)
 
     # --- decisions ------------------------------------------------------------------------------------------------
@@ -240,6 +234,23 @@ class Replays:
                 else:
                     sizes.append(len(copy.value))
         return Checked(len(chosen), tuple(sizes), wrong)
+
+
+def request_of(plan: Plan, selection: Selection, by: str, reason: str) -> Request:
+    """What is kept of a replay that somebody asks for, under a new id."""
+    chosen: dict[str, Any] = msgspec.to_builtins(selection)
+    chosen["message_ids"] = list(selection.message_ids[:KEPT_IDS])
+    return Request(
+        id=f"r-{secrets.token_hex(6)}",
+        flow=plan.flow,
+        selection=chosen,
+        plan=plan.summary(),
+        mode=plan.mode,
+        rate=plan.rate,
+        requested_by=by,
+        reason=reason,
+        incident_id=selection.incident or "",
+    )
 
 
 def _allowed(by: Principal) -> None:

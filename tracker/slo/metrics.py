@@ -155,6 +155,19 @@ REPLAYS = Metric("tracker_replays", Kind.gauge, "Replays that have not ended, by
 REPLAY_MESSAGES = Metric(
     "tracker_replay_messages", Kind.gauge, "Messages of replays that have not ended, by state.", ("state",)
 )
+POLICY_LEFT = Metric(
+    "tracker_replay_policy_left",
+    Kind.gauge,
+    "Open findings of flows in mode `auto` that the policy left alone when it last looked, by reason. Only the tracker "
+    "that has the lease shows it.",
+    ("flow", "reason"),
+)
+POLICY_BUDGET = Metric(
+    "tracker_replay_policy_budget_left",
+    Kind.gauge,
+    "Messages that the budget of a flow in mode `auto` still had when the policy last looked.",
+    ("flow",),
+)
 STORE_UP = Metric("tracker_store_up", Kind.gauge, "1 when the store answered the last look.")
 STORE_ROWS = Metric("tracker_store_rows", Kind.gauge, "Rows per table.", ("table",))
 STORE_BYTES = Metric("tracker_store_bytes", Kind.gauge, "Bytes on disk per table.", ("table",))

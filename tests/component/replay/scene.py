@@ -20,12 +20,14 @@ from collectors.carried import carried
 from collectors.memory import Config, MemoryBroker, MemoryCollector, MemoryPublisher, MemorySource, Stored, Tailed
 from tracker.control import Control
 from tracker.control.database import Database, engine_for
+from tracker.control.incidents import Counted, Counts
 from tracker.control.tokens import Principal
 from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator, Missing, Sent
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec, load_spec
-from tracker.replay import Keeper, Replays, Selection, Worker
+from tracker.replay import Automatic, Keeper, Replays, Selection, Worker
+from tracker.replay.breaker import Breaker
 from tracker.replay.limits import Limits
 from tracker.store.findings import Finding
 
@@ -41,6 +43,7 @@ checkpoints:
   - {hop: billing, stage: ack, after: kafka, within: 10s}
 replay: {sources: [log: kafka], mode: MODE, rate: 1000/s, max_attempts: 3}
 """
+POLICY = SPEC.replace("mode: MODE", "mode: auto, budget: 3/h, after: 30s")
 
 
 class Killed(BaseException):
@@ -143,6 +146,13 @@ class Scene:
             self, self.control, {Keeper("log", "kafka"): self.port}, {"kafka": self.port}, lambda: self.now, **options
         )
 
+    def automatic(self, owner: str = "p", breakers: Mapping[str, Breaker] | None = None, **more: Any) -> Automatic:
+        """The policy's part of a freshly started tracker."""
+        return Automatic(
+            self, self.control, self.service(), breakers or {}, clock=lambda: self.now,
+            steady=lambda: self.now / SECOND, owner=owner, **more,
+        )  # fmt: skip
+
     def worker(self, owner: str = "w", limits: Limits | None = None) -> Worker:
         """A worker as a freshly started tracker has it, without jitter."""
         return Worker(
@@ -164,11 +174,25 @@ class Scene:
         for message_id in message_ids:
             self.find(message_id)
 
-    def find(self, message_id: str, status: str = "open", hop: str = "billing") -> None:
+    def find(
+        self, message_id: str, status: str = "open", hop: str = "billing", kind: str = "unacknowledged", cause: str = ""
+    ) -> None:
         """A finding, or what became of it."""
         self.found[message_id] = Finding(
             finding_id=f"f-{message_id}", flow="orders", message_id=message_id, hop=hop, stage="ack",
-            kind="unacknowledged", status=status, incident="i-1", opened_at=self.now, known_at=self.now,
+            kind=kind, status=status, incident="i-1", opened_at=self.now, known_at=self.now, cause=cause,
+        )  # fmt: skip
+
+    def count(self) -> None:
+        """The incident is brought up to date, as at the end of a pass."""
+        found = list(self.found.values())
+        open_ = sum(one.status == "open" for one in found)
+        first, last = (pick(one.opened_at for one in found) for pick in (min, max))
+        self.control.incidents.upsert(
+            Counted(
+                id="i-1", flow="orders", hop=found[0].hop, kind=found[0].kind, first_finding_at=first,
+                last_finding_at=last, counts=Counts(open=open_, total=len(found), recovered=len(found) - open_),
+            ), self.now
         )  # fmt: skip
 
     def observe(self) -> None:
@@ -206,6 +230,17 @@ class Scene:
             at, _, last = after.partition("-")
             same = [f for f in same if (f.opened_at, f.finding_id) < (int(at), last)]
         return same[:limit]
+
+    def oldest_open(
+        self, flow: str, kinds: Sequence[str], until: int, after: tuple[int, str], limit: int
+    ) -> list[Finding]:
+        """As `Store.oldest_open`."""
+        same = [
+            f for f in self.found.values()
+            if f.flow == flow and f.kind in kinds and f.status == "open" and not f.cause and f.opened_at <= until
+            and (f.opened_at, f.finding_id) > after
+        ]  # fmt: skip
+        return sorted(same, key=lambda f: (f.opened_at, f.finding_id))[:limit]
 
     def events_of(self, flow: str, ids: Sequence[str], bounds: Any) -> dict[str, list[Event]]:
         """As `Store.events_of`."""

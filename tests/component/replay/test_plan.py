@@ -37,13 +37,14 @@ def planned(
     connected: Connected = BOTH,
     past: dict[str, Past] | None = None,
     rate: float | None = None,
+    left: int = 0,
 ) -> Plan:
     """The plan for messages that billing lacks."""
     where: dict[Keeper, dict[str, Locator]] = {}
     for copy in copies:
         where.setdefault(Keeper(LOG, copy.hop), {})[copy.message_id] = copy
     wanted = [Wanted(message_id, LOST) for message_id in ids]
-    return make(flow or spec(), wanted, where, connected, past or {}, rate)
+    return make(flow or spec(), wanted, where, connected, past or {}, rate, left=left)
 
 
 def refusal(plan: Plan) -> tuple[str, str]:
@@ -188,4 +189,4 @@ class TestWhole:
 def test_only_one_policy_asks_for_a_second_person(mode: str, needed: bool) -> None:
     """`off` refuses altogether, which is the service's to say."""
     flow = spec(text=SPEC.replace("mode: approve", f"mode: '{mode}'"))
-    assert planned(["m"], [at("m", 7)], flow).needs_approval is needed
+    assert planned(["m"], [at("m", 7)], flow, left=1).needs_approval is needed
