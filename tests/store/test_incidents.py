@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from msgspec import structs
 
 from tests.world.installation import Installation
 from tracker.control.incidents import Incident
+from tracker.control.rulings import of_incident
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
@@ -38,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @pytest.fixture
 def spec(world: Installation, request: pytest.FixtureRequest) -> FlowSpec:
     """A flow named after the test, vouched for from now on."""
-    made = world.put(SPEC.format(flow=request.node.name[5:60].replace("_", "-")))
+    made = world.put(SPEC.format(flow=re.sub(r"\W|_", "-", request.node.name)[5:90]))
     later(world, made, 3600)
     return made
 
@@ -201,3 +203,85 @@ def test_the_oldest_that_are_open_and_their_own_cause(world: Installation, spec:
     with_cause = structs.replace(found[-1], message_id="e", finding_id="f", cause="log:persist")
     world.store.keep_findings([with_cause], 1)
     assert oldest("under_replicated") == found
+
+
+def ruled(world: Installation, incident: Incident, status: str, *ids: str) -> None:
+    """A person says so, and the next pass carries it out, though nothing else is new."""
+    world.control.rulings.add(of_incident(incident.flow, incident.id, status, ids), world.now)
+    world.now += SECOND
+    assert world.run_pass().number
+
+
+def stand(world: Installation, spec: FlowSpec) -> dict[str, tuple[str, str]]:
+    """(status, by) of each finding, by message."""
+    return {f.message_id: (f.status, f.by) for f in world.store.findings(spec.flow)}
+
+
+def test_an_incident_resolves_when_its_last_finding_is_parked(world: Installation, spec: FlowSpec) -> None:
+    """Its counts and its history say so; what comes after all recovers all the same."""
+    later(world, spec, 10, *(seen(world, spec, name, "log") for name in "abc"))
+    later(world, spec)
+    [incident] = incidents(world, spec)
+    ruled(world, incident, "parked", "a", "b")
+    assert stand(world, spec) == {"a": ("parked", "person"), "b": ("parked", "person"), "c": ("open", "")}
+    [incident] = incidents(world, spec)
+    assert (incident.status, incident.open, incident.parked) == ("open", 1, 2)
+    later(world, spec, 10, seen(world, spec, "c", "mirror"))
+    [incident] = incidents(world, spec)
+    assert (incident.status, incident.recovered, incident.parked) == ("resolved", 1, 2)
+    assert lines(world, incident)[-1] == (
+        "resolved: no finding is open; 3 findings: 1 recovered (1 by itself), 2 parked"
+    )
+    later(world, spec, 10, seen(world, spec, "a", "mirror"))
+    [incident] = incidents(world, spec)
+    assert (incident.status, incident.recovered, incident.parked) == ("resolved", 2, 1)
+    assert stand(world, spec)["a"] == ("recovered", "itself")
+
+
+def test_what_was_parked_stays_so_until_somebody_says_otherwise(world: Installation, spec: FlowSpec) -> None:
+    """Passes look at it again and change nothing; opened again it is as old as it was; given up, nobody parks it."""
+    later(world, spec, 10, seen(world, spec, "a", "log"), seen(world, spec, "b", "log"))
+    later(world, spec)
+    [incident] = incidents(world, spec)
+    opened = {f.message_id: f.opened_at for f in world.store.findings(spec.flow)}
+    ruled(world, incident, "parked")
+    later(world, spec, 60, seen(world, spec, "a", "log", delivery="again"))
+    assert stand(world, spec) == {"a": ("parked", "person"), "b": ("parked", "person")}
+    ruled(world, incident, "open", "a")
+    [incident] = incidents(world, spec)
+    assert (incident.status, incident.open, incident.parked) == ("open", 1, 1)
+    assert {f.message_id: f.opened_at for f in world.store.findings(spec.flow)} == opened
+    assert [f.resolved_at for f in world.store.findings(spec.flow, message_id="a")] == [0]
+    ruled(world, incident, "abandoned")
+    ruled(world, incident, "parked")
+    assert stand(world, spec) == {"a": ("abandoned", "person"), "b": ("abandoned", "person")}
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("status", ["parked", "open"])
+def test_a_pass_that_rules_leaves_the_same_when_done_again(
+    world: Installation, spec: FlowSpec, status: str, merged: bool
+) -> None:
+    """Also where the engine has merged away what stood before, and where the same pass looked at the message."""
+    later(world, spec, 10, seen(world, spec, "a", "log"), seen(world, spec, "b", "log"))
+    later(world, spec)
+    [incident] = incidents(world, spec)
+    if status == "open":
+        ruled(world, incident, "parked")
+    world.control.rulings.add(of_incident(spec.flow, incident.id, status), world.now)
+    later(world, spec, 10, seen(world, spec, "a", "log", delivery="again"))
+    before = (world.store.findings(spec.flow), incidents(world, spec), lines(world, incident))
+    assert {f.status for f in before[0]} == {status}
+    if merged:
+        world.store.engine.command(f"OPTIMIZE TABLE {world.store.engine.database}.findings FINAL")
+    with world.control.transaction() as books:  # as they were when the pass began
+        number = world.control.passes.last_finished().number
+        books.rulings.add(of_incident(spec.flow, incident.id, status), world.now)
+        assert books.rulings.take(number)
+    world.cut_short()
+    world.control.rulings.add(of_incident(spec.flow, incident.id, "abandoned"), world.now)  # of a later pass
+    world.run_pass()
+    assert (world.store.findings(spec.flow), incidents(world, spec), lines(world, incident)) == before
+    world.run_pass()
+    assert {f.status for f in world.store.findings(spec.flow)} == {"abandoned"}
+    assert not world.control.rulings.waiting()

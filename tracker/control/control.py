@@ -19,6 +19,7 @@ from tracker.control.messages import Messages
 from tracker.control.migrate import migrate
 from tracker.control.passes import Passes
 from tracker.control.replays import Replays
+from tracker.control.rulings import Rulings
 from tracker.control.settings import Settings
 from tracker.control.sightings import Sightings
 from tracker.control.statements import Statements
@@ -32,6 +33,7 @@ class Books:
         self.flows = Flows(transactions)
         self.passes = Passes(transactions)
         self.incidents = Incidents(transactions)
+        self.rulings = Rulings(transactions)
         self.replays = Replays(transactions)
         self.messages = Messages(transactions)
         self.leases = Leases(transactions)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from tracker.control import paging, tables
@@ -96,6 +96,17 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_at: int | None
     acknowledged_by: str
     resolved_at: int | None
+    acted_at: int | None
+    """When somebody first acted on it: it was acknowledged, or a replay for it approved."""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """When an incident was opened, and when somebody first acted on it."""
+
+    flow: str
+    kind: str
+    opened_at: int
+    acted_at: int | None
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -165,6 +176,7 @@ class Incidents:
             row = _row(session, incident_id)
             if acknowledge and row.acknowledged_at is None:
                 row.acknowledged_at, row.acknowledged_by = now, by
+                row.acted_at = row.acted_at or now
                 _enter(session, row.id, now, by, "acknowledged")
             if owner is not None and owner != row.owner:
                 _enter(session, row.id, now, by, f"owner: {owner or 'nobody'}")
@@ -205,6 +217,18 @@ class Incidents:
             _row(session, incident_id)
             return [msgspec.convert(row, Entry, from_attributes=True) for row in session.scalars(query)]
 
+    def opened(self, start: int, end: int, flow: str | None = None, kind: str | None = None) -> list[Opened]:
+        """Incidents that were opened in [start, end), and when somebody acted on them, oldest first."""
+        table = tables.Incident
+        columns = [getattr(table, name) for name in Opened.__struct_fields__]
+        query = select(*columns).where(table.opened_at >= start, table.opened_at < end).order_by(table.opened_at)
+        if flow is not None:
+            query = query.where(table.flow == flow)
+        if kind is not None:
+            query = query.where(table.kind == kind)
+        with self._transactions.read() as session:
+            return [Opened(*row) for row in session.execute(query)]
+
     def page(
         self,
         *,
@@ -225,6 +249,21 @@ class Incidents:
         with self._transactions.read() as session:
             found = [_value(row) for row in session.scalars(query)]
         return paging.cut(found, limit, lambda incident: (incident.opened_at, incident.id))
+
+
+def acted(session: Session, replay: tables.Replay, now: int) -> None:
+    """A replay was approved: whoever did has acted on the incident that it is for, or, where it names none, on those of
+    its flow, hop and kind that are not resolved. One of single messages that names no incident counts for none."""
+    table, chosen = tables.Incident, replay.selection
+    narrowed = [table.flow == replay.flow, table.acted_at.is_(None)]
+    if replay.incident_id:
+        narrowed.append(table.id == replay.incident_id)
+    elif chosen.get("message_ids"):
+        return
+    else:
+        narrowed.append(table.status != "resolved")
+        narrowed += [getattr(table, name) == chosen[name] for name in ("hop", "kind") if chosen.get(name)]
+    session.execute(update(table).where(*narrowed).values(acted_at=now).execution_options(synchronize_session=False))
 
 
 def _opened(counted: Counted, now: int, owner: str) -> tables.Incident:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tracker.control import paging, tables
 from tracker.control.database import Transactions, lock, refresh_statistics
 from tracker.control.errors import Conflict, NotFound
+from tracker.control.incidents import acted
 from tracker.control.paging import Page
 
 NEXT: Mapping[str, frozenset[str]] = {
@@ -93,6 +94,8 @@ class Replays:
                 refresh_statistics(session, tables.ReplayMessage)
             row.status, row.detail = status, detail
             _date(row, status, now, by)
+            if status == "approved":
+                acted(session, row, now)
             return _value(row)
 
     def get(self, replay_id: str) -> Replay:

@@ -135,6 +135,7 @@ class Incident(Base):
     acknowledged_by: Mapped[str]
     resolved_at: Mapped[int | None]
     superseded: Mapped[int] = mapped_column(server_default="0")
+    acted_at: Mapped[int | None]
 
 
 class IncidentEntry(Base):
@@ -147,6 +148,23 @@ class IncidentEntry(Base):
     at: Mapped[int]
     who: Mapped[str]
     what: Mapped[str]
+
+
+class Ruling(Base):
+    """What is to become of findings, until a pass has carried it out (`rulings`)."""
+
+    __tablename__ = "rulings"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[int]
+    flow: Mapped[str]
+    incident: Mapped[str]
+    message_id: Mapped[str]
+    hop: Mapped[str]
+    stage: Mapped[str]
+    status: Mapped[str]
+    by: Mapped[str]
+    taken_by: Mapped[int | None]
 
 
 class Replay(Base):

@@ -96,4 +96,5 @@ def finish(books: Books, number: int, taken_in: Mapping[str, LeftOut], now: int)
     """Finish pass `number`; in a transaction, so that books as of a pass know what it had taken in."""
     for flow, left in taken_in.items():
         books.flows.folded_again(flow, left)
+    books.rulings.done(number)
     books.passes.finish(number, now)

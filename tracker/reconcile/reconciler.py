@@ -31,6 +31,7 @@ from tracker.reconcile.incidents import Incidents
 from tracker.reconcile.known import Known, known_flows
 from tracker.reconcile.lead import Lead, finish
 from tracker.reconcile.order import judge_order
+from tracker.reconcile.rulings import carry_out
 from tracker.store import Store
 from tracker.store.answers import Heard, Place
 from tracker.store.bounds import Bounds, from_json
@@ -206,7 +207,8 @@ class Reconciler:
         before = from_json(last.bounds) if last else Bounds()
         bounds = before.next(self._store.stored_since(before), last.started_at if last else 0, LIMIT)
         now = max(clock, last.started_at + 1 if last else 0)
-        if bounds.empty and not self._store.due_flows(bounds, now) and not self._control.flows.to_fold_again():
+        waits = self._control.flows.to_fold_again() or self._control.rulings.waiting()
+        if bounds.empty and not waits and not self._store.due_flows(bounds, now):
             return None
         return self._control.passes.begin(now, msgspec.to_builtins(bounds, str_keys=True))
 
@@ -247,6 +249,7 @@ class Reconciler:
         drafts.store()
         for flow in sorted((with_events | again | set(added)) & set(self._flows)):
             judge_order(self._store, self._flows[flow].spec, bounds, work.number, flow in again or flow in added)
+        carry_out(self._store, self._control, incidents, work)
         self._settle(incidents, work.started_at)
         self._store.remember_heard(heard)
         runs = cover.take_changed()

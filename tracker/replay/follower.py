@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -17,6 +17,7 @@ from tracker.replay.clock import Clock
 from tracker.replay.kept import route_of, terms_of
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
+from tracker.replay.parking import park
 from tracker.replay.routes import Missing
 from tracker.replay.settle import Doubt, Outcome, doubt, outcome
 
@@ -86,7 +87,7 @@ class Follower:
             elif found is Doubt.not_sent and row.state == "in_doubt":
                 where = " or ".join(sorted(targets))
                 self._again(changes, replay, row, f"attempt {row.attempt} never arrived at {where}", now)
-        self._write(replay, "settle", changes, now)
+        self._write(replay, "settle", rows, changes, now)
 
     def _span(self, row: ReplayMessage) -> tuple[int, int]:
         """When the attempt may have arrived. An owner that put it in doubt itself had stopped sending by then."""
@@ -105,7 +106,7 @@ class Follower:
         now, changes = self._clock(), Changes()
         for row in rows:
             self._judge(changes, replay, row, known[row.message_id], coverage, now)
-        self._write(replay, "follow_up", changes, now)
+        self._write(replay, "follow_up", rows, changes, now)
 
     def _judge(
         self,
@@ -140,7 +141,7 @@ class Follower:
         else:
             _note(changes, row, "planned", reason, now + delay(row.attempt, self._uniform))
 
-    def _write(self, replay: Replay, what: str, changes: Changes, now: int) -> None:
+    def _write(self, replay: Replay, what: str, rows: Sequence[ReplayMessage], changes: Changes, now: int) -> None:
         if not changes:
             return
         counts: dict[str, int] = {}
@@ -148,6 +149,9 @@ class Follower:
             for (state, reason, not_before), attempts in changes.items():
                 left = books.messages.mark(replay.id, attempts, state, now, error=reason, not_before=not_before)
                 counts[state] = counts.get(state, 0) + len(attempts) - len(left)
+                if state == "parked":
+                    marked = attempts.keys() - left
+                    park(books, replay.flow, [row for row in rows if row.message_id in marked], now)
             books.audit.append(now, self._owner, what, f"replay/{replay.id}", detail=counts)
 
     def _end(self, replay: Replay, counts: Mapping[str, int]) -> None:

@@ -27,6 +27,7 @@ from tracker.replay.fetching import Batch, Fetched, Ready, said
 from tracker.replay.kept import Terms, route_of, terms_of
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
+from tracker.replay.parking import park
 from tracker.replay.ports import Ports
 from tracker.replay.routes import Keeper
 from tracker.replay.screen import Decision, by_findings, by_rivals
@@ -166,7 +167,7 @@ class Sender:
         now = self._clock()
         with self._control.transaction() as books:
             for decision, claims in decisions.items():
-                _set(books, replay.id, decision, claims, now)
+                _set(books, replay, decision, claims, now)
             lasting = {d: len(claims) for d, claims in decisions.items() if d.state != "released"}
             if lasting:
                 detail = [{"state": d.state, "reason": d.reason, "messages": n} for d, n in lasting.items()]
@@ -234,11 +235,13 @@ def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict
     return groups
 
 
-def _set(books: Books, replay_id: str, decision: Decision, claims: Sequence[Claimed], now: int) -> None:
+def _set(books: Books, replay: Replay, decision: Decision, claims: Sequence[Claimed], now: int) -> None:
     attempts = {claim.message_id: claim.attempt for claim in claims}
     if decision.state == "released":
-        books.messages.release(replay_id, claims, now)
+        books.messages.release(replay.id, claims, now)
         return
     if decision.state in ("parked", "planned"):  # neither follows `claimed` directly
-        books.messages.mark(replay_id, attempts, "failed", now, error=decision.reason, owner=claims[0].owner)
-    books.messages.mark(replay_id, attempts, decision.state, now, error=decision.reason)
+        books.messages.mark(replay.id, attempts, "failed", now, error=decision.reason, owner=claims[0].owner)
+    left = books.messages.mark(replay.id, attempts, decision.state, now, error=decision.reason)
+    if decision.state == "parked":
+        park(books, replay.flow, [claim for claim in claims if claim.message_id not in left], now)

@@ -12,20 +12,23 @@ from msgspec import structs
 from tracker.model.errors import Invalid
 from tracker.store.bundles import bundles
 from tracker.store.engine import Engine
-from tracker.store.sql import ask
+from tracker.store.sql import LOST, ask
 from tracker.store.writer import typed
 
 OPEN, RECOVERED, WITHDRAWN, SUPERSEDED = "open", "recovered", "withdrawn", "superseded"
 PARKED, ABANDONED = "parked", "abandoned"
 SETTLED = frozenset({RECOVERED, WITHDRAWN, SUPERSEDED})
 """Nobody has to do anything about these; when what they say becomes true again they are opened again."""
+RULED = {PARKED: (OPEN,), ABANDONED: (OPEN, PARKED), OPEN: (PARKED, ABANDONED)}
+"""What a person or a replay may make of a finding: by its new status, those that it may have before."""
 TIMES = frozenset({"opened_at", "known_at", "resolved_at", "deadline", "origin_at"})
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What needs somebody. Times in µs; 0 where there is none. `cause` names the checkpoint before it that explains
-    it (it is then counted with that one's incident); `by` is `replay` or `itself` once recovered, and once superseded
-    the kind of the finding that took its place."""
+    it (it is then counted with that one's incident); `by` is `replay` or `itself` once recovered, once superseded the
+    kind of the finding that took its place, and `replay` or `person` where one of these parked it, gave it up or opened
+    it again."""
 
     finding_id: str
     flow: str
@@ -53,12 +56,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """One incident over all of its findings but those that others before them explain (`caused` counts these). Times
-    in µs, 0 where there is none; spans from opened to recovered, None where nothing recovered so. `lost`: given up, or
-    unresolved while no hop before it holds a copy."""
+    in µs, 0 where there is none; spans from opened to recovered, None where nothing recovered so. `lost`: parked, given
+    up, or open while no hop before it holds a copy."""
 
     messages: int
     caused: int
     lost: int
+    parked: int
+    abandoned: int
     first_origin: int
     first_deadline: int
     first_known: int
@@ -101,8 +106,10 @@ class Findings:
         message_ids: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 100,
+        lost: bool = False,
     ) -> list[Finding]:
         """Findings by (opened_at, finding_id), newest first, after the cursor that `cursor_of` made of the last one.
+        `lost`: only what counts as lost for good, without what an earlier checkpoint's finding explains.
 
         Raises Invalid for a cursor that is none.
         """
@@ -119,6 +126,8 @@ class Findings:
         parameters: dict[str, Any] = {**chosen, "limit": limit}
         if message_ids is not None:
             where.append("message_id IN {ids:Array(String)}")
+        if lost:
+            where.append(f"cause = '' AND {LOST}")
         if after:
             parameters["before"], parameters["id"] = _cursor(after)
             where.append("(toUnixTimestamp64Micro(opened_at), finding_id) < ({before:Int64}, {id:String})")
@@ -151,8 +160,8 @@ class Findings:
         """Findings of these messages as they stood before pass `before`, by message.
 
         A pass that is done again must not see its own rows. Where the engine has merged away the row that one of them
-        replaced, one that it opened is given as superseded: the pass then opens it again, in the same incident. Others
-        are not given: it leaves what it wrote.
+        replaced, one that it opened is given as superseded: the pass then opens it again, in the same incident. One
+        that was ruled on is given as it is, and stays so. Others are not given: it leaves what it wrote.
         """
         rows: list[dict[str, Any]] = []
         for some in bundles(ids):
@@ -167,6 +176,8 @@ class Findings:
             found = _finding(row)
             if number < before:
                 newest[found.message_id, *found.key] = found
+            elif number == before and (found.status in (PARKED, ABANDONED) or (found.status == OPEN and found.by)):
+                newest.setdefault((found.message_id, *found.key), found)
             elif number == before and found.status == OPEN:
                 newest.setdefault((found.message_id, *found.key), structs.replace(found, status=SUPERSEDED))
         by_message: dict[str, list[Finding]] = {}
@@ -185,6 +196,32 @@ class Findings:
         for name in TIMES:
             data[name] = pa.array(data[name], pa.int64())
         self._engine.insert("findings", typed(pa.table(data), TIMES))
+
+    def rule(
+        self, number: int, now: int, flow: str, status: str, by: str, ids: Sequence[str] = (), **place: str
+    ) -> None:
+        """Make findings `status` (`RULED`), as pass `number` at `now`: those of a place (`incident`, or `hop` and
+        `stage`), and, where ids are given, of these messages. Those that stand otherwise by now stay as they are."""
+        where = [f"{name} = {{{name}:String}}" for name in place]
+        where += ["message_id IN {ids:Array(String)}"] if ids else []
+        said = {"pass": number, "now": now, "flow": flow, "status": status, "by": by, "before": list(RULED[status])}
+        for some in bundles(ids) if ids else [[]]:
+            self._engine.command(
+                ask("rule", self._db, narrowed=" AND ".join(where)), said | place | ({"ids": some} if some else {})
+            )
+
+    def ruled(self, incident: str, status: str, ids: Sequence[str] = ()) -> int:
+        """How many findings of an incident, or of these messages in it, `rule` would make `status` now."""
+        where = "AND message_id IN {ids:Array(String)}" if ids else ""
+        sql = (
+            f"SELECT countIf(cause = '') AS n FROM {self._db}.findings FINAL WHERE tenant = '' "
+            f"AND incident = {{incident:String}} AND status IN {{before:Array(String)}} {where}"
+        )
+        said: dict[str, Any] = {"incident": incident, "before": list(RULED[status])}
+        return sum(
+            self._engine.rows(sql, said | ({"ids": some} if some else {}))[0]["n"]
+            for some in (bundles(ids) if ids else [[]])
+        )
 
     def incidents_of_pass(self, number: int) -> list[str]:
         """Incidents of the findings that pass `number` has written."""

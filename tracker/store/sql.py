@@ -15,6 +15,9 @@ TIME_IN_ID = """multiIf(
         toInt64(0))"""
 """SQL of `tracker.model.origin.time_in_id`: microseconds in a UUIDv7 or ULID, else 0."""
 
+LOST = "(status IN ('parked', 'abandoned') OR (status = 'open' AND kind = 'lost'))"
+"""SQL: a finding whose message is lost for good, as far as findings say: nobody tries further, or no hop holds it."""
+
 
 @cache
 def question(name: str) -> str:
@@ -29,6 +32,6 @@ def question(name: str) -> str:
 def ask(name: str, database: str, **pieces: str) -> str:
     """The question with the database and generated SQL pieces filled in; values always go as parameters."""
     text = question(name)
-    for key, piece in {"db": database, "time_in_id": TIME_IN_ID, **pieces}.items():
+    for key, piece in {"db": database, "time_in_id": TIME_IN_ID, "lost": LOST, **pieces}.items():
         text = text.replace("{" + key + "}", piece)
     return text

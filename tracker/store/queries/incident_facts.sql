@@ -2,7 +2,9 @@
 SELECT
     uniqExactIf(message_id, cause = '') AS messages,
     countIf(cause != '') AS caused,
-    countIf(cause = '' AND (status = 'abandoned' OR (kind = 'lost' AND status IN ('open', 'parked')))) AS lost,
+    countIf(cause = '' AND {lost}) AS lost,
+    countIf(cause = '' AND status = 'parked') AS parked,
+    countIf(cause = '' AND status = 'abandoned') AS abandoned,
     minIf(toUnixTimestamp64Micro(origin_at), cause = '' AND origin_at > 0) AS first_origin,
     minIf(toUnixTimestamp64Micro(deadline), cause = '' AND deadline > 0) AS first_deadline,
     minIf(toUnixTimestamp64Micro(known_at), cause = '') AS first_known,
