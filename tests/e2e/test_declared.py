@@ -30,7 +30,7 @@ def test_a_statement_outlives_its_tracker_and_a_lost_hop_is_written_off(tmp_path
         assert _state(service, files[2]) == 1
         lost = next(i for i in service.get("/v1/incidents")["items"] if i["kind"] == "lost")
         told = service.cli("incidents", "postmortem", lost["id"]).stdout
-        assert ("lost for good, as far as is known** | 3 |" in told, "drop (abandoned)" in told) == (True, True), told
+        assert ("lost for good (RPO)** | 3 |" in told, "drop (abandoned)" in told) == (True, True), told
         log = service.process.tail()
     finally:
         service.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from tracker.api import shapes
 from tracker.api.history import history
+from tracker.api.loss import loss
 from tracker.api.markdown import code, render
 from tracker.api.runbooks import link
 from tracker.api.service import Service
@@ -41,6 +42,7 @@ def postmortem(service: Service, incident_id: str) -> str:
     entries = history(service.control, incident_id, replays)
     acknowledged = next((entry.at for entry in entries if entry.what == "acknowledged"), None)
     spots = _blind_spots(service, incident, facts, now)
+    cost = loss(service, incident_id, limit=LISTED)
     return render(
         "postmortem.md",
         {
@@ -49,7 +51,10 @@ def postmortem(service: Service, incident_id: str) -> str:
             "as_of": now,
             "runbook": link(service, incident),
             "acknowledged": acknowledged,
-            "to_act": None if acknowledged is None else max(acknowledged - incident.opened_at, 0),
+            "to_act": None if incident.acted_at is None else max(incident.acted_at - incident.opened_at, 0),
+            "loss": cost,
+            "lost": cost.items,
+            "loss_command": [f"tracker incidents loss {shlex.quote(incident_id)} --limit {max(cost.lost, 1)} --json"],
             "findings": own[:LISTED],
             "command": [
                 f"tracker findings --incident {shlex.quote(incident_id)} --limit {max(incident.total, 1)} --json"

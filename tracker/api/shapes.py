@@ -205,7 +205,8 @@ class Entry(Shape):
 
 
 class Incident(Shape):
-    """Findings of one flow, hop and kind that belong together. Spans in seconds."""
+    """Findings of one flow, hop and kind that belong together. Spans in seconds; `act_s`: from opened to acknowledged,
+    or to the approval of the first replay for it (`acted_at`)."""
 
     id: str
     flow: str
@@ -233,12 +234,20 @@ class Incident(Shape):
     acknowledged_at: Instant | None
     acknowledged_by: str
     resolved_at: Instant | None
+    acted_at: Instant | None
+    act_s: float | None
     runbook: str
 
 
 class IncidentShown(Incident):
-    """An incident with its history, oldest first."""
+    """An incident with its history, oldest first. `lost`: parked, abandoned, or open while no hop holds a copy;
+    `/loss` asks the sources, too, and names them."""
 
+    lost: int
+    recovered_by_replay_p50_s: float | None
+    recovered_by_replay_p90_s: float | None
+    recovered_by_itself_p50_s: float | None
+    recovered_by_itself_p90_s: float | None
     timeline: list[Entry]
 
 

@@ -7,6 +7,7 @@ counted before.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -14,15 +15,19 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from tracker.api.recovery import recovery
 from tracker.api.routes.slos import slo_of
 from tracker.api.service import Service
 from tracker.control.errors import ControlError
 from tracker.model.coverage import SOURCE_TTL
 from tracker.model.errors import TrackerError
 from tracker.model.units import SECOND
+from tracker.model.verdict import Verdict
 from tracker.reconcile.books import reconcile
 from tracker.slo import metrics
+from tracker.slo.recovery import PERIOD
 from tracker.store.answers import Run
+from tracker.store.findings import ABANDONED, OPEN, PARKED
 
 log = structlog.get_logger()
 
@@ -35,6 +40,8 @@ RECENT = 3600 * SECOND
 """The span of origins over which the books are compared."""
 CLOCKS = 20
 """So many nodes are shown by name: a collector's name is a label, so they must stay few."""
+GIVEN_UP = (PARKED, ABANDONED)
+"""Statuses of findings that nobody tries to bring back."""
 LIVING = ("planned", "awaiting_approval", "approved", "running", "paused")
 """Statuses of replays that have not ended."""
 
@@ -69,7 +76,7 @@ class Snapshot:
         began = self._stopwatch()
         if began < self._rests_until:
             return
-        self._counted = self._read(now, self._messages, self._flows)
+        self._counted = self._read(now, self._messages, self._flows, self._recovery)
         ended = self._stopwatch()
         before, self._took = self._took, ended - began
         self._rests_until = ended + SHARE * min(before, self._took) if self._counted else ended
@@ -108,8 +115,35 @@ class Snapshot:
         rows = store.finding_counts()
         found: Labels = {(r["flow"], r["hop"], r["kind"], r["status"]): r["n"] for r in rows if r["flow"] in known}
         shown.replace(metrics.FINDINGS, found)
+        lost = Counter[tuple[str, ...]]()
+        for r in rows:
+            if r["flow"] in known and (r["status"] in GIVEN_UP or (r["status"], r["kind"]) == (OPEN, Verdict.lost)):
+                lost[r["flow"], r["kind"]] += r["n"]
+        shown.replace(metrics.LOST_FOR_GOOD, dict(lost))
         named = [run for run in store.runs() if run.flow in known and run.hop in known[run.flow].spec.hops]
         shown.replace(metrics.WATERMARK, watermarks(named))
+
+    def _recovery(self, now: int) -> None:
+        service, shown = self._service, self._service.metrics
+        known, found = service.specs.known(), recovery(service, now - PERIOD, now + 1, 2 * PERIOD)
+        spans, ended, back, targets = Labels(), Labels(), Labels(), Labels()
+        for one in (item for item in found.items if item.flow in known):
+            for name, pair in one.spans.items():
+                given = {"p50": pair.p50_s, "p90": pair.p90_s}.items()
+                spans |= {(one.flow, one.kind, name, at): value for at, value in given if value is not None}
+            ended |= {(one.flow, one.kind, outcome): n for outcome, n in one.outcomes.items()}
+        for flow in found.flows:
+            for said in flow.objectives:
+                back[flow.flow, said.percentile] = math.inf if said.stands_s is None else said.stands_s
+        for name, one_known in known.items():
+            promised = one_known.spec.objectives.recovery
+            for at in ("p50", "p90") if promised else ():
+                if (target := getattr(promised, at)) is not None:
+                    targets[name, at] = target / SECOND
+        shown.replace(metrics.RECOVERY_SECONDS, spans)
+        shown.replace(metrics.RECOVERY_FINDINGS, ended)
+        shown.replace(metrics.RECOVERY_BACK, back)
+        shown.replace(metrics.RECOVERY_TARGET, targets)
 
     def _store(self, now: int) -> None:
         tables = self._service.store.stats()

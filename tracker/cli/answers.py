@@ -59,6 +59,15 @@ def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], empty: 
     return made
 
 
+def seconds(value: float) -> str:
+    """A span as people say it: `0.3s`, `42s`, `12m5s`, `3h20m`."""
+    if value < 60:
+        return f"{value:.2g}s" if value < 10 else f"{value:.0f}s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m{rest}s"
+
+
 def cell(value: Any) -> Text:
     """A value as shown: verdicts and statuses coloured, times without their microseconds."""
     if value is None:

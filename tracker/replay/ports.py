@@ -28,6 +28,10 @@ class Ports:
         """Whether this source says by itself what it holds; else the ledger does."""
         return isinstance(self._sources.get(keeper), Finder)
 
+    def hands_out(self, keeper: Keeper) -> bool:
+        """Whether this source gives out what it is asked for, so that others do not get it meanwhile."""
+        return isinstance(self._sources.get(keeper), Settler)
+
     def find(self, keeper: Keeper, flow: str, message_ids: Sequence[str]) -> dict[str, Locator]:
         """Where the source holds these messages, by message; at the hop that it is of, whatever it calls itself. Raises
         what the source raises."""

@@ -192,6 +192,22 @@ class Replays:
         self._control.replays.get(replay_id)
         return self._control.messages.page(replay_id, state=state, cursor=cursor, limit=limit)
 
+    def held(self, flow: str, ids: Sequence[str]) -> tuple[set[str], bool]:
+        """(those of these messages of which a source of the flow says that it holds a copy, whether all that may hold
+        one answered). Only those are asked that know by themselves what they hold: what a log holds was observed.
+        Queues are not asked, for they would hand the messages out. Raises `NotFound` for an unknown flow."""
+        held, everywhere = set[str](), True
+        for keeper in {choice.keeper for choice in choices(ask.spec_of(self._control, flow))}:
+            if self.ports.hands_out(keeper) or (keeper.kind != LOG and not self.ports.knows_itself(keeper)):
+                everywhere = False
+            elif self.ports.knows_itself(keeper):
+                try:
+                    held.update(self.ports.find(keeper, flow, ids))
+                except Exception as error:  # noqa: BLE001 - foreign code, and the answer says so
+                    log.warning("replay_source_unavailable", source=str(keeper), error=str(error))
+                    everywhere = False
+        return held, everywhere
+
     # --- a look at some copies ------------------------------------------------------------------------------------
 
     def _copies(

@@ -174,6 +174,41 @@ STORE_BYTES = Metric("tracker_store_bytes", Kind.gauge, "Bytes on disk per table
 STORE_PARTS = Metric("tracker_store_parts", Kind.gauge, "Active parts per table.", ("table",))
 BUILD = Metric("tracker_build_info", Kind.gauge, "Always 1; says which version runs.", ("version",))
 
+# --- recovery: how soon what was missing was found and back, of the last day
+RECOVERY_SECONDS = Metric(
+    "tracker_recovery_seconds",
+    Kind.gauge,
+    "How long recovery took, of findings and incidents opened in the last day. `span`: detect (from when it could be "
+    "known to opened), act (an incident's first acknowledgement or approved replay), replay and itself (from opened to "
+    "recovered, by that). `percentile`: p50, p90.",
+    ("flow", "kind", "span", "percentile"),
+)
+RECOVERY_FINDINGS = Metric(
+    "tracker_recovery_findings",
+    Kind.gauge,
+    "Findings opened in the last day by how they ended: open, replay, itself (recovered by that), parked, abandoned.",
+    ("flow", "kind", "outcome"),
+)
+LOST_FOR_GOOD = Metric(
+    "tracker_lost_for_good",
+    Kind.gauge,
+    "Findings whose message is lost for good (RPO): parked, abandoned, or open while no hop holds a copy; since ever.",
+    ("flow", "kind"),
+)
+RECOVERY_BACK = Metric(
+    "tracker_recovery_back_seconds",
+    Kind.gauge,
+    "How long until it is back, over all findings opened in the last day of a flow with a recovery objective: what is "
+    "open counts with its age, what is parked or abandoned as +Inf.",
+    ("flow", "percentile"),
+)
+RECOVERY_TARGET = Metric(
+    "tracker_recovery_target_seconds",
+    Kind.gauge,
+    "How soon the flow's owner promised to have it back.",
+    ("flow", "percentile"),
+)
+
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
 

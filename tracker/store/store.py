@@ -18,6 +18,7 @@ from tracker.store.migrate import migrate
 from tracker.store.order import Order
 from tracker.store.passes import Passing
 from tracker.store.quarantine import Quarantine
+from tracker.store.recovery import Recovery
 from tracker.store.timers import Timers
 from tracker.store.writer import Writer
 
@@ -30,7 +31,7 @@ CONCLUDED = (
 looked for by nobody."""
 
 
-class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Timers):
+class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Timers):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:

@@ -79,7 +79,7 @@ class Looked(Snapshot):
     def _nothing(self, now):
         pass
 
-    _threads = _store = _control = _flows = _clocks = _nothing
+    _threads = _store = _control = _flows = _recovery = _clocks = _nothing
 
     def up(self):
         """Whether all could be read."""

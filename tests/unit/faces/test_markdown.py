@@ -72,6 +72,8 @@ def test_a_template_cannot_forget_to_escape() -> None:
         "postmortem.md",
         {"incident": incident, "facts": facts, "as_of": 1, "runbook": nasty, "acknowledged": None, "to_act": None,
          "findings": [{"message_id": nasty, "status": nasty, "by": nasty, "opened_at": 1, "held_by": [nasty]}],
+         "loss": {"lost": 2, "parked": 1, "abandoned": 0, "gone": 1, "unknown": 1, "retrievable": 1},
+         "lost": [{"message_id": nasty, "status": "open", "origin_at": 1}], "loss_command": [nasty],
          "command": [nasty], "history": [{"at": 1, "who": nasty, "what": nasty}], "replays": [],
          "evidence": [{"message_id": nasty, "verdict": "lost", "why": nasty, "lines": [nasty]}],
          "blind_spots": [{"hop": nasty, "stage": nasty, "start": 1, "end": 2, "cause": nasty, "source": nasty}],

@@ -8,20 +8,26 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from tracker.api import shapes
+from tracker.api import recovered, shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.history import history
+from tracker.api.loss import loss
 from tracker.api.postmortem import postmortem
 from tracker.api.reading import Cursor, Limit, once
 from tracker.api.runbooks import link
 from tracker.api.service import Service
 from tracker.control import Books
+from tracker.control.errors import Conflict
 from tracker.control.idempotency import Answer
 from tracker.control.incidents import Incident
+from tracker.control.rulings import of_incident
 from tracker.control.tokens import Principal
 from tracker.model.units import SECOND
+from tracker.store.findings import Facts
 
 routes = APIRouter(prefix="/v1/incidents", tags=["findings"])
+SHOWN = 100
+"""Ids of a ruling that the audit log keeps."""
 _SPANS = ("detect_p50", "detect_p90", "recover_p50", "recover_p90")
 
 
@@ -44,7 +50,7 @@ def list_incidents(
 def get_incident(request: Request, incident_id: str) -> shapes.IncidentShown:
     """One incident with its history."""
     service = service_of(request)
-    return shown(service, service.control, incident_id)
+    return shown(service, service.control, incident_id, _facts(service, incident_id))
 
 
 @routes.get(
@@ -69,6 +75,7 @@ def patch_incident(
 ) -> Response:
     """Acknowledge it, give it an owner, leave a note. It resolves by itself once no finding is open."""
     service = service_of(request)
+    facts = _facts(service, incident_id)
 
     def work(books: Books) -> Answer:
         now = service.clock()
@@ -77,20 +84,71 @@ def patch_incident(
         )
         said = change.model_dump(exclude_unset=True)
         books.audit.append(now, by.name, "patch", f"incident/{incident_id}", "", said)
-        return Answer(200, shown(service, books, incident_id).model_dump_json())
+        return Answer(200, shown(service, books, incident_id, facts).model_dump_json())
 
     return once(request, by, change.model_dump_json().encode(), work)
 
 
-def shown(service: Service, books: Books, incident_id: str) -> shapes.IncidentShown:
+@routes.get("/{incident_id}/loss", dependencies=[Depends(allowed("read"))])
+def get_loss(request: Request, incident_id: str, cursor: Cursor = "", limit: Limit = 100) -> recovered.Loss:
+    """What it cost for good (its RPO), by name. Sources of the flow are asked whether they hold copies of what is
+    open."""
+    return loss(service_of(request), incident_id, cursor, limit)
+
+
+@routes.post("/{incident_id}/findings", status_code=202, response_model=recovered.Ruled)
+def post_findings(
+    request: Request,
+    incident_id: str,
+    asked: recovered.RulingAsked,
+    by: Annotated[Principal, Depends(allowed("replay"))],
+) -> Response:
+    """Set its findings aside, give them up, or open them again; the next pass does it. What is seen after all recovers
+    whatever was said."""
+    service = service_of(request)
+    incident = service.control.incidents.get(incident_id)
+    found = service.store.ruled(incident_id, asked.status, asked.message_ids)
+
+    def work(books: Books) -> Answer:
+        if not found:
+            raise Conflict(f"no finding of {incident_id} matches that could be made {asked.status}")
+        now = service.clock()
+        books.rulings.add(of_incident(incident.flow, incident_id, asked.status, asked.message_ids), now)
+        said = {"status": asked.status, "findings": found, "message_ids": asked.message_ids[:SHOWN]}
+        books.audit.append(now, by.name, "rule", f"incident/{incident_id}", asked.reason, said)
+        books.incidents.enter(incident_id, now, by.name, f"to be {asked.status}: {found} findings; {asked.reason}")
+        return Answer(202, recovered.Ruled(incident=incident_id, status=asked.status, findings=found).model_dump_json())
+
+    return once(request, by, asked.model_dump_json().encode(), work)
+
+
+def shown(service: Service, books: Books, incident_id: str, facts: Facts) -> shapes.IncidentShown:
     """The incident as answered. Raises NotFound."""
     entries = [shapes.Entry.model_validate(entry) for entry in history(books, incident_id)]
-    return shapes.IncidentShown(**_fields(service, books.incidents.get(incident_id)), timeline=entries)
+    return shapes.IncidentShown(
+        **_fields(service, books.incidents.get(incident_id)),
+        lost=facts.lost,
+        recovered_by_replay_p50_s=_seconds(facts.replay_p50),
+        recovered_by_replay_p90_s=_seconds(facts.replay_p90),
+        recovered_by_itself_p50_s=_seconds(facts.itself_p50),
+        recovered_by_itself_p90_s=_seconds(facts.itself_p90),
+        timeline=entries,
+    )
 
 
 def _fields(service: Service, one: Incident) -> dict[str, object]:
     fields = msgspec.structs.asdict(one)
     for name in _SPANS:
-        value = fields.pop(name)
-        fields[f"{name}_s"] = None if value is None else value / SECOND
-    return fields | {"runbook": link(service, one)}
+        fields[f"{name}_s"] = _seconds(fields.pop(name))
+    act = None if one.acted_at is None else max(one.acted_at - one.opened_at, 0)
+    return fields | {"act_s": _seconds(act), "runbook": link(service, one)}
+
+
+def _facts(service: Service, incident_id: str) -> Facts:
+    """Raises NotFound. Not asked in a transaction of the books, which others wait for."""
+    service.control.incidents.get(incident_id)
+    return service.store.incident_facts(incident_id)
+
+
+def _seconds(span: int | None) -> float | None:
+    return None if span is None else span / SECOND
