@@ -11,6 +11,7 @@ from tracker.api.exports import Exports
 from tracker.api.gate import Gate
 from tracker.api.guard import Guard
 from tracker.api.routes import (
+    audit,
     clickhouse,
     coverage,
     discovered,
@@ -22,6 +23,7 @@ from tracker.api.routes import (
     messages,
     operations,
     reconciliation,
+    recovery,
     replays,
     runbooks,
     slos,
@@ -72,8 +74,10 @@ def create_app(service: Service) -> FastAPI:
         findings,
         incidents,
         hops,
+        recovery,
         replays,
         slos,
+        audit,
         runbooks,
         operations,
         pages,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +31,14 @@ class Api:
         """The answer as it is. Raises CommandError."""
         return self._ask("GET", path).text
 
+    @contextmanager
+    def lines(self, path: str) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come, however many. Raises CommandError."""
+        with _said(self.url), self._http.stream("GET", path) as answer:
+            if not answer.is_success:
+                answer.read()
+            yield _good(answer).iter_lines()
+
     def send(self, method: str, path: str, json: Any = None, **options: Any) -> Any:
         """A write, under an idempotency key of its own, so that a retry on the way does nothing twice."""
         headers = {"Idempotency-Key": str(uuid.uuid4()), **options.pop("headers", {})}
@@ -48,19 +57,27 @@ class Api:
                 return
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **options)
-        except httpx.TimeoutException:
-            raise CommandError(
-                f"the tracker at {self.url} did not answer in time (TRACKER_TIMEOUT_S)", UNAVAILABLE
-            ) from None
-        except httpx.HTTPError as error:
-            told = f"no tracker answers at {self.url} ({error}): is `tracker serve` running, is TRACKER_URL right?"
-            raise CommandError(told, UNAVAILABLE) from None
-        if answer.is_success:
-            return answer
-        code = UNAVAILABLE if answer.status_code in (429, 500, 502, 503, 504) else USAGE
-        raise CommandError(_problem(answer), code)
+        with _said(self.url):
+            return _good(self._http.request(method, path, **options))
+
+
+@contextmanager
+def _said(url: str) -> Iterator[None]:
+    """What goes wrong on the way becomes a CommandError."""
+    try:
+        yield
+    except httpx.TimeoutException:
+        raise CommandError(f"the tracker at {url} did not answer in time (TRACKER_TIMEOUT_S)", UNAVAILABLE) from None
+    except httpx.HTTPError as error:
+        told = f"no tracker answers at {url} ({error}): is `tracker serve` running, is TRACKER_URL right?"
+        raise CommandError(told, UNAVAILABLE) from None
+
+
+def _good(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    code = UNAVAILABLE if answer.status_code in (429, 500, 502, 503, 504) else USAGE
+    raise CommandError(_problem(answer), code)
 
 
 def _problem(answer: httpx.Response) -> str:

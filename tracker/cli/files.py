@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tracker.cli.errors import CommandError
@@ -19,6 +20,31 @@ def read(path: Path) -> str:
     """The file's text. Raises CommandError that names the file."""
     try:
         return path.read_text("utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{path}: not UTF-8") from None
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Put the lines there, one after another; how many they were. Raises CommandError that names the file."""
+    count = 0
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for line in lines:
+                file.write(line + "\n")
+                count += 1
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    return count
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """The file's lines, read as they are needed. Raises CommandError that names the file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield line.rstrip("\n")
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

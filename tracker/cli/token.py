@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Access tokens. Works on the control database itself (TRACKER_CONTROL), whether the service runs or not.",
 )
-SCOPES = "ingest, read, replay, admin"
+SCOPES = "ingest, read, replay, audit, admin"
 MB = 1 << 20
 Events = Annotated[
     float | None, typer.Option(min=0, help="events it may send a second; 0: no limit. Else TRACKER_RATE_EVENTS")

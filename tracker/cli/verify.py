@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -29,17 +30,17 @@ class Checked(msgspec.Struct, kw_only=True):
     problems: list[str] = []
 
 
-def verify(files: Sequence[Path], trusted: Sequence[Path], exceptions: Path | None) -> tuple[list[Checked], list[str]]:
+def verify(files: Sequence[Path], keys: Sequence[Path], exceptions: Path | None) -> tuple[list[Checked], list[str]]:
     """Each statement, and what is off with the chains that they make.
 
-    `trusted` are PEM files of public keys: one of them must have signed. `exceptions` is NDJSON of all exceptions of
+    `keys` are PEM files of public keys: one of them must have signed. `exceptions` is NDJSON of all exceptions of
     the one statement. Raises CommandError when a file cannot be read.
     """
     if not files:
         raise CommandError("name the files to check: tracker reconcile --verify STATEMENT.json")
     if exceptions is not None and len(files) != 1:
         raise CommandError("--exceptions belongs to one statement: check them one by one")
-    known = _keys(trusted)
+    known = trusted(keys)
     checked, chains = [], dict[str, list[tuple[statement.Document, statement.Statement]]]()
     for file in files:
         text = read(file)
@@ -86,8 +87,8 @@ def _seal(document: statement.Document, said: statement.Statement) -> list[str]:
     return []
 
 
-def _keys(files: Sequence[Path]) -> dict[str, Path]:
-    """The public keys in these files, by id. Raises CommandError for a file that holds none, or without the library."""
+def sealing() -> ModuleType:
+    """The module that checks signatures. Raises CommandError without its library."""
     try:
         from tracker.model import seal
     except ModuleNotFoundError as error:
@@ -95,7 +96,12 @@ def _keys(files: Sequence[Path]) -> dict[str, Path]:
             f"checking a signature needs {error.name}, which is not installed: pip install {error.name}, or "
             "'message-tracker[server]'"
         ) from None
-    found = {}
+    return seal
+
+
+def trusted(files: Sequence[Path]) -> dict[str, Path]:
+    """The public keys in these files, by id. Raises CommandError for a file that holds none, or without the library."""
+    seal, found = sealing(), {}
     for file in files:
         try:
             found[seal.key_id(read(file))] = file

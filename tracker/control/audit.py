@@ -17,7 +17,7 @@ from tracker.control import paging, tables
 from tracker.control.database import Transactions, lock
 from tracker.control.errors import Invalid
 from tracker.control.paging import Page
-from tracker.model import chain
+from tracker.model import audited, chain
 
 _STEP = 5000
 """Entries read at a time by `verify`."""
@@ -62,12 +62,28 @@ class Audit:
             session.add(row)
             return _value(row)
 
-    def entries(self, *, subject: str | None = None, cursor: str = "", limit: int = 100) -> Page[AuditEntry]:
-        """Oldest first, of one subject or all. Raises `Invalid` for a cursor that is none."""
+    def entries(
+        self,
+        *,
+        subject: str | None = None,
+        who: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        cursor: str = "",
+        limit: int = 100,
+    ) -> Page[AuditEntry]:
+        """Oldest first; of one subject, of one who acted, of a span of time [since, until), or all. Raises `Invalid`
+        for a cursor that is none."""
         table = tables.AuditEntry
         query = select(table).order_by(table.number).limit(paging.rows(limit))
         if subject is not None:
             query = query.where(table.subject == subject)
+        if who is not None:
+            query = query.where(table.who == who)
+        if since is not None:
+            query = query.where(table.at >= since)
+        if until is not None:
+            query = query.where(table.at < until)
         if cursor:
             query = query.where(table.number > paging.decode(cursor, tuple[int])[0])
         with self._transactions.read() as session:
@@ -97,6 +113,13 @@ class Audit:
                 seen = True
             previous, last = row.hash, row.number
         return None if seen else last + 1
+
+    def lines(self, last: int) -> Iterator[str]:
+        """Every entry up to number `last` as a line of an export (`tracker.model.audited`), read in steps."""
+        for row in self._rows():
+            if row.number > last:
+                return
+            yield audited.line({name: getattr(row, name) for name in (*audited.BODY, "hash")})
 
     def _rows(self) -> Iterator[tables.AuditEntry]:
         after = 0

@@ -21,9 +21,10 @@ from tracker.control import tables
 from tracker.control.database import Transactions, lock
 from tracker.control.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 
-SCOPES = ("ingest", "read", "replay", "admin")
-"""`admin` includes the other three."""
-ADMIN = "admin"
+SCOPES = ("ingest", "read", "replay", "audit", "admin")
+"""`admin` includes the others. `audit` reads the audit log and nothing else: it names people, which `read`, that lies
+in dashboards, should not."""
+ADMIN, AUDIT = "admin", "audit"
 SECRET_BYTES = 32
 SLOWEST = 0.001
 """The lowest rate of a token, per second: less would be a slip."""

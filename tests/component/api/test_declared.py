@@ -66,3 +66,17 @@ def test_without_a_place_for_a_key_the_answer_says_what_to_set(client):
     """As where the control database is a PostgreSQL."""
     answer = client.get("/v1/statements/key")
     assert (answer.status_code, "TRACKER_STATEMENT_KEY" in answer.json()["detail"]) == (422, True)
+
+
+def test_who_may_say_what_becomes_of_findings(client_of, token_of):
+    """Whoever may replay may give up; looking at the loss and at times needs `read`."""
+    client = client_of()
+    said = {"status": "parked", "reason": "poison"}
+    for scope, status in (("ingest", 403), ("read", 403), ("audit", 403), ("replay", 404)):
+        assert client.post("/v1/incidents/i-1/findings", json=said, headers=token_of(scope)).status_code == status
+    assert client.get("/v1/incidents/i-1/loss", headers=token_of("read")).status_code == 404
+    admin = token_of("admin")
+    for change in ({"status": "lost"}, {"reason": ""}, {"message": "m-1"}):
+        assert client.post("/v1/incidents/i-1/findings", json=said | change, headers=admin).status_code == 422
+    for asked in ({"from": "now", "to": "-1h"}, {"step": "0s"}, {"from": "-365d", "step": "1m"}, {"step": "soon"}):
+        assert client.get("/v1/recovery", params=asked, headers=admin).status_code == 422, asked

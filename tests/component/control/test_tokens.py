@@ -73,7 +73,7 @@ class TestTokens:
     @pytest.mark.parametrize("scopes", [[], ["write"], ["read", "root"]])
     def test_scopes_are_checked_when_a_token_is_made(self, control: Control, scopes: list[str]) -> None:
         """The error lists those that exist."""
-        with pytest.raises(Invalid, match="ingest, read, replay, admin"):
+        with pytest.raises(Invalid, match="ingest, read, replay, audit, admin"):
             control.tokens.create("x", scopes, 100, "ann")
 
     def test_a_token_may_have_rates_of_its_own(self, control: Control) -> None:
