@@ -68,4 +68,15 @@ FINDINGS: Sequence[Alert] = (
         "Over the objective's whole window, fewer messages were delivered in time than the flow's owner promised.",
         of_flow=True,
     ),
+    Alert(
+        "RecoveryObjectiveMissed",
+        "tracker_recovery_back_seconds > tracker_recovery_target_seconds",
+        "5m",
+        "ticket",
+        "recovery-missed",
+        "{{ $labels.flow }}: {{ $labels.percentile }} of what was missing back after {{ $value | humanizeDuration }}",
+        "What went missing in the last day is not back as soon as the flow's owner promised. Open findings count with "
+        "their age, parked and abandoned ones as never.",
+        of_flow=True,
+    ),
 )

@@ -9,6 +9,7 @@ from dashboards.coverage import COVERAGE
 from dashboards.itself import TRACKER
 from dashboards.missing import MISSING
 from dashboards.panel import BAD, GOOD, SCHEMA_VERSION, WARN, Link, Panel, PromQL, Row, Sql, laid_out
+from dashboards.recovery import RECOVERY
 from tracker.model.verdict import WRONG
 
 UID = "tracker-overview"
@@ -165,5 +166,5 @@ def dashboard() -> dict[str, Any]:
             {"title": "Console", "type": "link", "url": "${tracker}/", "targetBlank": True},
             {"title": "API", "type": "link", "url": "${tracker}/docs", "targetBlank": True},
         ],
-        "panels": laid_out([NOW, FLOWS, MISSING, COVERAGE, TRACKER]),
+        "panels": laid_out([NOW, FLOWS, MISSING, RECOVERY, COVERAGE, TRACKER]),
     }

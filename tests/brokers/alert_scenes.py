@@ -107,6 +107,23 @@ SCENES = (
         "?var-flow=orders",
     ),
     Scene(
+        "RecoveryObjectiveMissed",  # then nothing of the last day is missing
+        {
+            'tracker_recovery_back_seconds{flow="orders",percentile="p90",instance="t",job="tracker"}': (
+                "60x3 1200x24 _x60"
+            ),
+            'tracker_recovery_target_seconds{flow="orders",percentile="p90",instance="t",job="tracker"}': "900x100",
+            'tracker_recovery_back_seconds{flow="orders",percentile="p50",instance="t",job="tracker"}': "30x100",
+            'tracker_recovery_target_seconds{flow="orders",percentile="p50",instance="t",job="tracker"}': "120x100",
+        },
+        345,
+        375,
+        800,
+        "orders: p90 of what was missing back after 20m 0s",
+        {"flow": "orders", "percentile": "p90", **T},
+        "?var-flow=orders",
+    ),
+    Scene(
         "CoverageStalled",  # reports until 60 s, then none until 240 s, then again
         {
             'tracker_watermark_timestamp_seconds{flow="orders",hop="billing",stage="ack",instance="t",job="tracker"}': (
