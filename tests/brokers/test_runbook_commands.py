@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,48 @@ from typer.testing import CliRunner
 
 from collectors.base import Collector
 from collectors.kafka.tail import tail
-from tests.brokers.kafka_topic import own_topic, read_to_now
+from tests.brokers.kafka_topic import Topic, own_topic, read_to_now
 from tests.docs.pages import HEADINGS, ROOT
 from tests.e2e.service import Service, environment, now_us
 from tests.servers.ports import free_port
 from tests.servers.process import Process
+from tests.unit.collectors import archiving
 from tracker.assets import folder
 from tracker.cli.errors import CommandError
 from tracker.cli.main import app
 
-pytestmark = pytest.mark.brokers
+pytestmark = [
+    pytest.mark.brokers,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # a command leaves its connection to the end of its process
+]
 
 SPEC = """flow: orders
 owner: team-payments
 checkpoints:
   - {hop: checkout, stage: produce}
-  - {hop: kafka-eu, stage: persist, after: checkout, within: 1s}
-  - {hop: billing,  stage: ack,     after: kafka-eu, within: 1s}
+  - {hop: kafka-eu, stage: persist,   after: checkout, within: 1s}
+  - {hop: kafka-us, stage: replicate, after: kafka-eu, within: 1s, same_payload: true}
+  - {hop: billing,  stage: ack,       after: kafka-eu, within: 1s}
 objectives:
   delivery: {target: 99%, window: 1d}
+replay: {sources: [log: kafka-eu, snapshot: kafka-eu]}
+"""
+WAITING = """flow: waiting
+checkpoints:
+  - {hop: kafka-eu, stage: persist}
+  - {hop: billing, stage: ack, after: kafka-eu, within: 1s}
 replay: {sources: [log: kafka-eu]}
+"""
+FLOWS = {"orders": SPEC, "waiting": WAITING}
+HOPS = """
+kafka-eu:
+  kind: kafka
+  url: "{url}"
+  topic: {eu}
+  snapshot: {{kind: archive, url: "file://{home}/archive", key: "file:{home}/key", hop: log}}
+kafka-us: {{kind: kafka, url: "{url}", topic: {us}}}
+billing:
+  dead_letter: {{kind: kafka, url: "{url}", topic: {dead}}}
 """
 COLLECTORS = """tracker: {{url: "{tracker}"}}
 spool: {home}/spool
@@ -60,20 +82,42 @@ PLACEHOLDERS = {
 
 
 class Trouble:
-    """Ten messages in a topic, of which billing skipped m-7; m-13 was produced and never came to the topic. `running`:
-    where `collectors run` shows how it is, and its process id."""
+    """Messages on their way over a real Kafka: billing skipped m-7 and put m-8 aside, the mirror skipped m-3 and
+    spoiled m-5; m-13 and m-14 were produced and never came to the log, and an archive holds m-14. `running`: where
+    `collectors run` shows how it is, and its process id."""
 
-    def __init__(self, service: Service, collector: Collector, running: dict[str, str]) -> None:
-        self.service, self.running, self._collector, self._reports = service, running, collector, 0
-        service.http.put("/v1/flows/orders", content=SPEC).raise_for_status()
-        self.report()
+    def __init__(self, service: Service, topics: Mapping[str, Topic], running: dict[str, str]) -> None:
+        self.service, self.running, self._topics, self._reports = service, running, topics, 0
+        self._tails = {
+            hop: self._tailed(hop, stage) for hop, stage in (("kafka-eu", "persist"), ("kafka-us", "replicate"))
+        }
         made = [f"m-{n}" for n in range(10)]
-        service.send(self._event(name, "checkout", "produce") for name in [*made, "m-13"])
+        topics["kafka-eu"].put(made)
+        topics["kafka-us"].put([name for name in made if name not in ("m-3", "m-5")])
+        topics["kafka-us"].put(["m-5"], value=b"spoiled")
+        topics["billing"].put(["m-8"], headers={"kafka_dlt-exception-fqcn": b"Boom"})
+        for flow, spec in FLOWS.items():
+            service.http.put(f"/v1/flows/{flow}", content=spec).raise_for_status()
+        self.report()
+        service.send(self._event(name, "checkout", "produce") for name in [*made, "m-13", "m-14"])
         self.observe()
-        service.send(self._event(name, "billing", "ack") for name in made if name != "m-7")
-        both = {"lost", "unacknowledged"}
-        service.until(self.open_findings, lambda found: {f["kind"] for f in found} == both)
-        service.until(self.incidents, lambda found: {i["kind"] for i in found} == both)  # a moment behind its findings
+        service.send(self._event(name, "billing", "ack") for name in made if name not in ("m-7", "m-8"))
+        service.send([self._event("m-8", "billing", "dead_letter", reason="Boom")])
+        place = {"partition": f"{topics['kafka-eu'].name}/0", "offset": 0}
+        service.send([self._event(f"w-{n}", "kafka-eu", "persist", flow="waiting", **place) for n in range(4)])
+        wrong = {"lost", "unacknowledged", "dead_lettered", "under_replicated", "divergent"}
+        service.until(self.open_findings, lambda found: {f["kind"] for f in found} == wrong)
+        service.until(self.incidents, lambda found: {i["kind"] for i in found} == wrong)  # a moment behind its findings
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        for one in self._tails.values():
+            one.close()
+
+    def _tailed(self, hop: str, stage: str) -> Collector:
+        topic = self._topics[hop]
+        return tail(hop, {"url": topic.url, "topics": [
+            {"topic": topic.name, "flow": "orders", "hop": hop, "stage": stage}]})  # fmt: skip
 
     def _event(self, name: str, hop: str, stage: str, **more: Any) -> dict[str, Any]:
         return {"flow": "orders", "message_id": name, "hop": hop, "stage": stage, "observed_at": now_us(), **more}
@@ -81,38 +125,43 @@ class Trouble:
     def report(self) -> None:
         """Everybody vouches for everything until now."""
         self._reports += 1
-        places = (("checkout", "produce"), ("kafka-eu", "persist"), ("billing", "ack"))
-        sources = [{"flow": "orders", "hop": hop, "stage": stage, "source": "s"} for hop, stage in places]
+        places = [("orders", "checkout", "produce"), ("orders", "kafka-us", "replicate")]
+        places += [(f, *place) for f in FLOWS for place in (("kafka-eu", "persist"), ("billing", "ack"))]
+        sources = [{"flow": flow, "hop": hop, "stage": stage, "source": "s"} for flow, hop, stage in places]
         body = {"collector": "c", "epoch": 1, "sequence": self._reports, "sources": sources}
         self.service.http.post("/v1/coverage", content=json.dumps(body)).raise_for_status()
 
-    def observe(self) -> list[dict[str, Any]]:
-        """Send what the topic's tail sees; returns it."""
-        raws = read_to_now(self._collector)
-        seen = [msgspec.to_builtins(event) for raw in raws for event in self._collector.decode(raw)]
-        self.service.send(seen)
-        return seen
+    def observe(self) -> None:
+        """Send what the tails of the topics see. What a replay brings to the log is mirrored and taken."""
+        seen = self._read("kafka-eu")
+        again = [event for event in seen if event.get("replay_id")]
+        if "m-14" in [event["message_id"] for event in again]:
+            self._topics["kafka-us"].put(["m-14"], value=archiving.record(14)[0].value)
+        seen += [self._event(e["message_id"], "billing", "ack", replay_id=e["replay_id"]) for e in again]
+        self.service.send([*seen, *self._read("kafka-us")])
 
-    def consume_replays(self) -> None:
-        """Wait until a replay put m-7 into the topic again, and process it this time."""
+    def _read(self, hop: str) -> list[dict[str, Any]]:
+        tailed = self._tails[hop]
+        return [msgspec.to_builtins(event) for raw in read_to_now(tailed) for event in tailed.decode(raw)]
 
-        def again() -> list[dict[str, Any]]:
+    def until_recovered(self, kind: str, name: str) -> None:
+        """Wait until a replay brought the message, and it was seen where it was missing: recovered by that."""
+
+        def found() -> list[dict[str, Any]]:
+            self.observe()
             self.report()
-            return [event for event in self.observe() if event.get("replay_id")]
+            return [f for f in self.service.get("/v1/findings", kind=kind, message_id=name)["items"] if not f["cause"]]
 
-        for event in self.service.until(again, bool):
-            assert event["message_id"] == "m-7"
-            self.service.send([self._event("m-7", "billing", "ack", replay_id=event["replay_id"])])
-        self.service.until(self.open_findings, lambda found: all(f["kind"] == "lost" for f in found))
+        self.service.until(found, lambda all_: [(f["status"], f["by"]) for f in all_] == [("recovered", "replay")])
 
-    def open_findings(self) -> list[dict[str, Any]]:
+    def open_findings(self, flow: str = "orders") -> list[dict[str, Any]]:
         """Findings that are open now."""
         self.report()
-        return list(self.service.get("/v1/findings", status="open")["items"])
+        return list(self.service.get("/v1/findings", status="open", flow=flow)["items"])
 
     def incidents(self) -> list[dict[str, Any]]:
-        """Every incident, newest first."""
-        return list(self.service.get("/v1/incidents")["items"])
+        """Every incident of the flow, newest first."""
+        return list(self.service.get("/v1/incidents", flow="orders")["items"])
 
     def incident(self, kind: str) -> str:
         """The incident of this kind; any where there is none."""
@@ -124,13 +173,11 @@ class Trouble:
 def trouble(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trouble]:
     """A tracker that is connected to the Kafka that holds the messages."""
     home = tmp_path_factory.mktemp("runbooks")
-    with own_topic(kafka_server) as topic:
-        topic.put([f"m-{n}" for n in range(10)])
+    archiving.keep(home, [[14]])
+    with own_topic(kafka_server) as eu, own_topic(kafka_server) as us, own_topic(kafka_server) as dead:
         hops = home / "hops.yaml"
-        hops.write_text(f'kafka-eu: {{kind: kafka, url: "{kafka_server}", topic: {topic.name}}}\n')
+        hops.write_text(HOPS.format(url=kafka_server, eu=eu.name, us=us.name, dead=dead.name, home=home))
         service = Service(home, "--insecure", TRACKER_HOPS=str(hops)).start()
-        route = {"topic": topic.name, "flow": "orders", "hop": "kafka-eu"}
-        collector = tail("runbooks", {"url": topic.url, "topics": [route]})
         listen = f"127.0.0.1:{free_port()}"
         config = home / "collectors.yaml"
         config.write_text(COLLECTORS.format(tracker=service.url, home=home, listen=listen))
@@ -140,9 +187,11 @@ def trouble(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             httpx.get(f"http://{listen}/healthz").raise_for_status()
 
         process.start(lives)
-        yield Trouble(service, collector, {"listen": listen, "pid": str(process.pid), "config": str(config)})
+        running = {"listen": listen, "pid": str(process.pid), "config": str(config)}
+        made = Trouble(service, {"kafka-eu": eu, "kafka-us": us, "billing": dead}, running)
+        yield made
         process.stop()
-        collector.close()
+        made.close()
         service.close()
 
 
@@ -208,51 +257,71 @@ def _worked(said: list[subprocess.CompletedProcess[str]]) -> None:
         assert one.returncode in allowed, f"{one.args[-1]}\n{one.stdout}{one.stderr}"
 
 
-def test_unacknowledged_leads_from_the_alert_to_recovery(trouble: Trouble, tmp_path: Path) -> None:
-    """Following the runbook names m-7, replays it from the log, and ends with nothing open."""
-    shell = Shell(trouble, tmp_path, {"incident": trouble.incident("unacknowledged")})
-    parts = _parts("unacknowledged")
-    looked = [said for block in parts["Look here"] for said in shell.paste(block)]
+REPLAYED = {
+    "unacknowledged": ("m-7", ["kafka-eu still holds a copy", "log: kafka-eu"]),
+    "dead_lettered": ("m-8", ["dead_letter: billing"]),
+    "under_replicated": ("m-3", ["peer: kafka-eu"]),
+    "divergent": ("m-5", ["peer: kafka-eu"]),
+    "lost": ("m-14", ["snapshot: kafka-eu", "no copy"]),
+}
+"""By kind of finding: the message that its runbook brings back, and what the runbook's commands show on the way."""
+
+
+@pytest.mark.parametrize("kind", REPLAYED)
+def test_a_runbook_leads_from_the_alert_to_recovery(trouble: Trouble, tmp_path: Path, kind: str) -> None:
+    """Pasted block by block it names the message, shows a plan that sends nothing, replays from the source that it
+    chose, and ends with the message seen where it was missing. What no source holds is named as lost and given up."""
+    name, shown = REPLAYED[kind]
+    shell, parts = Shell(trouble, tmp_path, {"incident": trouble.incident(kind)}, quick=True), _parts(kind)
+    looked = [said for heading in ("Look here", "Do") for block in parts[heading] for said in shell.paste(block)]
     _worked(looked)
-    assert "m-7" in looked[0].stdout
-    assert "kafka-eu still holds a copy" in looked[0].stdout
-    assert "unacknowledged" in looked[-1].stdout
-    done = [said for block in parts["Do"] for said in shell.paste(block)]
-    _worked(done)
-    assert "nothing was sent" in done[1].stdout
-    trouble.consume_replays()
+    told = "".join(said.stdout for said in looked)
+    assert [one for one in (name, "nothing was sent", *shown) if one not in told] == [], told
+    trouble.until_recovered(kind, name)
     verified = [said for block in parts["Verify"] for said in shell.paste(block)]
     _worked(verified)
-    assert "no finding matches" in verified[1].stdout
-    [recovered] = trouble.service.get("/v1/findings", status="recovered")["items"]
-    assert (recovered["message_id"], recovered["by"]) == ("m-7", "replay")
+    if kind == "lost":
+        assert re.search(r"1 lost for good .* 1 gone", "".join(said.stdout for said in verified))
+        assert "m-13" in "".join(said.stdout for said in verified)
+    else:
+        assert "no finding matches" in "".join(said.stdout for said in verified)
+
+    def incident() -> dict[str, Any]:
+        trouble.report()
+        [found] = [one for one in trouble.incidents() if one["kind"] == kind]
+        return dict(found)
+
+    ended = trouble.service.until(incident, lambda one: one["status"] == "resolved")
+    assert (ended["recovered"] - ended["recovered_by_itself"], ended["abandoned"]) == (1, int(kind == "lost"))
 
 
-def test_lost_names_what_only_the_producer_can_send(trouble: Trouble, tmp_path: Path) -> None:
-    """Following the runbook gives a file with m-13, and the plan says that no copy is known."""
-    shell = Shell(trouble, tmp_path, {"incident": trouble.incident("lost")})
-    for heading in ("Look here", "Do"):
-        _worked([said for block in _parts("lost")[heading] for said in shell.paste(block)])
-    assert {finding["message_id"] for finding in json.loads((tmp_path / "lost.json").read_text())} == {"m-13"}
-    _worked([said for block in _parts("lost")["Verify"] for said in shell.paste(block)])
+def test_replay_waiting_leads_from_the_alert_to_a_decision(trouble: Trouble, tmp_path: Path) -> None:
+    """One that waits is approved, one that is paused goes on, one that is not wanted ends: each as pasted."""
+    trouble.service.until(lambda: trouble.open_findings("waiting"), lambda found: len(found) == 4)
+    decided = []
+    for n, block in enumerate(_parts("replay-waiting")["Do"]):
+        ids = [f"w-{n}", "w-3"] if "resume" in block else [f"w-{n}"]  # two at this rate are still under way then
+        body = {"flow": "waiting", "message_ids": ids, "dry_run": False, "rate": 0.01}
+        replay = trouble.service.http.post("/v1/replays", json=body).raise_for_status().json()["id"]
+        if "resume" in block:
+            for step in ("approve", "pause"):
+                trouble.service.http.post(f"/v1/replays/{replay}/{step}", json={"why": ""}).raise_for_status()
+        shell = Shell(trouble, tmp_path, {"replay": replay}, quick=True)
+        said = [one for part in ("Look here",) for b in _parts("replay-waiting")[part] for one in shell.paste(b)]
+        said += shell.paste(block) + [one for b in _parts("replay-waiting")["Verify"] for one in shell.paste(b)]
+        _worked(said)
+        decided.append((block.split()[2], trouble.service.get(f"/v1/replays/{replay}")["status"]))
+    assert [word for word, _ in decided] == ["approve", "resume", "cancel"]
+    assert all(status in ("approved", "running", "done") for _, status in decided[:2])
+    assert decided[2][1] == "cancelled"
 
 
-OTHERS = sorted(path.stem for path in folder("runbooks").glob("*.md") if path.stem not in ("unacknowledged", "lost"))
+OTHERS = sorted(path.stem for path in folder("runbooks").glob("*.md") if path.stem not in (*REPLAYED, "replay-waiting"))
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a command leaves its connection to the end of its process
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_other_command_runs_as_pasted(trouble: Trouble, tmp_path: Path, name: str) -> None:
-    """No command is refused for what it is: only a decision on a replay may meet a state that does not allow it."""
-    copied = {"incident": trouble.incident(name)}
-    replays = trouble.service.get("/v1/replays")["items"]
-    if replays:
-        copied["replay"] = replays[0]["id"]
-    shell = Shell(trouble, tmp_path, copied, quick=True)
+    """No command is refused."""
+    shell = Shell(trouble, tmp_path, {"incident": trouble.incident(name)}, quick=True)
     for heading in HEADINGS:
-        for said in (said for block in _parts(name).get(heading, ()) for said in shell.paste(block)):
-            command = said.args[-1]
-            if re.search(r"tracker replay (approve|resume|cancel|status)", command):
-                assert not re.search(r"Usage|No such", said.stderr), command
-            else:
-                _worked([said])
+        _worked([said for block in _parts(name).get(heading, ()) for said in shell.paste(block)])
