@@ -258,7 +258,7 @@ def _worked(said: list[subprocess.CompletedProcess[str]]) -> None:
 
 
 REPLAYED = {
-    "unacknowledged": ("m-7", ["kafka-eu still holds a copy", "log: kafka-eu"]),
+    "unacknowledged": ("m-7", ["kafka-eu, kafka-us still hold a copy", "log: kafka-eu"]),
     "dead_lettered": ("m-8", ["dead_letter: billing"]),
     "under_replicated": ("m-3", ["peer: kafka-eu"]),
     "divergent": ("m-5", ["peer: kafka-eu"]),
