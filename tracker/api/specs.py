@@ -13,6 +13,7 @@ from tracker.control import Books, Control
 from tracker.control.errors import NotFound
 from tracker.control.flows import FlowVersion, in_force
 from tracker.ingest.asked import KnownFlow
+from tracker.model.errors import SpecError
 from tracker.model.spec import FlowSpec, load_spec
 
 
@@ -95,6 +96,18 @@ class Specs:
             if version.deleted_at is None:
                 by_flow.setdefault(version.flow, []).append(version)
         return {flow: Known(tuple(versions)) for flow, versions in sorted(by_flow.items())}
+
+
+def apart(spec: FlowSpec, known: Mapping[str, Known]) -> None:
+    """SpecError where a flow of canaries and one of business would share a hop that keeps messages: a replay goes to a
+    hop, and its collector tells flows by it (ADR 40)."""
+    for name, other in known.items():
+        shared = spec.keeping & other.spec.keeping
+        if name != spec.flow and other.spec.canary != spec.canary and shared:
+            raise SpecError(
+                f"hop {sorted(shared)[0]!r} is flow {name!r}'s, and one of the two has `canary: true`: canaries need a "
+                "topic or queue, and so a hop, of their own (tracker canary draft FLOW)"
+            )
 
 
 def canonical(spec: FlowSpec) -> str:

@@ -198,12 +198,13 @@ class Identity(Part):
 
 class FlowSpec(Part):
     """One flow. `paths` is its checkpoints as a graph; `rules`, `schema` in the text, say what its events have to
-    bring."""
+    bring. `canary`: its messages are canaries, in a lane of their own; nobody's business depends on one."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     flow: Name
     owner: str = ""
+    canary: bool = Field(False, exclude_if=lambda canary: not canary)
     identity: Identity = Identity()
     key: Literal["hashed", "plain"] = "hashed"
     checkpoints: tuple[Checkpoint, ...] = Field(min_length=1, max_length=MAX_CHECKPOINTS)
@@ -241,6 +242,11 @@ class FlowSpec(Part):
     def hops(self) -> tuple[str, ...]:
         """Every hop named, in the order of first mention."""
         return tuple(dict.fromkeys(hop for c in self.checkpoints for hop in c.hop))
+
+    @property
+    def keeping(self) -> frozenset[str]:
+        """The hops that keep messages where anybody reads them, and that a replay may be sent to."""
+        return frozenset(hop for c in self.checkpoints if c.stage in (Stage.persist, Stage.replicate) for hop in c.hop)
 
 
 def load_spec(text: str) -> FlowSpec:

@@ -73,3 +73,26 @@ def test_flows_are_paged_by_cursor(client):
     assert ([item["flow"] for item in first["items"]], first["next"]) == (["a", "b"], "b")
     second = client.get("/v1/flows", params={"limit": 2, "cursor": "b"}).json()
     assert ([item["flow"] for item in second["items"]], second["next"]) == (["c"], None)
+
+
+BUSINESS = SPEC.replace("hop: billing, stage: ack", "hop: kafka-eu, stage: persist")
+LANE = BUSINESS.replace("flow: orders", "flow: orders.canary\ncanary: true")
+
+
+@pytest.mark.parametrize(("first", "second"), [(BUSINESS, LANE), (LANE, BUSINESS)])
+def test_canaries_and_business_share_no_place(client, first, second):
+    """A hop that keeps messages is one or the other's, whichever comes first: a replay is sent to a hop."""
+    client.put("/v1/flows", content=first).raise_for_status()
+    refused = client.put("/v1/flows", content=second)
+    assert refused.status_code == 422
+    assert "hop 'kafka-eu'" in refused.json()["detail"]
+
+
+def test_a_lane_of_its_own_is_taken_and_may_change(client):
+    """Other hops are shared freely, and a lane does not stand in its own way."""
+    lane = LANE.replace("kafka-eu", "kafka-eu.canary")
+    client.put("/v1/flows", content=BUSINESS).raise_for_status()
+    assert client.put("/v1/flows", content=lane).status_code == 201
+    assert client.put("/v1/flows", content=lane.replace("5s", "6s")).json()["version"] == 2
+    assert client.get("/v1/flows/orders.canary").json()["spec"]["canary"]
+    assert "canary" not in client.get("/v1/flows/orders").json()["spec"]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.reading import Cursor, Limit, body_of, once
-from tracker.api.specs import Known, keep
+from tracker.api.specs import Known, apart, keep
 from tracker.control import Books
 from tracker.control.errors import NotFound
 from tracker.control.idempotency import Answer
@@ -80,6 +80,7 @@ def _put_body(request: Request, by: Principal, body: bytes, flow: str | None) ->
     spec = load_spec(text)
     if flow is not None and spec.flow != flow:
         raise SpecError(f"the spec is of flow {spec.flow!r}, the address says {flow!r}", 1)
+    apart(spec, service_of(request).specs.known())
     now = service_of(request).clock()
     answered = once(request, by, body, lambda books: _kept(books, spec, text, now, by))
     request.app.state.exports.traces.expect()
