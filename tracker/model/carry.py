@@ -19,6 +19,10 @@ REPLAY_OF = "x-tracker-replay-of"
 """Header that a replay adds: where the copy came from, `hop/partition/offset`."""
 
 
+CANARY = "x-tracker-canary"
+"""Header of a canary: the flow that it belongs to. A consumer that meets one has nothing to do but to ack it."""
+
+
 class Locator(msgspec.Struct, frozen=True):
     """Where the log of a hop holds a message."""
 
@@ -97,4 +101,31 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message as a consumer got it. `where`: what tells this hand-over from others, as an `Observer` takes it;
+    `position` is what `Receiver.settle` needs."""
+
+    message_id: str
+    headers: dict[str, Any]
+    value: bytes
+    where: dict[str, Any]
+    position: Any = None
+
+
+class Receiver(Protocol):
+    """Consumes one topic or queue, as an application does. One thread at a time."""
+
+    def receive(self, wait: float) -> Sequence[Received]:
+        """What has come, after at most `wait` seconds."""
+        ...
+
+    def settle(self, received: Sequence[Received]) -> None:
+        """The broker need not give these again: a commit, an ack."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection; what was not settled comes again, to whoever consumes next."""
         ...
