@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 import tracker
-from tracker.cli import audit, books, demo, events, flows, incidents, look, places, replay, serve, simulate, token
+from tracker.cli import (
+    audit,
+    books,
+    demo,
+    events,
+    flows,
+    gameday,
+    incidents,
+    look,
+    places,
+    replay,
+    serve,
+    simulate,
+    token,
+)
 from tracker.cli.errors import CommandError
 
 app = typer.Typer(
@@ -34,6 +48,8 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(replay.app, name="replay")
 app.command()(look.slo)
 app.add_typer(audit.app, name="audit")
+app.add_typer(gameday.canary, name="canary")
+app.command()(gameday.drill)
 app.command()(simulate.simulate)
 app.add_typer(token.app, name="token")
 
