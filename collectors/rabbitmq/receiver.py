@@ -13,6 +13,7 @@ from collectors.carried import carried, text
 from collectors.errors import ConfigInvalid
 from collectors.rabbitmq.config import Tls
 from collectors.rabbitmq.connect import closed, opened, parameters, working
+from collectors.rabbitmq.table import told
 from tracker.model.carry import MESSAGE_ID, Received
 
 
@@ -49,15 +50,10 @@ class RabbitReceiver:
         `Unavailable`, and `ConfigInvalid` for a queue that is not there."""
         taken: list[Received] = []
         with working(self._at):
-            for method, properties, body in self._opened().consume(self._config.queue, inactivity_timeout=wait):
+            for method, encoded, body in self._opened().consume(self._config.queue, inactivity_timeout=wait):
                 if method is None:
                     break
-                headers = dict(properties.headers or {})
-                own = text(properties.message_id) if self._config.identity_header == MESSAGE_ID else ""
-                name = own or carried(headers, self._config.identity_header).message_id
-                delivery = f"{self._config.queue}:{self._session}:{method.delivery_tag}"
-                position = (self._session, method.delivery_tag)
-                taken.append(Received(name, headers, body, {"delivery": delivery, "message_id": name}, position))
+                taken.append(self._received(method.delivery_tag, encoded, body))
                 if not self._channel.get_waiting_message_count():
                     break
         nameless = [one for one in taken if not one.message_id]
@@ -76,6 +72,13 @@ class RabbitReceiver:
         """Close the connection."""
         connection, self._connection, self._channel = self._connection, None, None
         closed(connection)
+
+    def _received(self, tag: int, encoded: bytes, body: bytes) -> Received:
+        said, identity = told(encoded), self._config.identity_header
+        own = text(said.message_id) if identity == MESSAGE_ID else ""
+        name = own or carried(said.headers, identity).message_id
+        where = {"delivery": f"{self._config.queue}:{self._session}:{tag}", "message_id": name}
+        return Received(name, dict(said.headers), body, where, (self._session, tag))
 
     def _opened(self) -> Any:
         if self._connection is None or self._connection.is_closed or self._channel.is_closed:

@@ -29,10 +29,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Times(msgspec.Struct):
-    """When what happened, epoch microseconds; those of the fault by the clock of the drill's host, the others by the
+    """When what happened, epoch microseconds: what the drill did and saw by the clock of its host, the rest by the
     tracker's."""
 
     fault_began: int | None = None
+    shown_blind: int | None = None
     fault_ended: int | None = None
     known: int | None = None
     found_first: int | None = None

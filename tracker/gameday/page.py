@@ -9,6 +9,7 @@ from tracker.model.units import rfc3339
 
 TIMES = {
     "fault_began": "the fault began",
+    "shown_blind": "all that were hit were shown as blind",
     "fault_ended": "the fault ended",
     "known": "it could be known",
     "found_first": "the first was found",

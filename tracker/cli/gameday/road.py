@@ -89,6 +89,9 @@ class Consumer:
             except CollectorError as error:  # the broker may be what is being drilled
                 self.error = str(error)
                 self._stopping.wait(WAIT_S)
+            except Exception as error:
+                self.error = f"a defect has ended it: {error!r}"
+                raise
             if not self._muted.is_set():
                 self._tell()
 
