@@ -117,6 +117,25 @@ def test_what_is_refused(
     gc.collect()
 
 
+@pytest.mark.long
+def test_a_canary_that_is_stopped(rabbitmq: Installation) -> None:
+    """SIGTERM: no more are sent, what is on its way is waited for, and sources are signed off."""
+    words = ["--rate", "5/s", "--consume", "billing", "--every", "1s", "--json"]
+    with rabbitmq.started("canary", rabbitmq.lane, *words) as canary:
+        assert canary.stdout is not None
+        first = json.loads(canary.stdout.readline())
+        canary.terminate()
+        last = json.loads(canary.communicate(timeout=60)[0].splitlines()[-1])
+    assert canary.returncode == 0
+    assert not first["ended"]
+    assert (last["ended"], last["in_flight"], last["missing"]) == (True, 0, {})
+    rows = rabbitmq.service.get("/v1/coverage", flow=rabbitmq.lane, limit=1000)["items"]
+    newest = {row["hop"]: row for row in reversed(rows) if row["collector"].startswith("canary.")}
+    assert set(newest) == {"checkout", "billing"}
+    assert all(row["closed"] for row in newest.values())
+
+
+@pytest.mark.long
 def test_canaries_that_stray_stop_at_the_first(kafka: Installation, tmp_path: Path) -> None:
     """A file of hops that leads into the topic of the business, and does not say so: one canary shows it."""
     place = yaml.safe_load(kafka.hops.read_text())["kafka-eu"]
