@@ -7,18 +7,18 @@ ledger (`settle` it to `sent` or back to `planned`) or a late word of its owner 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, CursorResult, func, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
 
 from tracker.control import paging, replays, tables
-from tracker.control.database import Transactions, insert_new
+from tracker.control.database import Transactions, insert_new, lock
 from tracker.control.errors import Conflict, Invalid
 from tracker.control.paging import Page
-from tracker.control.tables import CLAIMED
+from tracker.control.tables import CLAIMED, IN_LINE
 
 FROM: Mapping[str, frozenset[str]] = {
     "planned": frozenset({"in_doubt", "refused", "failed", "sent", "parked"}),
@@ -40,16 +40,18 @@ LARGEST_BATCH = 5000
 
 class Planned(msgspec.Struct, frozen=True):
     """A message to send: `ordinal` is its place in the order, `locator` where its copy is, `attempt` how often it
-    was sent again before by other replays."""
+    was sent again before by other replays. Messages of one `line` go one after the other."""
 
     message_id: str
     ordinal: int
     locator: dict[str, Any]
     attempt: int = 0
+    line: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """Ours to send until `expires_at`; look at the clock just before. `attempt` counts from 1."""
+    """Ours to send until `expires_at`; look at the clock just before. `attempt` counts from 1. `again`: this replay has
+    tried it before."""
 
     message_id: str
     ordinal: int
@@ -57,6 +59,8 @@ class Claimed(msgspec.Struct, frozen=True):
     attempt: int
     owner: str
     expires_at: int
+    line: str = ""
+    again: bool = False
 
 
 class ReplayMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,7 @@ class ReplayMessage(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: int | None
     changed_at: int
     error: str
+    line: str
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -110,9 +115,13 @@ class Messages:
                 raise Conflict(f"replay {replay_id!r} is {status}: messages are added only while it is planned")
             insert_new(session, tables.ReplayMessage, [msgspec.structs.asdict(one) | rest for one in planned])
 
-    def claim(self, replay_id: str, limit: int, owner: str, now: int, lease: int) -> list[Claimed]:
-        """Up to `limit` planned messages in order, ours for `lease` microseconds; none unless the replay is running.
+    def claim(
+        self, replay_id: str, limit: int, owner: str, now: int, lease: int, retries: int = LARGEST_BATCH
+    ) -> list[Claimed]:
+        """Up to `limit` planned messages in order, ours for `lease` microseconds; none unless the replay is running. Of
+        those that were tried before, `retries` at most.
 
+        Of a line nothing is taken while one that comes before it may still be sent, is being sent, or is in doubt.
         Messages that another tracker is claiming at this moment are passed over. Raises `NotFound`.
         """
         if not 0 < limit <= LARGEST_BATCH:
@@ -120,8 +129,13 @@ class Messages:
         with self._transactions.write() as session:
             if replays.locked(session, replay_id, shared=True).status != "running":
                 return []
-            rows = _choose(session, replay_id, limit, now)
-            claimed = [Claimed(row[0], row[1], row[2], row[3] + 1, owner, now + lease) for row in rows]
+            if _has_lines(session, replay_id):  # claims that do not see each other would break the order
+                lock(session, f"claim:{replay_id}")
+            rows = _choose(session, replay_id, limit, now, min(limit, retries))
+            claimed = [
+                Claimed(r.message_id, r.ordinal, r.locator, r.attempt + 1, owner, now + lease, r.line, r.not_before > 0)
+                for r in rows
+            ]
             _take(session, replay_id, claimed, owner, now)
             return claimed
 
@@ -130,10 +144,10 @@ class Messages:
         been sent twice, and somebody must be told."""
         return self.mark(replay_id, _attempts(claims), "sent", now, owner=_owner(claims))
 
-    def release(self, replay_id: str, claims: Sequence[Claimed], now: int) -> list[str]:
+    def release(self, replay_id: str, claims: Sequence[Claimed], now: int, why: str = "") -> list[str]:
         """Give back what was certainly not sent: planned again, the attempt not used up. Returns as `sent` does."""
         table = tables.ReplayMessage
-        values = {"state": "planned", "attempt": table.attempt - 1, "changed_at": now}
+        values = {"state": "planned", "attempt": table.attempt - 1, "changed_at": now, "error": why}
         before = ("claimed", "in_doubt")
         with self._transactions.write() as session:
             return _change(session, replay_id, _attempts(claims), before, values, _owner(claims))
@@ -182,19 +196,56 @@ class Messages:
         with self._transactions.read() as session:
             return dict.fromkeys(STATES, 0) | dict(session.execute(query).all())
 
+    def any_in(self, replay_id: str, states: Iterable[str]) -> bool:
+        """Whether a message is in one of these states; quick, however many there are."""
+        table = tables.ReplayMessage
+        with self._transactions.read() as session:
+            queries = (select(table.state).where(table.replay_id == replay_id, table.state == one) for one in states)
+            return any(session.scalar(query.limit(1)) is not None for query in queries)
+
+    def under_way(self, replay_id: str, since: int) -> int:
+        """Messages that were claimed after `since` and are claimed still, in doubt, or sent and not settled."""
+        table = tables.ReplayMessage
+        query = select(func.count()).where(
+            table.replay_id == replay_id, table.state.in_(("claimed", "in_doubt", "sent")), table.claimed_at > since
+        )
+        with self._transactions.read() as session:
+            return session.scalar(query) or 0
+
+    def states(self, replay_id: str, message_ids: Collection[str]) -> dict[str, str]:
+        """The state of each of these messages (at most `LARGEST_BATCH`)."""
+        table = tables.ReplayMessage
+        query = select(table.message_id, table.state).where(
+            table.replay_id == replay_id, table.message_id.in_(list(message_ids))
+        )
+        with self._transactions.read() as session:
+            return {row.message_id: row.state for row in session.execute(query)}
+
+    def stuck(self, replay_id: str, lines: Collection[str]) -> list[ReplayMessage]:
+        """Messages of these lines (at most `LARGEST_BATCH`) that this replay will not send, in order."""
+        table = tables.ReplayMessage
+        query = (
+            select(table)
+            .where(table.replay_id == replay_id, table.line.in_(list(lines)), IN_LINE)
+            .where(_state().in_(("refused", "parked")))
+            .order_by(table.ordinal)
+        )
+        with self._transactions.read() as session:
+            return [_value(row) for row in session.scalars(query)]
+
     def page(
         self, replay_id: str, *, state: str | None = None, cursor: str = "", limit: int = 100
     ) -> Page[ReplayMessage]:
         """Messages in order, of one state or all. Raises `Invalid`."""
         table = tables.ReplayMessage
-        query = select(table).where(table.replay_id == replay_id)
+        query = select(*table.__table__.columns).where(table.replay_id == replay_id)  # no objects that are tracked
         if state is not None:
             query = query.where(table.state == state)
         if cursor:
             query = query.where(tuple_(table.ordinal, table.message_id) > paging.decode(cursor, tuple[int, str]))
         query = query.order_by(table.ordinal, table.message_id).limit(paging.rows(limit))
         with self._transactions.read() as session:
-            found = [_value(row) for row in session.scalars(query)]
+            found = [ReplayMessage(**row) for row in session.execute(query).mappings()]
         return paging.cut(found, limit, lambda message: (message.ordinal, message.message_id))
 
     def history(self, flow: str, message_id: str) -> list[ReplayMessage]:
@@ -227,17 +278,48 @@ class Messages:
         return found
 
 
-def _choose(session: Session, replay_id: str, limit: int, now: int) -> Sequence[Any]:
-    """In a statement of its own: inside the UPDATE, PostgreSQL may run a locking subquery more than once."""
+def _has_lines(session: Session, replay_id: str) -> bool:
     table = tables.ReplayMessage
+    query = select(table.ordinal).where(table.replay_id == replay_id, IN_LINE, table.line != "").limit(1)
+    return session.scalar(query) is not None
+
+
+def _choose(session: Session, replay_id: str, limit: int, now: int, retries: int) -> list[Any]:
+    """In statements of their own: inside the UPDATE, PostgreSQL may run a locking subquery more than once.
+
+    What was tried before goes first, for it comes first in the order. `not_before` says that it was.
+    """
+    table = tables.ReplayMessage
+    again = and_(table.not_before > 0, table.not_before <= now)
+    found = _planned(session, replay_id, retries, again, ("claimed", "in_doubt", "planned")) if retries else []
+    found += _planned(session, replay_id, limit - len(found), table.not_before == 0, ("claimed", "in_doubt"))
+    return sorted(found, key=lambda row: (row.ordinal, row.message_id))
+
+
+def _planned(
+    session: Session, replay_id: str, limit: int, which: ColumnElement[bool], ahead: Collection[str]
+) -> list[Any]:
+    """The first of `which`, except where one `ahead` in its line holds it back; or one that waits for another try."""
+    if not limit:
+        return []
+    table, before = tables.ReplayMessage, aliased(tables.ReplayMessage)
+    waits = or_(before.state.in_(list(ahead)), and_(before.state == "planned", before.not_before > 0))
+    held = (
+        select(before.ordinal)
+        .where(
+            before.replay_id == replay_id, before.line != "", before.line == table.line, before.ordinal < table.ordinal
+        )
+        .where(waits)
+    )
     query = (
-        select(table.message_id, table.ordinal, table.locator, table.attempt)
-        .where(table.replay_id == replay_id, table.state == "planned", table.not_before <= now)
+        select(table.message_id, table.ordinal, table.locator, table.attempt, table.line, table.not_before)
+        .where(table.replay_id == replay_id, table.state == "planned", which)
+        .where(or_(table.line == "", ~held.exists()))
         .order_by(table.ordinal, table.message_id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=table)
     )
-    return session.execute(query).all()
+    return list(session.execute(query).all())
 
 
 def _take(session: Session, replay_id: str, claimed: Sequence[Claimed], owner: str, now: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from tracker.control import paging, tables
@@ -45,7 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replay(Request, frozen=True, kw_only=True):
-    """A request and what became of it. `detail` says why it is paused or failed, in words."""
+    """A request and what became of it. `detail` says in words why it is paused or failed, or why it
+    does not send at the moment."""
 
     status: str
     approved_by: str
@@ -97,6 +98,13 @@ class Replays:
             if status == "approved":
                 acted(session, row, now)
             return _value(row)
+
+    def say(self, replay_id: str, detail: str) -> None:
+        """Why a running replay does not send at the moment, in words; of one that does not run nothing is changed."""
+        table = tables.Replay
+        running = update(table).where(table.id == replay_id, table.status == "running").values(detail=detail)
+        with self._transactions.write() as session:
+            session.execute(running.execution_options(synchronize_session=False))
 
     def get(self, replay_id: str) -> Replay:
         """Raises `NotFound`."""

@@ -30,6 +30,8 @@ BITS = 64
 
 CLAIMED = text("state = 'claimed'")
 """As a literal, in the index and in the query: SQLite uses the index for no parameter."""
+IN_LINE = text("line <> ''")
+"""As `CLAIMED`. Few flows ask for order: the messages of the others are not in this index."""
 
 
 class Base(DeclarativeBase):
@@ -206,6 +208,7 @@ class ReplayMessage(Base):
     __tablename__ = "replay_messages"
     __table_args__ = (
         Index(None, "replay_id", "state", "ordinal", "message_id"),
+        Index(None, "replay_id", "line", "ordinal", sqlite_where=IN_LINE, postgresql_where=IN_LINE),
         Index(None, "claim_expires_at", sqlite_where=CLAIMED, postgresql_where=CLAIMED),
     )
 
@@ -222,6 +225,7 @@ class ReplayMessage(Base):
     sent_at: Mapped[int | None]
     changed_at: Mapped[int]
     error: Mapped[str]
+    line: Mapped[str] = mapped_column(server_default=text("''"))
 
 
 class Lease(Base):

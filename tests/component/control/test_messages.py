@@ -47,6 +47,59 @@ class TestClaim:
             control.replays.move("r-1", status, 101, by="bob")
         assert control.messages.claim("r-1", 1, "a", 200, 50)[0].attempt == 3
 
+    def test_retries_are_bounded_apart(self, control: Control) -> None:
+        """What was tried before comes first, and no more of it than is asked for; the rest is for what was not."""
+        running(control, 6)
+        batch = control.messages.claim("r-1", 3, "a", 200, 50)
+        attempts = {one.message_id: 1 for one in batch}
+        control.messages.mark("r-1", attempts, "in_doubt", 210, owner="a")
+        control.messages.mark("r-1", attempts, "planned", 220, not_before=230)
+        taken = control.messages.claim("r-1", 4, "a", 300, 50, retries=2)
+        assert [(one.message_id, one.again) for one in taken] == [
+            ("m-0", True), ("m-1", True), ("m-3", False), ("m-4", False),
+        ]  # fmt: skip
+        assert [one.message_id for one in control.messages.claim("r-1", 4, "a", 300, 50, retries=0)] == ["m-5"]
+        assert control.messages.claim("r-1", 4, "a", 300, 50, retries=0) == []
+
+    def test_in_a_line_one_holds_back_the_next(self, control: Control) -> None:
+        """While it is somebody's, in doubt, or waits for another try; of those that nobody has, all can be taken, in
+        order. Other lines go on."""
+        control.replays.create(request(), 100)
+        lines = {"m-0": "x", "m-1": "y", "m-2": "x", "m-3": "", "m-4": "x"}
+        control.messages.add(
+            "r-1", [Planned(one, n, {}, line=line) for n, (one, line) in enumerate(lines.items())], 100
+        )
+        for status in ("approved", "running"):
+            control.replays.move("r-1", status, 101, by="bob")
+
+        def claimed(limit: int = 9) -> list[str]:
+            return [one.message_id for one in control.messages.claim("r-1", limit, "a", 200, 50)]
+
+        assert claimed(1) == ["m-0"]
+        assert claimed() == ["m-1", "m-3"]
+        control.messages.mark("r-1", {"m-0": 1}, "in_doubt", 210, owner="a")
+        assert claimed() == []
+        control.messages.mark("r-1", {"m-0": 1}, "planned", 220, not_before=300)
+        assert claimed() == []
+        assert [one.message_id for one in control.messages.claim("r-1", 9, "a", 300, 50)] == ["m-0"]
+        control.messages.mark("r-1", {"m-0": 2}, "sent", 310, owner="a")
+        assert claimed() == ["m-2", "m-4"]
+        control.messages.mark("r-1", {"m-2": 1}, "refused", 320, error="gone")
+        assert [(row.message_id, row.error) for row in control.messages.stuck("r-1", ["x", "y"])] == [("m-2", "gone")]
+
+    def test_how_much_is_under_way(self, control: Control) -> None:
+        """What is claimed, in doubt or sent, since a time; and whether anything is."""
+        running(control, 4)
+        assert not control.messages.any_in("r-1", ["claimed", "sent"])
+        batch = control.messages.claim("r-1", 3, "a", 200, 50)
+        control.messages.sent("r-1", batch[:1], 210)
+        control.messages.mark("r-1", {"m-1": 1}, "in_doubt", 210, owner="a")
+        assert (control.messages.under_way("r-1", 199), control.messages.under_way("r-1", 200)) == (3, 0)
+        control.messages.mark("r-1", {"m-0": 1}, "recovered", 220)
+        assert control.messages.under_way("r-1", 199) == 2
+        assert control.messages.any_in("r-1", ["sent", "claimed"])
+        assert control.messages.states("r-1", ["m-0", "m-3", "no"]) == {"m-0": "recovered", "m-3": "planned"}
+
     @pytest.mark.parametrize("limit", [0, -1, LARGEST_BATCH + 1])
     def test_a_batch_has_a_bounded_size(self, control: Control, limit: int) -> None:
         """The bound is named."""
