@@ -16,6 +16,10 @@ from collectors.part import settings
 from tracker.model.carry import Copy, Locator, Sent
 
 ANY_PARTITION = -1
+LOOK = 0.1
+"""After so many seconds without a confirmation it is asked whether a broker is there."""
+ANSWERS_WITHIN = 0.7
+"""Seconds in which one has to answer that: together with `LOOK`, a dead target is known within a second."""
 
 
 class PublisherConfig(Cluster):
@@ -32,31 +36,63 @@ def publisher(config: Mapping[str, Any]) -> KafkaPublisher:
 
 class KafkaPublisher:
     """Sends copies to one topic, with their key, headers and value. Idempotent: a retry of the driver's own never
-    doubles a message. A copy from the same topic goes to the partition where it was."""
+    doubles a message. A copy from the same topic goes to the partition where it was.
+
+    Where no broker answers it does not wait for the timeout: whoever sends has to know at once.
+    """
 
     def __init__(self, config: PublisherConfig) -> None:
         self._config = config
         self._what = f"Kafka {config.servers}"
-        with driver_errors(self._what):
-            self._producer = Producer(self._driver())
+        self._producer: Producer | None = self._connected()
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """Send all and wait until each was confirmed or refused; in the order given. Never raises for a single one:
         its `error` says why. One that was not confirmed in time may have arrived all the same, and says so."""
         answers: dict[int, Sent] = {}
+        producer = self._producer = self._producer or self._connected()
         for index, copy in enumerate(copies):
             try:
-                self._produce(copy, partial(_settle, answers, index, copy.locator))
+                self._produce(producer, copy, partial(_settle, answers, index, copy.locator))
             except (KafkaException, BufferError, ValueError, TypeError) as error:
                 answers[index] = Sent(copy.locator, f"{self._what}, topic {self._config.topic}: {error}")
-        self._producer.flush(self._config.timeout + 1.0)
+        until = time.monotonic() + self._config.timeout + 1.0
         doubt = f"not confirmed within {self._config.timeout:.0f} s: in doubt whether it arrived"
+        known = len(answers)
+        while producer.flush(LOOK) and time.monotonic() < until:
+            if len(answers) == known and not self._answers(producer):
+                doubt = f"{self._what}: no broker answers: in doubt whether it arrived"
+                told = dict(answers)
+                self._abandon(producer)
+                return [told.get(index) or Sent(copy.locator, doubt) for index, copy in enumerate(copies)]
+            known = len(answers)
         return [answers.get(index) or Sent(copy.locator, doubt) for index, copy in enumerate(copies)]
 
     def close(self) -> None:
         """Nothing is left to send: every `publish` waited."""
+        if self._producer is not None:
+            with driver_errors(self._what):
+                self._producer.close()
+
+    def _connected(self) -> Producer:
         with driver_errors(self._what):
-            self._producer.close()
+            return Producer(self._driver())
+
+    def _abandon(self, producer: Producer) -> None:
+        """What is not confirmed by now must not be sent later, by nobody's order: it is taken out of the driver, which
+        then cannot go on with its sequence numbers. The next call begins with a new one."""
+        producer.purge()
+        producer.flush(1.0)
+        self._producer = None
+
+    def _answers(self, producer: Producer) -> bool:
+        """Whether a broker is there. What the driver tells by itself does not do: it tells once that it lost the last
+        one, also when that was an idle connection."""
+        try:
+            producer.list_topics(self._config.topic, timeout=ANSWERS_WITHIN)
+        except KafkaException:
+            return False
+        return True
 
     def _driver(self) -> dict[str, Any]:
         return self._config.driver(
@@ -67,22 +103,20 @@ class KafkaPublisher:
             partitioner="murmur2_random",  # as Java's clients choose, or a key would change its partition
         )
 
-    def _produce(self, copy: Copy, settled: Callable[[KafkaError | None, Any], None]) -> None:
+    def _produce(self, producer: Producer, copy: Copy, settled: Callable[[KafkaError | None, Any], None]) -> None:
         slot = slot_of(copy.locator.partition)
         number = slot[1] if slot and slot[0] == self._config.topic else ANY_PARTITION
         until = time.monotonic() + self._config.timeout
         while True:
             try:
                 headers: list[tuple[str, str | bytes | None]] = [*copy.headers.items()]
-                self._producer.produce(
-                    self._config.topic, copy.value, copy.key, number, headers=headers, on_delivery=settled
-                )
+                producer.produce(self._config.topic, copy.value, copy.key, number, headers=headers, on_delivery=settled)
                 break
             except BufferError:  # the driver's queue is full: wait for confirmations
                 if time.monotonic() > until:
                     raise
-                self._producer.poll(0.1)
-        self._producer.poll(0)
+                producer.poll(0.1)
+        producer.poll(0)
 
 
 def _settle(answers: dict[int, Sent], index: int, locator: Locator, error: KafkaError | None, message: Any) -> None:

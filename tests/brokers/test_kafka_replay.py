@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -165,9 +166,31 @@ def test_nobody_there_is_said(topic: Topic) -> None:
     nowhere = Topic("127.0.0.1:1", topic.name)
     with fetching(nowhere) as log, pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
         log.fetch([at(topic, "m-1", 0)])
-    with sending(nowhere, timeout=1) as back:
+    began = time.monotonic()
+    with sending(nowhere, timeout=60) as back:
         [sent] = back.publish([Copy(at(topic, "m-1", 0), None, b"x", {}, "")])
-    assert sent.error
+    assert sent.error == "Kafka 127.0.0.1:1: no broker answers: in doubt whether it arrived"
+    assert time.monotonic() - began < 20
+
+
+def test_a_broker_that_dies_under_a_publisher(kafka_factory: Any) -> None:
+    """It is told long before the timeout; what was not confirmed then is not sent later behind anybody's back; and the
+    same publisher goes on when the broker is there again."""
+    node = kafka_factory()
+    topic = Topic(node.bootstrap, "orders")
+    topic.create()
+    with sending(topic, timeout=60) as back:
+        first = [Copy(at(topic, f"m-{n}", n), None, b"x", {}, "") for n in range(100)]
+        assert {sent.error for sent in back.publish(first)} == {""}
+        node.kill()
+        began = time.monotonic()
+        lost = back.publish([Copy(at(topic, f"lost-{n}", n), None, b"x", {}, "") for n in range(100)])
+        assert time.monotonic() - began < 20
+        assert all("no broker answers" in sent.error for sent in lost)
+        node.start()
+        wait_for(lambda: not back.publish([Copy(at(topic, "later", 0), None, b"later", {}, "")])[0].error)
+    assert {record.value() for record in records(topic, 101)} == {b"x", b"later"}
+    assert topic.ends()[0][1] == 101
 
 
 @pytest.mark.parametrize("make", [source, publisher])
