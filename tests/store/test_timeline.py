@@ -67,6 +67,7 @@ def test_who_carries_what_a_replay_asks_for(new_store: Callable[[], Store]) -> N
         return set(store.carrying("orders", ["a", "b", "c", "nobody"], key, reason, attributes))
 
     assert carrying(key=7) == {"b"}
+    assert store.keys("orders", ["a", "b", "c", "nobody"]) == {"b": "0000000000000007"}
     assert carrying(reason="expired") == {"a"}
     assert carrying(country="de") == {"a", "b"}
     assert carrying(country="de", team="x") == {"a"}

@@ -24,6 +24,7 @@ from tracker.model.errors import TrackerError
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
 from tracker.reconcile.books import reconcile
+from tracker.replay.breaker import State
 from tracker.slo import metrics
 from tracker.slo.recovery import PERIOD
 from tracker.store.answers import Run
@@ -169,6 +170,10 @@ class Snapshot:
         for one in living:
             states.update({(state,): n for state, n in control.messages.counts(one.id).items()})
         shown.replace(metrics.REPLAY_MESSAGES, dict(states))
+        targets = self._service.replays.targets() if self._service.replays else {}
+        circuits: Labels = {(hop, one): float(to.circuit is one) for hop, to in targets.items() for one in State}
+        shown.replace(metrics.REPLAY_CIRCUIT, circuits)
+        shown.replace(metrics.REPLAY_IN_FLIGHT, {(hop,): to.in_flight for hop, to in targets.items()})
 
     def _clocks(self, now: int) -> None:
         offsets = self._service.store.node_clocks(now - RECENT, CLOCKS)

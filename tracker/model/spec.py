@@ -170,11 +170,16 @@ class Objectives(Part):
     recovery: Recovery | None = None
 
 
+IN_FLIGHT = 5000
+"""Of a target, unless a flow says otherwise: half a minute of a consumer that takes some 150 messages a second."""
+
+
 class Replay(Part):
     """How missing messages may be sent again. `sources` are tried in order, each `{kind: hop}`. `targets`: what is
     missing at this hop is sent to that one, so that others are not disturbed. `kinds`, `budget` and `after` bound what
     is sent under `mode: auto` without a person: which kinds of findings, how many messages, and how long, in
-    microseconds, a finding was open before."""
+    microseconds, a finding was open before. `in_flight`: so many messages at most are sent to one target and neither
+    recovered nor given up, so that consumers are not flooded."""
 
     sources: tuple[dict[Literal["log", "peer", "snapshot", "dead_letter"], Name], ...] = ()
     targets: dict[Name, Name] = Field(default_factory=dict, exclude_if=lambda targets: not targets)
@@ -186,6 +191,7 @@ class Replay(Part):
     after: Duration = Field(AUTO_AFTER, exclude_if=lambda span: span == AUTO_AFTER)
     rate: Rate = 100.0
     max_attempts: int = Field(3, ge=1, le=100)
+    in_flight: int = Field(IN_FLIGHT, ge=1, le=10_000_000, exclude_if=lambda most: most == IN_FLIGHT)
 
 
 class Identity(Part):

@@ -27,7 +27,6 @@ from tracker.model.errors import TrackerError
 from tracker.model.spec import FlowSpec, load_spec
 from tracker.model.units import SECOND
 from tracker.replay import ledger as ask
-from tracker.replay.breaker import Breaker
 from tracker.replay.clock import Clock, Steady, now_us, steady_s
 from tracker.replay.ledger import Ledger
 from tracker.replay.mending import Case, Mender, handled
@@ -66,22 +65,21 @@ class Sweep:
 
 
 class Automatic:
-    """`breakers`: those of this process's sender, by target. `shown` is told what was left, by (flow, reason), and what
-    budgets still have, by flow, at the end of each step."""
+    """`shown` is told what was left, by (flow, reason), and what budgets still have, by flow, at the end of each step.
+    Circuits are those of the workers that `replays` made."""
 
     def __init__(
         self,
         ledger: Ledger,
         control: Control,
         replays: Replays,
-        breakers: Mapping[str, Breaker],
         shown: Callable[[Left, Room], None] = lambda left, room: None,
         clock: Clock = now_us,
         steady: Steady = steady_s,
         owner: str = "",
     ) -> None:
         self._ledger, self._control, self._clock, self._steady = ledger, control, clock, steady
-        self._mender = Mender(ledger, control, replays, breakers, clock)
+        self._mender = Mender(ledger, control, replays, clock)
         self._shown = shown
         self.owner = owner or f"policy/{secrets.token_hex(4)}"
         self._lease: Lease | None = None

@@ -1,11 +1,15 @@
-"""A circuit breaker per target: a target that refuses is left alone, then tried with one message.
+"""A circuit breaker per target: a target that refuses, or whose consumers do not follow, is left alone, then tried with
+one message.
 
     closed ──failures──> open ──cooldown──> half_open ──one confirmed──> closed
-                           ^                    │
-                           └──────refused───────┘  (twice the cooldown, up to a bound, with jitter)
+       │                   ^                    │
+       │                   └──────refused───────┘  (twice the cooldown, up to a bound, with jitter)
+       │
+       └──behind──> open <──cooldown, one sent──> half_open      ... until consumers are no longer behind: closed
 
 Written here because what is counted is answers for single messages of a batch, on a clock that comes in from outside;
-the libraries that were looked at count calls that raise, by the wall clock (docs/adr/0005).
+the libraries that were looked at count calls that raise, by the wall clock (docs/adr/0005). What being behind means:
+`progress`.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Ask `room` before sending, tell `record` afterwards. One thread uses it, others may look at `state`.
+    """Ask `room` before sending, tell `record` afterwards, and `followed` now and then. One thread uses it, others may
+    look at `state`.
 
     `clock` gives seconds that never jump. `uniform(a, b)` draws the jitter.
     """
@@ -38,6 +43,7 @@ class Breaker:
         self._clock = clock
         self._uniform = uniform
         self._failed = 0
+        self._behind = False
         self._cooldown = COOLDOWN_S
         self._until: float | None = None
         self.reason = ""
@@ -45,9 +51,10 @@ class Breaker:
     @property
     def state(self) -> State:
         """The state at this moment."""
-        if self._until is None:
+        until = self._until  # another thread may close it meanwhile
+        if until is None:
             return State.closed
-        return State.open if self._clock() < self._until else State.half_open
+        return State.open if self._clock() < until else State.half_open
 
     def room(self, wanted: int) -> int:
         """How many of `wanted` messages may be tried now: all, one or none."""
@@ -66,17 +73,41 @@ class Breaker:
     def record(self, confirmed: int, failed: int, reason: str = "") -> None:
         """How a batch went: messages confirmed and not. `reason` is the last error, kept while the circuit is open.
 
-        A few refusals among confirmed messages are those messages' own fault, not the target's.
+        A few refusals among confirmed messages are those messages' own fault, not the target's. That one is confirmed
+        says nothing of consumers that are behind: the circuit rests again, until they have followed.
         """
         if not confirmed and not failed:
             return
         if confirmed >= failed:
-            self._failed, self._until, self._cooldown, self.reason = 0, None, COOLDOWN_S, ""
+            self._failed = 0
+            if self._behind:
+                self._rest()
+            else:
+                self._close()
             return
-        was = self.state
         self._failed += failed
-        if was is State.half_open:
-            self._cooldown = min(self._cooldown * 2, LONGEST_COOLDOWN_S)
-        if was is not State.closed or self._failed >= FAILURES:
+        if self._until is not None or self._failed >= FAILURES:
             self.reason = reason
-            self._until = self._clock() + self._uniform(0.5, 1.0) * self._cooldown
+            self._rest()
+
+    def followed(self, behind: str = "") -> None:
+        """Whether consumers follow what is sent: `behind` says in words that they do not, empty that nothing speaks
+        against it."""
+        if behind:
+            self.reason = behind
+            if not self._behind:
+                self._behind = True
+                self._rest()
+        elif self._behind:
+            self._behind = False
+            if self._failed < FAILURES:
+                self._close()
+
+    def _rest(self) -> None:
+        """Open; each time that one was tried in vain for twice as long."""
+        if self.state is State.half_open:
+            self._cooldown = min(self._cooldown * 2, LONGEST_COOLDOWN_S)
+        self._until = self._clock() + self._uniform(0.5, 1.0) * self._cooldown
+
+    def _close(self) -> None:
+        self._failed, self._until, self._cooldown, self.reason = 0, None, COOLDOWN_S, ""

@@ -49,11 +49,12 @@ class Follower:
         True when no message of it has to be seen to any more, whatever its status.
         """
         self._settle(replay)
-        self._follow_up(replay)
-        counts = self._control.messages.counts(replay.id)
-        busy = any(counts[state] for state in ask.AT_IT)
-        if replay.status == "running" and not busy and not counts["planned"]:
-            self._end(replay, counts)
+        for _ in range(self._limits.look_pages):
+            if not self._follow_up(replay):
+                break
+        busy = self._control.messages.any_in(replay.id, ask.AT_IT)
+        if replay.status == "running" and not busy and not self._control.messages.any_in(replay.id, ["planned"]):
+            self._end(replay, self._control.messages.counts(replay.id))
         return not busy
 
     def _page(self, replay: Replay, state: str) -> list[ReplayMessage]:
@@ -97,16 +98,19 @@ class Follower:
 
     # --- sent -----------------------------------------------------------------------------------------------------
 
-    def _follow_up(self, replay: Replay) -> None:
+    def _follow_up(self, replay: Replay) -> bool:
+        """A page of what was sent; whether most of a full one was settled, so that the next one is worth a look at
+        once."""
         rows = self._page(replay, "sent")
         if not rows:
-            return
+            return False
         coverage = self._ledger.coverage(ask.last_spec_of(self._control, replay.flow))
         known = ask.statuses(self._ledger, replay.flow, [row.message_id for row in rows])
         now, changes = self._clock(), Changes()
         for row in rows:
             self._judge(changes, replay, row, known[row.message_id], coverage, now)
         self._write(replay, "follow_up", rows, changes, now)
+        return 2 * sum(map(len, changes.values())) > self._limits.look_batch
 
     def _judge(
         self,

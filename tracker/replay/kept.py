@@ -8,6 +8,7 @@ import msgspec
 
 from tracker.control.messages import Claimed, Planned, ReplayMessage
 from tracker.control.replays import Replay
+from tracker.model.spec import IN_FLIGHT
 from tracker.model.units import SECOND
 from tracker.replay.plan import Item
 from tracker.replay.routes import Missing, Way
@@ -26,12 +27,15 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What was agreed when the replay was made; a spec that changes later does not change it."""
+    """What was agreed when the replay was made; a spec that changes later does not change it. `lines`: how many lines
+    its messages stand in, 0 where no order is asked for."""
 
     targets: list[str]
     max_attempts: int
     follow_up_seconds: float
     identity: str
+    in_flight: int = IN_FLIGHT
+    lines: int = 0
 
     @property
     def follow_up(self) -> int:
@@ -42,7 +46,7 @@ class Terms(msgspec.Struct, frozen=True):
 def planned(item: Item, ordinal: int) -> Planned:
     """The row of an item of a plan."""
     kept: dict[str, Any] = msgspec.to_builtins(Route(list(item.ways), list(item.missing)))
-    return Planned(item.message_id, ordinal, kept, item.attempt)
+    return Planned(item.message_id, ordinal, kept, item.attempt, item.line)
 
 
 def route_of(message: Claimed | ReplayMessage) -> Route:

@@ -14,7 +14,7 @@ from tracker.model.carry import Locator
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event
 from tracker.model.spec import FlowSpec, load_spec
-from tracker.replay.plan import Past, Selection, Wanted
+from tracker.replay.plan import Past, Selection, Wanted, order_of
 from tracker.replay.policy import APPROVER
 from tracker.replay.routes import LOG, Keeper, Missing
 from tracker.store.findings import OPEN, SUPERSEDED, Finding, cursor_of
@@ -73,6 +73,10 @@ class Ledger(Protocol):
         """What is vouched for in the flow."""
         ...
 
+    def keys(self, flow: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """The key of each message, or its hash; those without one are left out."""
+        ...
+
     def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
         """The newest place of each message in the log of `hop`."""
         ...
@@ -93,9 +97,11 @@ def wanted(ledger: Ledger, selection: Selection, salt: int = 0) -> list[Wanted]:
     of the hash by which keys are stored."""
     missing: dict[str, list[Missing]] = {message_id: [] for message_id in selection.message_ids}
     kinds: dict[str, set[str]] = {}
+    origins: dict[str, int] = {}
     for finding in _open(ledger, selection):
         if _of_time(finding, selection):
             missing.setdefault(finding.message_id, []).append(Missing(*finding.key))
+            origins[finding.message_id] = finding.origin_at
             if not finding.cause:
                 kinds.setdefault(finding.message_id, set()).add(finding.kind)
     if selection.asks_events:
@@ -103,7 +109,9 @@ def wanted(ledger: Ledger, selection: Selection, salt: int = 0) -> list[Wanted]:
         asked = key, selection.dropped_as, selection.attributes
         left = {one for some in chunks(list(missing)) for one in ledger.carrying(selection.flow, some, *asked)}
         missing = {message_id: found for message_id, found in missing.items() if message_id in left}
-    return [Wanted(one, tuple(found), frozenset(kinds.get(one, ()))) for one, found in missing.items()]
+    return [
+        Wanted(one, tuple(found), frozenset(kinds.get(one, ())), origins.get(one, 0)) for one, found in missing.items()
+    ]
 
 
 def _of_time(finding: Finding, selection: Selection) -> bool:
@@ -127,7 +135,7 @@ def statuses(ledger: Ledger, flow: str, ids: Sequence[str]) -> dict[str, dict[Mi
     """The status of every finding of these messages, by message. One that is superseded has that of the finding which
     took its place: the same checkpoint waits there, under another name."""
     found: dict[str, dict[Missing, Finding]] = {message_id: {} for message_id in ids}
-    for some in chunks(ids, PAGE // MOST_FINDINGS * 10):
+    for some in chunks(ids):
         for finding in ledger.findings(flow, message_ids=some, limit=len(some) * MOST_FINDINGS):
             found[finding.message_id][Missing(*finding.key)] = finding
     return {
@@ -164,6 +172,13 @@ def left(books: Books, spec: FlowSpec, now: int) -> int:
         return 0
     messages, span = spec.replay.budget
     return max(0, messages - books.replays.spent(spec.flow, APPROVER, now - span))
+
+
+def keys(ledger: Ledger, spec: FlowSpec, ids: Sequence[str]) -> dict[str, str]:
+    """The keys of these messages, where the flow asks for order by key."""
+    if order_of(spec) != "key":
+        return {}
+    return {one: key for some in chunks(ids) for one, key in ledger.keys(spec.flow, some).items()}
 
 
 def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:

@@ -16,7 +16,7 @@ from tracker.control.replays import ENDED, Replay
 from tracker.model.spec import FlowSpec
 from tracker.model.units import say
 from tracker.replay import ledger as ask
-from tracker.replay.breaker import Breaker, State
+from tracker.replay.breaker import State
 from tracker.replay.clock import Clock
 from tracker.replay.kept import planned, route_of
 from tracker.replay.ledger import Ledger
@@ -47,12 +47,10 @@ class Case:
 
 
 class Mender:
-    """`breakers`: those of this process's sender, by target."""
+    """Circuits are those of the workers that `replays` made."""
 
-    def __init__(
-        self, ledger: Ledger, control: Control, replays: Replays, breakers: Mapping[str, Breaker], clock: Clock
-    ) -> None:
-        self._ledger, self._control, self._replays, self._breakers = ledger, control, replays, breakers
+    def __init__(self, ledger: Ledger, control: Control, replays: Replays, clock: Clock) -> None:
+        self._ledger, self._control, self._replays = ledger, control, replays
         self._clock = clock
 
     def mend(self, case: Case, lease: Lease) -> Counter[str]:
@@ -109,7 +107,7 @@ class Mender:
 
     def _safe(self, case: Case, plan: Plan, left: Counter[str]) -> list[Item]:
         """Without what would be sent into the dark, or to a target that is left alone."""
-        coverage, now = self._ledger.coverage(case.spec), self._clock()
+        coverage, known, now = self._ledger.coverage(case.spec), self._replays.targets(), self._clock()
         alike: dict[tuple[frozenset[str], tuple[Missing, ...]], list[Item]] = {}
         for item in plan.items:
             alike.setdefault((frozenset(way.target for way in item.ways), item.missing), []).append(item)
@@ -117,7 +115,7 @@ class Mender:
         for (targets, missing), items in alike.items():
             if unwatched(coverage, targets, missing, case.opened_at, now):
                 left["blind"] += len(items)
-            elif any(one in self._breakers and self._breakers[one].state is not State.closed for one in targets):
+            elif any(one in known and known[one].circuit is not State.closed for one in targets):
                 left["circuit"] += len(items)
             else:
                 safe += items

@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 
 from tracker.model.carry import Locator
-from tracker.model.spec import FlowSpec
+from tracker.model.spec import IN_FLIGHT, FlowSpec
 from tracker.model.units import SECOND
 from tracker.replay.policy import objection
-from tracker.replay.routes import Choice, Keeper, Missing, Way, choices, readers, target
+from tracker.replay.routes import LOG, Choice, Keeper, Missing, Way, choices, readers, target
 
 EXAMPLES = 10
 """How many messages of each reason a summary names."""
+NO_KEYS: Mapping[str, str] = {}
 PATIENCE = 30 * SECOND
 """Added to the flow's longest deadline before a message that was sent again counts as not recovered."""
 
@@ -55,12 +56,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A message and what is missing of it; nothing missing: it was asked for by id and has no open finding."""
+    """A message and what is missing of it; nothing missing: it was asked for by id and has no open finding. `origin_at`
+    (µs) 0: not known."""
 
     message_id: str
     missing: tuple[Missing, ...]
     kinds: frozenset[str] = frozenset()
     """Of what is missing and not explained by something before it that is missing, too."""
+    origin_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class Connected:
 @dataclass(frozen=True, slots=True)
 class Item:
     """A message that can be sent: `ways` in the order in which they are tried, `attempt` how often it was sent before.
-    `passed_over`: why the sources before these cannot give it."""
+    `passed_over`: why the sources before these cannot give it. `line`: its key or partition, where the flow asks for
+    order; those of a line are sent one after the other."""
 
     message_id: str
     ways: tuple[Way, ...]
@@ -92,6 +96,8 @@ class Item:
     missing: tuple[Missing, ...]
     passed_over: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset()
+    line: str = ""
+    origin_at: int = 0
 
     @property
     def way(self) -> Way:
@@ -131,6 +137,7 @@ class Plan:
     follow_up: int
     identity: str
     order_risk: str
+    in_flight: int = IN_FLIGHT
     seen_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     checked: Checked | None = None
     objection: str = ""
@@ -187,6 +194,8 @@ class Plan:
             "rate": self.rate,
             "estimated_seconds": round(self.seconds, 3),
             "max_attempts": self.max_attempts,
+            "in_flight": self.in_flight,
+            "lines": len({item.line for item in self.items if item.line}),
             "follow_up_seconds": self.follow_up / SECOND,
             "identity": self.identity,
             "examples": [item.message_id for item in self.items[:EXAMPLES]],
@@ -204,18 +213,20 @@ def make(
     source: str = "",
     to: str = "",
     left: int = 0,
+    keys: Mapping[str, str] = NO_KEYS,
 ) -> Plan:
     """The plan for `wanted`. `copies` by keeper, then by message id, is where each of them holds what.
 
-    Items come in the order of the log (partition, offset), so that order within a partition is kept among them. `rate`
-    in messages per second; without it, or above the flow's own, the flow's own counts. `source` and `to` as in
-    `Selection`. `left`: messages that the budget of `auto` still has.
+    Items come in the order of the log (partition, offset), so that order within a partition is kept among them; where
+    the flow asks for order, as `_in_lines` has them, by the `keys` of messages. `rate` in messages per second; without
+    it, or above the flow's own, the flow's own counts. `source` and `to` as in `Selection`. `left`: messages that the
+    budget of `auto` still has.
     """
     policy = spec.replay
     routing = _Routing(spec, choices(spec, source), to, copies, connected)
     judged = [_judge(routing, one, past.get(one.message_id, Past())) for one in wanted]
     items = [one for one in judged if isinstance(one, Item)]
-    items.sort(key=_in_order)
+    items = _in_lines(items, order_of(spec), keys)
     auto = policy.mode == "auto"
     return Plan(
         flow=spec.flow,
@@ -227,6 +238,7 @@ def make(
         follow_up=spec.paths.longest + PATIENCE,
         identity=spec.identity.header,
         order_risk=_order_risk(spec, len(items)),
+        in_flight=policy.in_flight,
         seen_by={hop: readers(spec, hop) for hop in {item.way.target for item in items}},
         objection=objection(policy, {kind for item in items for kind in item.kinds}, len(items), left),
         budget=str(policy.budget) if auto else "",
@@ -272,7 +284,8 @@ def _judge(routing: _Routing, one: Wanted, past: Past) -> Item | Refused:
             reasons.append(refusal)
     if ways:
         kinds = one.kinds or frozenset(missing.kind for missing in one.missing)
-        return Item(one.message_id, tuple(ways), past.attempts, one.missing, tuple(why for _, why in reasons), kinds)
+        whys = tuple(why for _, why in reasons)
+        return Item(one.message_id, tuple(ways), past.attempts, one.missing, whys, kinds, origin_at=one.origin_at)
     if not reasons:
         detail = "the flow names no source: add `replay: {sources: [log: HOP]}` to its spec"
         return Refused(one.message_id, "no_source", detail)
@@ -295,6 +308,33 @@ def _unusable(routing: _Routing, choice: Choice, where: str, message_id: str) ->
         never = "it was never seen to persist this message" if choice.keeper.kind == "log" else "it does not hold it"
         return "no_copy", f"{choice}: {never}"
     return None
+
+
+def order_of(spec: FlowSpec) -> str:
+    """What the flow asks order by: `partition`, `key`, or nothing. A partition holds whole keys."""
+    asked = {checkpoint.order for checkpoint in spec.checkpoints}
+    return next((by for by in ("partition", "key") if by in asked), "")
+
+
+def _in_lines(items: list[Item], by: str, keys: Mapping[str, str]) -> list[Item]:
+    """In the order of sending, each with its line: first the first of every line, then the second of every line, and so
+    on, so that a batch holds as few of one line as can be: those wait for each other.
+
+    Within a line as their log has them; where not all copies are in one log, as they were produced.
+    """
+    items = sorted(items, key=_in_order)
+    if not by:
+        return items
+    lines: dict[str, list[Item]] = {}
+    for item in items:
+        line = item.way.locator.partition if by == "partition" else keys.get(item.message_id, "")
+        lines.setdefault(line, []).append(replace(item, line=line))
+    for line, several in lines.items():
+        if line and {item.way.keeper for item in several} != {Keeper(LOG, several[0].way.locator.hop)}:
+            several.sort(key=lambda item: (item.origin_at, *_in_order(item)))
+    free = lines.pop("", [])
+    ranked = [(rank, *_in_order(item), item) for several in lines.values() for rank, item in enumerate(several)]
+    return free + [one[-1] for one in sorted(ranked, key=lambda one: one[:-1])]
 
 
 def _in_order(item: Item) -> tuple[str, str, int, str]:

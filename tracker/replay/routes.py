@@ -106,6 +106,16 @@ def target(spec: FlowSpec, choice: Choice, missing: Sequence[Missing], to: str =
             return _kept_at(spec, first)
 
 
+def due(spec: FlowSpec, hop: str, missing: Iterable[Missing]) -> int:
+    """How long after it was sent to `hop` a message may take to the last of what is missing, µs: by the deadlines of
+    the flow from there on."""
+    paths = spec.paths
+    named = {(one, lack.stage) for lack in missing for one in lack.hop.split("|")}
+    places = [i for i in paths.order if any((one, paths.stages[i]) in named for one in paths.hops[i])]
+    begins = [paths.reach[i] for i in paths.order if hop in paths.hops[i] and paths.stages[i] in KEPT]
+    return max(0, max((paths.reach[i] for i in places), default=paths.longest) - min(begins, default=0))
+
+
 def readers(spec: FlowSpec, hop: str) -> list[str]:
     """The hops that take what is sent to `hop`: those that a message reaches only by it or behind it."""
     paths = spec.paths

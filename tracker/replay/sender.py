@@ -21,17 +21,20 @@ from tracker.control.messages import Claimed, ReplayMessage
 from tracker.control.replays import Replay
 from tracker.model.carry import Locator, Sent
 from tracker.replay import ledger as ask
-from tracker.replay.breaker import Breaker
+from tracker.replay.breaker import State
 from tracker.replay.clock import Clock, Steady
 from tracker.replay.fetching import Batch, Fetched, Ready, said
 from tracker.replay.kept import Terms, route_of, terms_of
+from tracker.replay.lag import behind
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
+from tracker.replay.lines import behind_broken, held_back, turns
 from tracker.replay.parking import park
 from tracker.replay.ports import Ports
-from tracker.replay.routes import Keeper
+from tracker.replay.routes import Keeper, Missing
 from tracker.replay.screen import Decision, by_findings, by_rivals
-from tracker.replay.throttle import Bucket
+from tracker.replay.target import Allowed, Room, Target
+from tracker.store.findings import OPEN
 
 IDLE_S = 0.5
 """When to come back to a replay that has nothing to send at the moment."""
@@ -42,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """Sends batches. One thread uses it; buckets and breakers are its own, one per target."""
+    """Sends batches. One thread uses it; others may look at `targets`."""
 
     def __init__(
         self,
@@ -58,21 +61,31 @@ class Sender:
         self._ledger, self._control, self._ports = ledger, control, ports
         self._clock, self._steady, self._uniform = clock, steady, uniform
         self.owner, self._limits = owner, limits
-        self._buckets: dict[str, Bucket] = {}
         self._leases: dict[str, Lease | None] = {}
-        self.breakers: dict[str, Breaker] = {}
+        self.targets: dict[str, Target] = {}
+        self._told: dict[str, bool] = {}
+        self._at_it: list[Replay] = []
 
-    def send(self, replay: Replay, rates: Mapping[str, float]) -> float:
-        """One batch of a running replay; seconds until it is worth coming back. `rates` by target, messages per second.
+    def send(self, replay: Replay, allowed: Mapping[str, Allowed]) -> float:
+        """One batch of a running replay; seconds until it is worth coming back. `allowed` by target.
 
         Raises `Unavailable` of the control database or the store; what was claimed by then is given back, or falls in
         doubt when its claim expires.
         """
         terms = terms_of(replay)
-        room, wait = self._room(terms.targets, rates)
-        if not room or not self._alone(terms.targets):
-            return wait or IDLE_S
-        claims = self._control.messages.claim(replay.id, room, self.owner, self._clock(), self._limits.lease)
+        for hop in terms.targets:
+            if hop not in self.targets:
+                self.targets[hop] = Target(hop, allowed[hop].rate, self._steady, self._uniform)
+        if not self._alone(terms.targets):  # also where nothing can be sent: who waits knows why
+            return IDLE_S
+        room = self._room(terms.targets, allowed)
+        if replay.detail != room.why:
+            self._control.replays.say(replay.id, room.why)
+        if not room.messages:
+            return room.wait or IDLE_S
+        claims = self._control.messages.claim(
+            replay.id, room.messages, self.owner, self._clock(), self._limits.lease, room.retries
+        )
         if not claims:
             return IDLE_S
         try:
@@ -82,13 +95,33 @@ class Sender:
             self._give_back(replay, claims, "not sent: the tracker could not look at it")
             raise
         for target, (messages, reason) in found.away.items():
-            self._breaker(target).record(0, messages, reason)
-        confirmed: set[Locator] = set()
-        for target in sorted({one.way.target for one in found.ready}):
-            confirmed |= self._publish(replay, target, [one for one in found.ready if one.way.target == target])
-        self._hand_back(found.taken, confirmed)
-        room, wait = self._room(terms.targets, rates)
-        return 0.0 if room == self._limits.batch else max(PACE_S, wait)
+            self.targets[target].breaker.record(0, messages, reason)
+        self._hand_back(found.taken, self._in_turn(replay, found.ready))
+        room = self._room(terms.targets, allowed)
+        return 0.0 if room.messages == self._limits.batch else max(PACE_S, room.wait)
+
+    def look(self, replays: Iterable[Replay]) -> None:
+        """How much is in flight to each target by the books of `replays`, all that may have messages under way; and
+        whether consumers follow what was sent."""
+        self._at_it = list(replays)
+        self._count()
+        for target in self.targets.values():
+            target.breaker.followed(behind(target.progress, self._ledger, self._control, self._clock()))
+
+    def tell(self, replays: Collection[Replay]) -> None:
+        """Write down where a circuit was opened or closed since the last time, for each replay that sends there."""
+        for hop, target in self.targets.items():
+            closed = target.circuit is State.closed
+            if closed == self._told.get(hop, True):
+                continue
+            self._told[hop] = closed
+            detail = {"target": hop, "state": "closed" if closed else "open"}
+            log.warning("replay_circuit", **detail, reason=target.breaker.reason)
+            with self._control.transaction() as books:
+                for replay in replays:
+                    if hop in terms_of(replay).targets:
+                        about = f"replay/{replay.id}"
+                        books.audit.append(self._clock(), self.owner, "circuit", about, target.breaker.reason, detail)
 
     def rest(self) -> None:
         """Another tracker may send to our targets from now on; also we, again."""
@@ -99,15 +132,25 @@ class Sender:
 
     # --- may we ---------------------------------------------------------------------------------------------------
 
-    def _room(self, targets: Iterable[str], rates: Mapping[str, float]) -> tuple[int, float]:
-        """(messages that may be sent now, seconds to wait when there are none); the slowest target decides."""
-        room, wait = self._limits.batch, 0.0
-        for target in targets:
-            bucket = self._bucket(target, rates[target])
-            breaker = self._breaker(target)
-            room = min(room, breaker.room(bucket.room()))
-            wait = max(wait, bucket.wait(), breaker.wait())
-        return room, wait
+    def _count(self) -> None:
+        now, counts = self._clock(), dict.fromkeys(self.targets, 0)
+        for replay in self._at_it:
+            terms = terms_of(replay)
+            under_way = self._control.messages.under_way(replay.id, now - terms.follow_up)
+            for hop in terms.targets:
+                counts[hop] = counts.get(hop, 0) + under_way
+        for hop, target in self.targets.items():
+            target.in_flight = counts[hop]
+
+    def _room(self, targets: Iterable[str], allowed: Mapping[str, Allowed]) -> Room:
+        """What may be sent now; the slowest target decides."""
+        rooms = [self.targets[hop].room(allowed[hop], self._limits.batch) for hop in targets]
+        return Room(
+            min(room.messages for room in rooms),
+            min(room.retries for room in rooms),
+            max(room.wait for room in rooms),
+            next((room.why for room in rooms if room.why), ""),
+        )
 
     def _alone(self, targets: Iterable[str]) -> bool:
         """Whether this tracker is the one that sends to these targets now: a rate holds only for one sender. That no
@@ -119,18 +162,11 @@ class Sender:
         now, ttl = self._clock(), self._limits.target_lease
         held = self._leases.get(target)
         if held is None or not now <= held.expires_at - ttl // 2 <= now + ttl:
-            held = self._control.leases.acquire(f"replay.send/{target}", self.owner, now, ttl)
+            before, held = held, self._control.leases.acquire(f"replay.send/{target}", self.owner, now, ttl)
             self._leases[target] = held
+            if held is not None and (before is None or before.token != held.token):
+                self._count()  # another one may have sent until now
         return held is not None
-
-    def _bucket(self, target: str, rate: float) -> Bucket:
-        bucket = self._buckets.setdefault(target, Bucket(rate, self._steady))
-        if bucket.rate != rate:
-            bucket.set_rate(rate)
-        return bucket
-
-    def _breaker(self, target: str) -> Breaker:
-        return self.breakers.setdefault(target, Breaker(self._steady, self._uniform))
 
     # --- should we ------------------------------------------------------------------------------------------------
 
@@ -151,7 +187,19 @@ class Sender:
         spec = ask.last_spec_of(self._control, replay.flow)
         found = Batch(self._ports, spec, terms, events, replay.id).fetch(left, routes)
         found.decided.update(decided)
+        if terms.lines:
+            self._hold_back(replay, claims, found, known)
         return found
+
+    def _hold_back(
+        self, replay: Replay, claims: Sequence[Claimed], found: Fetched, known: Mapping[str, Mapping[Missing, str]]
+    ) -> None:
+        """What stands in a line behind a message that is missing still and not sent, is not sent either."""
+        stuck = self._control.messages.stuck(replay.id, {claim.line for claim in claims if claim.line})
+        known = {**known, **ask.statuses(self._ledger, replay.flow, [row.message_id for row in stuck])}
+        missing = {message_id for message_id, statuses in known.items() if OPEN in statuses.values()}
+        found.decided.update(held_back(claims, found.decided, stuck, missing))
+        found.ready[:] = [one for one in found.ready if one.claim.message_id not in found.decided]
 
     def _others(
         self, rivals: Mapping[str, int], flow: str, message_id: str
@@ -175,13 +223,30 @@ class Sender:
 
     # --- do it ----------------------------------------------------------------------------------------------------
 
+    def _in_turn(self, replay: Replay, ready: Sequence[Ready]) -> set[Locator]:
+        """Send these, of a line one after the other; which copies the broker confirmed. Behind one that it did not
+        confirm nothing of its line is sent."""
+        confirmed: set[Locator] = set()
+        broken: dict[str, str] = {}
+        for turn in turns(ready):
+            for message_id, those in behind_broken(turn, broken).items():
+                why = f"not sent: it waits for {message_id!r}, which comes before it in its line"
+                self._give_back(replay, those, why)
+            going = [one for one in turn if one.claim.line not in broken]
+            for target in sorted({one.way.target for one in going}):
+                confirmed |= self._publish(replay, target, [one for one in going if one.way.target == target])
+            unconfirmed = [one for one in going if one.claim.line and one.copy.locator not in confirmed]
+            broken |= {one.claim.line: one.claim.message_id for one in unconfirmed}
+        return confirmed
+
     def _publish(self, replay: Replay, target: str, ready: Sequence[Ready]) -> set[Locator]:
         """Which of these copies the broker confirmed."""
         claims = [one.claim for one in ready]
         if self._clock() + self._limits.publish_within > claims[0].expires_at:
             self._give_back(replay, claims, "not sent: the claim had nearly run out")
             return set()
-        self._buckets[target].take(len(ready))
+        again = sum(claim.again for claim in claims)
+        self.targets[target].took(len(claims) - again, again)
         try:
             answers = self._ports.publish(target, [one.copy for one in ready])
         except Exception as error:  # noqa: BLE001 - foreign code; whatever it raises, some may have been sent
@@ -199,7 +264,8 @@ class Sender:
             errors.setdefault(answers[copy.locator].error, {})[claim.message_id] = claim.attempt
         confirmed = [one.claim for one in ready if one.claim.message_id in errors.get("", {})]
         last = next((error for error in errors if error), "")
-        self._breaker(target).record(len(confirmed), len(ready) - len(confirmed), last)
+        self.targets[target].breaker.record(len(confirmed), len(ready) - len(confirmed), last)
+        self._watch(replay, target, now, confirmed)
         detail = {"target": target, "sent": len(confirmed), "in_doubt": len(ready) - len(confirmed), "error": last}
         with self._control.transaction() as books:
             twice = books.messages.sent(replay.id, confirmed, now) if confirmed else []
@@ -211,6 +277,17 @@ class Sender:
             books.audit.append(now, self.owner, "send", f"replay/{replay.id}", replay.reason, detail)
         if twice:
             log.error("replay_perhaps_sent_twice", replay=replay.id, messages=twice)
+
+    def _watch(self, replay: Replay, target: str, now: int, claims: Sequence[Claimed]) -> None:
+        """Remember some of what was sent, to see whether it is followed: what is tried again only where one message at
+        a time tells, for it did not help before."""
+        if self.targets[target].circuit is State.closed:
+            claims = [claim for claim in claims if not claim.again]
+        if claims and self.targets[target].progress.wants(now):
+            some = self.targets[target].progress.some(claims)
+            missing = {claim.message_id: route_of(claim).missing for claim in some}
+            spec = ask.last_spec_of(self._control, replay.flow)
+            self.targets[target].progress.sent(now, spec, target, replay.id, missing)
 
     def _hand_back(self, taken: Mapping[Keeper, Sequence[Locator]], confirmed: Collection[Locator]) -> None:
         """Tell the sources what became of their copies, after it was written down: what a queue does not learn, because
@@ -224,7 +301,7 @@ class Sender:
 
     def _give_back(self, replay: Replay, claims: Sequence[Claimed], reason: str) -> None:
         log.warning("replay_batch_released", replay=replay.id, messages=len(claims), reason=reason)
-        self._control.messages.release(replay.id, claims, self._clock())
+        self._control.messages.release(replay.id, claims, self._clock(), reason)
 
 
 def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict[Decision, list[Claimed]]:
@@ -238,7 +315,7 @@ def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict
 def _set(books: Books, replay: Replay, decision: Decision, claims: Sequence[Claimed], now: int) -> None:
     attempts = {claim.message_id: claim.attempt for claim in claims}
     if decision.state == "released":
-        books.messages.release(replay.id, claims, now)
+        books.messages.release(replay.id, claims, now, decision.reason)
         return
     if decision.state in ("parked", "planned"):  # neither follows `claimed` directly
         books.messages.mark(replay.id, attempts, "failed", now, error=decision.reason, owner=claims[0].owner)

@@ -32,6 +32,7 @@ from tracker.replay.plan import Checked, Plan, Selection, make, with_sample
 from tracker.replay.policy import APPROVER, objection
 from tracker.replay.ports import Ports
 from tracker.replay.routes import LOG, Keeper, choices, right_digests
+from tracker.replay.target import Target
 from tracker.replay.worker import Worker
 
 SAMPLE = 20
@@ -67,10 +68,17 @@ class Replays:
         a second person from the first; approving stays a step of its own."""
         self._store, self._control, self._clock, self._insecure = store, control, clock, insecure
         self.ports = Ports(sources, publishers)
+        self._workers: list[Worker] = []
 
     def worker(self, steady: Steady = steady_s, owner: str = "", limits: Limits | None = None) -> Worker:
         """A worker on the same store, books, ports and clock."""
-        return Worker(self._store, self._control, self.ports, self._clock, steady, owner, limits)
+        worker = Worker(self._store, self._control, self.ports, self._clock, steady, owner, limits)
+        self._workers.append(worker)
+        return worker
+
+    def targets(self) -> dict[str, Target]:
+        """What the workers of this tracker send to."""
+        return {hop: target for worker in self._workers for hop, target in dict(worker.sender.targets).items()}
 
     # --- dry run and request --------------------------------------------------------------------------------------
 
@@ -91,7 +99,9 @@ class Replays:
         connected = replace(self.ports.connected, away=away)
         past = ask.pasts(self._control, spec.flow, ids)
         left = ask.left(self._control, spec, self._clock())
-        plan = make(spec, wanted, copies, connected, past, rate, source=selection.source, to=selection.to, left=left)
+        chosen = {"source": selection.source, "to": selection.to}
+        keys = ask.keys(self._store, spec, ids)
+        plan = make(spec, wanted, copies, connected, past, rate, left=left, keys=keys, **chosen)
         checked = self._sample(plan) if plan.items else None
         for keeper in keepers:
             with suppress(Exception):  # foreign code; what a source was not told it takes back by itself

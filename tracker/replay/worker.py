@@ -21,6 +21,7 @@ from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
 from tracker.replay.ports import Ports
 from tracker.replay.sender import IDLE_S, Sender
+from tracker.replay.target import Allowed
 
 LEAST_WAIT_S = 0.01
 TROUBLE_WAIT_S = 2.0
@@ -77,12 +78,14 @@ class Worker:
         if self._look_is_due():
             self._look()
         running = [self._started(one) for one in self._every("approved", "running")]
-        rates = _rates(running)
+        allowed = _allowed(running)
         # Another one goes first each time: those that share a target share its rate.
         self._round += 1
         first = self._round % len(running) if running else 0
         turns = [replay for replay in running[first:] + running[:first] if replay.status == "running"]
-        return min([IDLE_S, *(self.sender.send(replay, rates) for replay in turns)])
+        wait = min([IDLE_S, *(self.sender.send(replay, allowed) for replay in turns)])
+        self.sender.tell(turns)
+        return wait
 
     # --- sending --------------------------------------------------------------------------------------------------
 
@@ -111,11 +114,14 @@ class Worker:
         doubted = self._control.messages.expire(self._clock())
         if doubted:
             log.warning("replay_claims_in_doubt", messages=doubted)
-        for replay in self._every("running", "paused"):
+        living = list(self._every("running", "paused"))
+        for replay in living:
             self.follower.look(replay)
-        for replay in self._ended():
+        ended = self._ended()
+        for replay in ended:
             if self.follower.look(replay):
                 self._settled.add(replay.id)
+        self.sender.look([*living, *ended])
         for replay in self._every("planned"):
             self._interrupted(replay)
 
@@ -147,10 +153,12 @@ class Worker:
                 return
 
 
-def _rates(running: Sequence[Replay]) -> dict[str, float]:
-    """Messages per second for each target: the lowest that any replay to it was allowed."""
-    rates: dict[str, float] = {}
+def _allowed(running: Sequence[Replay]) -> dict[str, Allowed]:
+    """What each target may get: the least that any replay to it was allowed."""
+    found: dict[str, Allowed] = {}
     for replay in running:
-        for target in terms_of(replay).targets:
-            rates[target] = min(replay.rate, rates.get(target, replay.rate))
-    return rates
+        terms = terms_of(replay)
+        for target in terms.targets:
+            rate, in_flight = found.get(target, (replay.rate, terms.in_flight))
+            found[target] = Allowed(min(replay.rate, rate), min(terms.in_flight, in_flight))
+    return found

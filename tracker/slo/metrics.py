@@ -168,6 +168,18 @@ POLICY_BUDGET = Metric(
     "Messages that the budget of a flow in mode `auto` still had when the policy last looked.",
     ("flow",),
 )
+REPLAY_CIRCUIT = Metric(
+    "tracker_replay_circuit",
+    Kind.gauge,
+    "1 for the state of the circuit to each target that this tracker sends to: closed, open or half_open.",
+    ("target", "state"),
+)
+REPLAY_IN_FLIGHT = Metric(
+    "tracker_replay_in_flight",
+    Kind.gauge,
+    "Messages that are on their way to each target, in doubt, or sent and not settled, as this tracker counted last.",
+    ("target",),
+)
 STORE_UP = Metric("tracker_store_up", Kind.gauge, "1 when the store answered the last look.")
 STORE_ROWS = Metric("tracker_store_rows", Kind.gauge, "Rows per table.", ("table",))
 STORE_BYTES = Metric("tracker_store_bytes", Kind.gauge, "Bytes on disk per table.", ("table",))

@@ -183,6 +183,18 @@ class Answers:
             )
         return [Locator(row["message_id"], hop, row["part"], row["place"]) for row in rows]
 
+    def keys(self, flow: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """The key of each of these messages as it was seen first, or its hash; those without one are left out."""
+        rows: list[dict[str, Any]] = []
+        for some in bundles(message_ids):
+            rows += self._engine.rows(
+                "SELECT message_id, argMin(if(key != '', key, leftPad(lower(hex(key_hash)), 16, '0')), observed_at) "
+                f"AS seen FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} "
+                "AND message_id IN {ids:Array(String)} AND (key != '' OR key_hash != 0) GROUP BY message_id",
+                {"flow": flow, "ids": some},
+            )
+        return {row["message_id"]: row["seen"] for row in rows}
+
     def carrying(
         self,
         flow: str,

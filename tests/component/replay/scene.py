@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
+from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -22,13 +23,13 @@ from tracker.control import Control
 from tracker.control.database import Database, engine_for
 from tracker.control.incidents import Counted, Counts
 from tracker.control.tokens import Principal
-from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator, Missing, Sent
+from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator, Missing, Sent, Source
 from tracker.model.coverage import Coverage, SourceCover
 from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec, load_spec
 from tracker.replay import Automatic, Keeper, Replays, Selection, Worker
-from tracker.replay.breaker import Breaker
 from tracker.replay.limits import Limits
+from tracker.replay.target import Target
 from tracker.store.findings import Finding
 
 T0 = 1_800_000_000_000_000
@@ -51,20 +52,22 @@ class Killed(BaseException):
 
 
 class Fused(Database):
-    """A control database whose process can be killed at any moment: `fuse` says how many moments from now.
+    """A control database whose process can be killed at any moment, or that `raises` something else instead: `fuse`
+    says how many moments from now.
 
     The moments are: before a transaction, inside it before it commits, and after it.
     """
 
     fuse: int | None = None
+    raises: BaseException = Killed()
 
     def tick(self) -> None:
-        """A moment passes. Raises `Killed` at the one that was chosen."""
+        """A moment passes. Raises at the one that was chosen."""
         if self.fuse is not None:
             self.fuse -= 1
             if self.fuse < 0:
                 self.fuse = None
-                raise Killed
+                raise self.raises
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -75,6 +78,50 @@ class Fused(Database):
             session.flush()
             self.tick()
         self.tick()
+
+
+class Letters:
+    """A queue of dead letters as one connection sees it, as `collectors.rabbitmq.dead_queue` does: what it fetched
+    nobody else gets until it is told, or gone. `queue` is shared: the copies by message, and who holds each."""
+
+    def __init__(self, queue: dict[str, tuple[Copy, object]], tick: Callable[[], None]) -> None:
+        self._queue, self._tick = queue, tick
+        self.settling: Callable[[Sequence[Locator]], None] = lambda sent: None
+
+    def find(self, flow: str, message_ids: Sequence[str]) -> list[Locator]:
+        """Those that nobody else holds."""
+        return [self._queue[one][0].locator for one in message_ids if one in self._queue and self._free(one)]
+
+    def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
+        """Handed out until told."""
+        return [self._taken(place) for place in locators]
+
+    def settle(self, sent: Sequence[Locator], kept: Sequence[Locator]) -> None:
+        """What was sent is taken out, the rest goes back."""
+        self._tick()
+        self.settling(sent)
+        for place in sent:
+            self._queue.pop(place.message_id)
+        for place in kept:
+            if place.message_id in self._queue:
+                self._queue[place.message_id] = self._queue[place.message_id][0], None
+        self._tick()
+
+    def close(self) -> None:
+        """The connection ends, all that it holds goes back."""
+        for one, (copy, holder) in self._queue.items():
+            if holder is self:
+                self._queue[one] = copy, None
+
+    def _free(self, one: str) -> bool:
+        return self._queue[one][1] in (None, self)
+
+    def _taken(self, place: Locator) -> Copy | Missing:
+        if place.message_id not in self._queue or not self._free(place.message_id):
+            return Missing(place, "it is not in the queue")
+        copy = self._queue[place.message_id][0]
+        self._queue[place.message_id] = copy, self
+        return copy
 
 
 class Port:
@@ -88,6 +135,8 @@ class Port:
         self.refuses = False
         self.lies = False
         self.unreadable = False
+        self.expired: set[str] = set()
+        self.wrong: set[str] = set()
         self.batches: list[int] = []
 
     def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
@@ -95,7 +144,14 @@ class Port:
         self.reading()
         if self.unreadable:
             raise ConnectionError("no route to the broker")
-        return self._source.fetch(locators)
+        return [self._told(found) for found in self._source.fetch(locators)]
+
+    def _told(self, found: Copy | Missing) -> Copy | Missing:
+        if found.locator.message_id in self.expired:
+            return Missing(found.locator, "retention took it")
+        if isinstance(found, Copy) and found.locator.message_id in self.wrong:
+            return replace(found, value=b"another payload")
+        return found
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """As `MemoryPublisher`, unless told otherwise; `before` and `after` may wait, raise or kill."""
@@ -129,6 +185,9 @@ class Scene:
         self.found: dict[str, Finding] = {}
         self.covered = T0
         self.announced = True
+        self.key: Callable[[str], str] = lambda message_id: "k"
+        self.queue: dict[str, tuple[Copy, object]] = {}
+        self.letters: list[Letters] = []
         self.replays = self.service()
 
     # --- what happens ---------------------------------------------------------------------------------------------
@@ -142,19 +201,24 @@ class Scene:
 
     def service(self, **options: Any) -> Replays:
         """The service as a freshly started tracker has it."""
-        return Replays(
-            self, self.control, {Keeper("log", "kafka"): self.port}, {"kafka": self.port}, lambda: self.now, **options
-        )
+        self.letters.append(Letters(self.queue, self.database.tick))
+        sources: dict[Keeper, Source] = {
+            Keeper("log", "kafka"): self.port,
+            Keeper("dead_letter", "billing"): self.letters[-1],
+        }
+        return Replays(self, self.control, sources, {"kafka": self.port}, lambda: self.now, **options)
 
-    def automatic(self, owner: str = "p", breakers: Mapping[str, Breaker] | None = None, **more: Any) -> Automatic:
-        """The policy's part of a freshly started tracker."""
+    def automatic(self, owner: str = "p", targets: Mapping[str, Target] | None = None, **more: Any) -> Automatic:
+        """The policy's part of a freshly started tracker, whose sender knows these targets."""
+        service = self.service()
+        service.worker().sender.targets.update(targets or {})
         return Automatic(
-            self, self.control, self.service(), breakers or {}, clock=lambda: self.now,
+            self, self.control, service, clock=lambda: self.now,
             steady=lambda: self.now / SECOND, owner=owner, **more,
         )  # fmt: skip
 
     def worker(self, owner: str = "w", limits: Limits | None = None) -> Worker:
-        """A worker as a freshly started tracker has it, without jitter."""
+        """A worker as a freshly started tracker has it, without jitter; its connections are the newest."""
         return Worker(
             self, self.control, self.service().ports, lambda: self.now, lambda: self.now / SECOND, owner,
             limits or Limits(), lambda low, high: high,
@@ -169,10 +233,18 @@ class Scene:
     def lose(self, *message_ids: str) -> None:
         """Messages reach the log, the collector sees them, billing does not, and a finding is opened for each."""
         for message_id in message_ids:
-            self.broker.append("orders", message_id.encode() * 3, b"k", {MESSAGE_ID: message_id.encode()})
+            key = self.key(message_id).encode()
+            self.broker.append("orders", message_id.encode() * 3, key, {MESSAGE_ID: message_id.encode()})
         self.observe()
         for message_id in message_ids:
             self.find(message_id)
+
+    def bury(self, *message_ids: str) -> None:
+        """Billing put these aside as dead letters, too."""
+        for one in message_ids:
+            place = Locator(one, "billing", "dead", 0)
+            value = one.encode() * 3
+            self.queue[one] = Copy(place, self.key(one).encode(), value, {MESSAGE_ID: one.encode()}, ""), None
 
     def find(
         self, message_id: str, status: str = "open", hop: str = "billing", kind: str = "unacknowledged", cause: str = ""
@@ -274,6 +346,10 @@ class Scene:
                     for name, value in attributes.items())
         ]  # fmt: skip
 
+    def keys(self, flow: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """As `Store.keys`."""
+        return {one: self.key(one) for one in message_ids}
+
     def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
         """As `Store.locators`."""
         newest = {}
@@ -300,6 +376,10 @@ class Scene:
     def states(self, replay_id: str) -> dict[str, str]:
         """The state of every message of a replay."""
         return {m.message_id: m.state for m in self.control.messages.page(replay_id, limit=1000).items}
+
+    def ordinals(self, replay_id: str) -> dict[str, int]:
+        """The place of every message in the order of sending."""
+        return {m.message_id: m.ordinal for m in self.control.messages.page(replay_id, limit=1000).items}
 
     def errors(self, replay_id: str) -> dict[str, str]:
         """What is said of every message of a replay."""

@@ -8,7 +8,8 @@ from tracker.control.incidents import Entry
 from tracker.control.replays import Replay
 from tracker.replay import Automatic, Selection
 from tracker.replay.automatic import LEASE_TTL, Left, Room
-from tracker.replay.breaker import FAILURES, Breaker
+from tracker.replay.breaker import FAILURES
+from tracker.replay.target import Target
 
 
 @pytest.fixture
@@ -234,9 +235,10 @@ class TestLeave:
 
     def test_an_open_circuit_is_left_alone(self, scene: Scene) -> None:
         """Until the target takes messages again."""
-        shown, breaker = Shown(), Breaker(lambda: scene.now / SECOND)
+        shown, target = Shown(), Target("kafka", 100.0, lambda: scene.now / SECOND, lambda low, high: high)
+        breaker = target.breaker
         lose(scene, "a")
-        automatic = scene.automatic(breakers={"kafka": breaker}, shown=shown)
+        automatic = scene.automatic(targets={"kafka": target}, shown=shown)
         breaker.record(0, FAILURES, "no leader")
         scene.wait(27)
         breaker.record(0, 1, "no leader")

@@ -230,7 +230,7 @@ class TestTrouble:
         worker = scene.worker()
         scene.port.refuses = True
         scene.rounds(worker, 30, 1)
-        assert worker.sender.breakers["kafka"].state is not State.closed
+        assert worker.sender.targets["kafka"].circuit is not State.closed
         assert len(scene.port.batches) <= 3 + 30 / COOLDOWN_S
         scene.port.refuses = False
         for _ in range(30):
