@@ -1,7 +1,8 @@
-"""Replays under kills at every step, lagging observers, refusing and lying targets, several trackers.
+"""Replays under kills at every step, lagging observers, refusing and lying targets, sources that hand out and take
+back, are away or hold something else, several trackers, few messages in flight, lines that keep their order.
 
 Never a silent second sending, never a forgotten message. The broker is in memory, the control database a real one; what
-is true is read from the broker's log, not from our books.
+is true is read from the broker's log and from the queue of dead letters, not from our books.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from collectors.memory import (
     Slot,
     Tailed,
 )
-from tests.component.replay.scene import ANN, BOB, SECOND, Killed, Scene
+from tests.component.replay.scene import ANN, BOB, REPLAY_ID, SECOND, Killed, Scene
 from tests.world.installation import Installation
 from tracker.control import Control
 from tracker.control.errors import Conflict
@@ -37,11 +38,20 @@ from tracker.model.carry import MESSAGE_ID
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 from tracker.replay import Keeper, Replays, Selection, Worker
+from tracker.replay.backoff import FLOOR, SHARE, SPAN_S
 
 FOLLOW_UP = 45 * SECOND
 """The flow's longest deadline (15 s) and 30 s of patience."""
 RESOLVED = {"recovered", "parked", "refused"}
 IDS = [f"m-{n}" for n in range(5)]
+SPEC = """
+flow: orders
+checkpoints:
+  - {hop: checkout, stage: produce}
+  - {hop: kafka, stage: persist, after: checkout, within: 5s}
+  - {hop: billing, stage: ack, after: kafka, within: 10s%s}
+replay: {sources: [log: kafka, dead_letter: billing], mode: auto, rate: %s/s, max_attempts: 3, in_flight: %s}
+"""
 
 FAILS = ["refuses", "lies", "unreadable"]
 """What a broker may do: confirm nothing and take nothing, confirm nothing and take all, give no copies."""
@@ -60,25 +70,81 @@ def empty_control() -> Path:
 class Replaying(RuleBasedStateMachine):
     """Two trackers that come and go, people who ask, pause and cancel, and a world that does not wait for them."""
 
+    order = ""
+    """What the flow asks order by."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.scene = Scene(self.folder, "auto", empty_control())
+        self.scene.key = lambda one: f"k{int(one[2:]) % 2}"
         self.scene.port.before = self._about_to_send
         self.scene.port.after = self._sent
+        self.rate, self.in_flight = 1000, 5000
         self.starts = 0
         self.dies: str | int | None = None
         self.wrong: list[str] = []
+        self.tried: set[tuple[str, str]] = set()
+        self.tries: list[tuple[str, int, bool]] = []
+        self.at_work = ""
         self.workers = [self._started(), self._started()]
+        self.letters = self.scene.letters[-2:]
 
     def _started(self) -> Worker:
         self.starts += 1
-        return self.scene.worker(f"tracker-{self.starts}")
+        worker = self.scene.worker(f"tracker-{self.starts}")
+        self.scene.letters[-1].settling = self._about_to_settle
+        return worker
+
+    def _about_to_settle(self, sent) -> None:
+        """A queue may only forget what is in the log, and what our books say of it."""
+        arrived = {message for message, _, _ in self.scene.arrived()}
+        for place in sent:
+            if place.message_id not in arrived:
+                self.wrong.append(f"{place.message_id} is taken out of the queue and is nowhere else")
+            states = {self.scene.states(one.id).get(place.message_id) for one in self.scene.replays.list().items}
+            if not states & {"sent", "recovered"}:
+                self.wrong.append(f"{place.message_id} is taken out of the queue before anybody wrote down why")
+
+    def _within_bounds(self, copies) -> None:
+        """Not more in flight than may be, and not more retries than their budget: as the log and the calls show it."""
+        now, busy = self.scene.now, set()
+        for record in self.scene.records():
+            said = carried(record.headers)
+            if said.replay_id and record.appended_at > now - FOLLOW_UP:
+                busy |= {said.message_id} if self.scene.found[said.message_id].status == "open" else set()
+        if len(busy | {copy.locator.message_id for copy in copies}) > self.in_flight:
+            self.wrong.append(f"{len(copies)} are sent though {len(busy)} are in flight already")
+        for copy in copies:
+            one = copy.locator.message_id, copy.headers[REPLAY_ID].decode()
+            self.tries.append((self.at_work, now, one in self.tried))
+            self.tried.add(one)
+        recent = [again for who, at, again in self.tries if who == self.at_work and at > now - SPAN_S * SECOND]
+        allowed = SHARE * recent.count(False) + min(FLOOR, SHARE * self.rate) * SPAN_S
+        if recent.count(True) > max(1, allowed):
+            self.wrong.append(f"{recent.count(True)} retries, {allowed} are allowed")
+
+    def _in_turn(self, copies) -> None:
+        """Nothing is sent while one that comes before it by its key is still missing, and this replay has not brought
+        it into the log."""
+        for copy in copies:
+            one, replay_id = copy.locator.message_id, copy.headers[REPLAY_ID].decode()
+            there = {message for message, replay, _ in self.scene.arrived() if replay == replay_id}
+            for row in self.scene.control.messages.page(replay_id).items:
+                before = row.ordinal < self.scene.ordinals(replay_id)[one] and row.message_id not in there
+                same = self.scene.key(row.message_id) == self.scene.key(one)
+                if before and same and self.scene.found[row.message_id].status == "open":
+                    self.wrong.append(f"{one} is sent before {row.message_id}, which comes first")
 
     def _about_to_send(self, copies) -> None:
         """Only what is still missing is ever sent; and again only when every arrival before was observed, and billing
         was covered for the whole follow-up of it: then it is known, and known not to have helped."""
+        self._within_bounds(copies)
+        if self.order:
+            self._in_turn(copies)
         for copy in copies:
+            if copy.value != copy.locator.message_id.encode() * 3:
+                self.wrong.append(f"the copy of {copy.locator.message_id} is not what it was")
             one = copy.locator.message_id
             if self.scene.found[one].status != "open":
                 self.wrong.append(f"{one} is not missing")
@@ -105,10 +171,21 @@ class Replaying(RuleBasedStateMachine):
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
-    @initialize(ids=st.sets(st.sampled_from(IDS), min_size=1))
-    def begin(self, ids: set[str]) -> None:
-        """Some messages are missing, and somebody asks for them."""
+    @initialize(
+        ids=st.sets(st.sampled_from(IDS), min_size=1),
+        buried=st.sets(st.sampled_from(IDS)),
+        expired=st.sets(st.sampled_from(IDS)),
+        rate=st.sampled_from([1000, 1000, 2]),
+        in_flight=st.sampled_from([5000, 5000, 2, 1]),
+    )
+    def begin(self, ids: set[str], buried: set[str], expired: set[str], rate: int, in_flight: int) -> None:
+        """Some messages are missing, some of them are dead letters too, or only that, and somebody asks for them."""
+        self.scene.port.expired = expired
+        self.rate, self.in_flight = rate, in_flight
+        order = f", order: {self.order}" if self.order else ""
+        self.scene.put(SPEC % (order, rate, in_flight))
         self.scene.lose(*sorted(ids))
+        self.scene.bury(*sorted(ids & buried))
         self.scene.start()
         self.scene.wait(1)
 
@@ -122,11 +199,14 @@ class Replaying(RuleBasedStateMachine):
         if fails:
             setattr(self.scene.port, fails, True)
         self.dies = kill
+        self.at_work = self.workers[which].owner
         self.scene.database.fuse = kill if isinstance(kill, int) else None
         try:
             self.workers[which].step()
         except Killed:
+            self.letters[which].close()
             self.workers[which] = self._started()
+            self.letters[which] = self.scene.letters[-1]
         finally:
             self.dies = self.scene.database.fuse = None
             if fails:
@@ -150,6 +230,11 @@ class Replaying(RuleBasedStateMachine):
         for _ in range(rounds):
             self.work(which, None, "")
             self.scene.wait(6)
+
+    @rule(ids=st.sets(st.sampled_from(IDS)), how=st.sampled_from(["expired", "wrong"]))
+    def lose_copies(self, ids: set[str], how: str) -> None:
+        """The log has these no more, or something else in their place; a queue of dead letters may have them."""
+        setattr(self.scene.port, how, ids)
 
     @rule(seconds=st.sampled_from([0.2, 1, 6, 11, 30, 51, 120]))
     def wait(self, seconds: float) -> None:
@@ -191,7 +276,7 @@ class Replaying(RuleBasedStateMachine):
     @invariant()
     def nothing_is_sent_in_vain(self) -> None:
         """See `_about_to_send`; whatever a publisher raises is caught, so it is noted there and told here."""
-        assert not self.wrong
+        assert not self.wrong, self.wrong[0]
 
     @invariant()
     def no_attempt_arrives_twice(self) -> None:
@@ -237,6 +322,7 @@ class Replaying(RuleBasedStateMachine):
                 assert all(reasons[one] for one, state in states.items() if state in ("parked", "refused"))
                 for one, state in states.items():
                     assert state != "recovered" or self.scene.found[one].status == "recovered"
+            assert not [one for one, (_, holder) in self.scene.queue.items() if holder], "nobody gave these back"
             self.no_attempt_arrives_twice()
             self.nothing_is_sent_in_vain()
         finally:
@@ -244,8 +330,12 @@ class Replaying(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _calm_down(self) -> None:
+        self.scene.port.expired, self.scene.port.wrong = set(), set()
+        for letters in self.letters:
+            letters.close()
         worker = self._started()
-        for _ in range(150):
+        self.at_work = worker.owner
+        for _ in range(400):
             for replay in self.scene.replays.list(status=["paused"]).items:
                 self.scene.replays.resume(replay.id, BOB)
             self.scene.observe()
@@ -264,6 +354,16 @@ Replaying.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 TestReplaying = Replaying.TestCase
+
+
+class InOrder(Replaying):
+    """The same for a flow that asks for order by key; its messages have two."""
+
+    order = "key"
+
+
+InOrder.TestCase.settings = settings(Replaying.TestCase.settings, max_examples=8)
+TestInOrder = InOrder.TestCase
 
 
 # --- the same way once, with the real store and the real reconciler ---------------------------------------------------
