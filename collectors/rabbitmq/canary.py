@@ -14,6 +14,7 @@ import pika
 
 from collectors.rabbitmq.config import OwnQueueConfig
 from collectors.rabbitmq.connect import closed, opened, working
+from collectors.rabbitmq.marker import Marker
 from collectors.rabbitmq.watch import Watch
 
 FULL = 0.9
@@ -22,11 +23,12 @@ FULL = 0.9
 
 class Owned(NamedTuple):
     """What a collector owns: its queue, the exchange that its canaries are published to, and what the queue is bound
-    to, as (exchange, routing key). `again`: bind again before each canary, for others may take a binding away that no
-    canary passes."""
+    to, as (exchange, routing key). `marker`: the queue and exchange that keep since when records wait (`marker`).
+    `again`: bind again before each canary, for others may take a binding away that no canary passes."""
 
     queue: str
     exchange: str
+    marker: str
     bindings: tuple[tuple[str, str], ...]
     again: bool = False
 
@@ -34,6 +36,11 @@ class Owned(NamedTuple):
 def canary_exchange(name: str) -> str:
     """The exchange of a collector's own that its canaries are published to."""
     return f"tracker.canary.{name}"
+
+
+def marker_queue(name: str) -> str:
+    """The queue of a collector's own that keeps since when records wait, and the exchange that fills it."""
+    return f"tracker.since.{name}"
 
 
 class Canaries:
@@ -59,9 +66,12 @@ class Canaries:
             connection.add_on_connection_unblocked_callback(lambda *_: self._alarmed(False))
             self._connection, self._channel = connection, connection.channel()
             self._declare()
+            self._marker = Marker(self._channel, owned.marker)
+        watch.waits_since(self._marker.since)
 
-    def tick(self) -> float:
-        """Publish when due; answers the seconds until the next one is. Raises `Unavailable`."""
+    def tick(self, settled: int) -> float:
+        """Publish when due, and keep that nothing waits that is older than `settled` (epoch µs); answers the seconds
+        until the next one is. Raises `Unavailable`."""
         now = self._monotonic()
         if now >= self._due:
             self._due = now + self._config.canary_every
@@ -72,6 +82,7 @@ class Canaries:
                     if self._owned.again:
                         self._bind()
                     self._publish(now)
+                    self._marker.keep(settled)
         return max(0.0, self._due - now)
 
     def close(self) -> None:

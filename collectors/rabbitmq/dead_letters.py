@@ -12,7 +12,7 @@ from typing import Any
 
 from collectors.base import Content, Lag, Observation, Raw
 from collectors.clock import elapsed, now_micros
-from collectors.rabbitmq.canary import Owned, canary_exchange
+from collectors.rabbitmq.canary import Owned, canary_exchange, marker_queue
 from collectors.rabbitmq.config import DeadLetterConfig, dead_letter_config
 from collectors.rabbitmq.connect import parameters
 from collectors.rabbitmq.death import CAME_BY, Deaths
@@ -42,7 +42,7 @@ class RabbitDeadLetters:
         self._deaths = Deaths(config)
         self._watch = Watch(uuid.uuid4().hex, monotonic(), config.hole_for, traces=False)
         bindings = tuple((each.exchange, key) for each in config.dead_letters for key in each.routing_keys)
-        owned = Owned(f"tracker.dead.{name}", canary_exchange(name), bindings, again=True)
+        owned = Owned(f"tracker.dead.{name}", canary_exchange(name), marker_queue(name), bindings, again=True)
         at = parameters(config.url, owned.queue, config.tls)
         self._name, self._own = name, owned.queue
         self._queue = OwnQueue(owned, config, at, self._watch, _headers, clock, monotonic)

@@ -15,7 +15,7 @@ from typing import Any
 from collectors.base import Content, Lag, Observation, Raw
 from collectors.clock import elapsed, now_micros
 from collectors.errors import Unavailable
-from collectors.rabbitmq.canary import Owned, canary_exchange
+from collectors.rabbitmq.canary import Owned, canary_exchange, marker_queue
 from collectors.rabbitmq.config import FirehoseConfig, firehose_config
 from collectors.rabbitmq.connect import parameters, shown
 from collectors.rabbitmq.message import ENCODED, problem_of
@@ -54,7 +54,13 @@ class RabbitFirehose:
         canaries = canary_exchange(name)
         bindings = tuple((FIREHOSE, key) for key in config.bindings(canaries))
         self._queue = OwnQueue(
-            Owned(self._trace, canaries, bindings), config, self._at, self._watch, _headers, clock, monotonic
+            Owned(self._trace, canaries, marker_queue(name), bindings),
+            config,
+            self._at,
+            self._watch,
+            _headers,
+            clock,
+            monotonic,
         )
 
     def read(self, limit: int, wait: float) -> Sequence[Raw]:

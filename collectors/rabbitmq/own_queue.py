@@ -19,8 +19,12 @@ from collectors.rabbitmq.watch import Watch, mark_of
 FIREHOSE = "amq.rabbitmq.trace"
 """The exchange that the broker copies publishes and deliveries to."""
 
-CANARIES = "publish.tracker.canary."
-"""Routing keys of the traces of canaries, those of other collectors too."""
+MARKS = 10_000
+"""Canaries that are remembered while what came before them is outstanding. With fewer of the oldest, somewhat more
+counts as waiting for somewhat longer."""
+
+CANARIES = "publish.tracker.canary.", "publish.tracker.since."
+"""How routing keys begin of traces of canaries, and of what is kept of them; of other collectors too."""
 
 
 class Position(NamedTuple):
@@ -61,6 +65,8 @@ class OwnQueue:
         self._inbox: deque[Item] = deque()
         self._inbox_bytes = 0
         self._outstanding: dict[int, bool] = {}  # tag -> done; in the order of delivery
+        self._marks: deque[tuple[int, int]] = deque(maxlen=MARKS)  # of canaries: the tag, and when it was sent
+        self._settled = 0  # when the last canary was sent before which nothing is outstanding
         self._connections = 0
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
@@ -97,6 +103,7 @@ class OwnQueue:
         self._inbox.clear()
         self._inbox_bytes = 0
         self._outstanding.clear()
+        self._marks.clear()
         self._watch.broken(self._monotonic())
         closed(connection)
         if canaries is not None:
@@ -106,7 +113,7 @@ class OwnQueue:
         canaries = self._connected()
         found: list[Raw] = []
         while True:
-            due = canaries.tick()
+            due = canaries.tick(self._settled)
             left = max(0.0, deadline - self._monotonic())
             if self._inbox_bytes <= self._config.memory_mb * 2**20:  # else the broker waits: TCP holds it back
                 self._pump(0.0 if self._inbox else min(left, due))
@@ -143,12 +150,13 @@ class OwnQueue:
         direct = item.exchange == self._owned.exchange
         if not direct and not (item.exchange == FIREHOSE and item.routing_key.startswith(CANARIES)):
             return False
-        mark = mark_of(item.body)
+        mark, tag = mark_of(item.body), item.position.tag
         if mark is not None and direct:
             self._watch.arrived(mark, self._monotonic())
+            self._marks.append((tag, mark.sent_at))
         elif mark is not None and item.routing_key == f"publish.{self._owned.exchange}":
             self._watch.traced(mark)
-        self._ack([item.position.tag])
+        self._ack([tag])
         return True
 
     def _ack(self, tags: Sequence[int]) -> None:
@@ -164,6 +172,9 @@ class OwnQueue:
         for tag in tags:
             if self._outstanding.pop(tag, False):
                 self._channel.basic_ack(tag)
+        oldest = next(iter(self._outstanding), None)
+        while self._marks and (oldest is None or self._marks[0][0] < oldest):
+            _, self._settled = self._marks.popleft()  # not the latest time: a clock that was ahead is set back
 
     def _connected(self) -> Canaries:
         if self._canaries is not None:

@@ -63,6 +63,10 @@ class Watch:
         self._sent[self._sequence] = now
         return Mark(self._token, self._sequence, sent_at)
 
+    def waits_since(self, since: int) -> None:
+        """What waits to be read came after this (epoch µs, 0: not known), says an earlier life."""
+        self.marker = max(self.marker, since)
+
     def traced(self, mark: Mark) -> None:
         """The trace of a canary was read."""
         self._traced = mark
@@ -106,7 +110,7 @@ class Watch:
         """There was no break at the beginning: reading goes on right behind what an earlier life read, the last of it
         after `since` (epoch µs, 0: not known)."""
         self._hole_until, self._shown = now, True
-        self.marker = max(self.marker, since)
+        self.waits_since(since)
 
     def _break(self, now: float) -> None:
         self._hole_until, self._shown = now + self._hole_for, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -217,6 +218,33 @@ def test_a_trace_that_is_read_late_says_so(vhost: Vhost) -> None:
         assert event.observed_from <= published <= event.observed_at
     finally:
         collector.close()
+
+
+def test_what_waited_while_nobody_read_is_not_of_long_ago(vhost: Vhost) -> None:
+    """A collector that was killed had read every canary in its queue. The next one knows all the same that what came
+    then came after the last of them, or whoever vouches for the acks behind it would be asked for those of years."""
+    vhost.orders("billing")
+    with reading(vhost.settings()) as killed:
+        vhost.publish("m-1")
+        killed.commit(read_to_now(killed))
+        began = now_micros()
+        read_until(killed, lambda _: _kept(vhost) > began)
+    after = now_micros()
+    vhost.publish("m-2")
+    with contextlib.closing(firehose(vhost.settings())) as next_one:
+        [event] = decoded(next_one, read_until(next_one, lambda raws: len(raws) == 1))
+    assert event.message_id == "m-2"
+    assert event.observed_from is not None
+    assert began < event.observed_from < after < event.observed_at
+
+
+def _kept(vhost: Vhost) -> int:
+    """Since when records wait, as the collector's queue says; 0 while it says nothing."""
+    method, _, body = vhost.channel.basic_get("tracker.since.test")
+    if method is None:
+        return 0
+    vhost.channel.basic_nack(method.delivery_tag or 0, requeue=True)
+    return int(json.loads(body or b"{}")["since"])
 
 
 def test_a_second_instance_stands_by_and_takes_over(vhost: Vhost) -> None:
