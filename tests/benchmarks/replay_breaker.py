@@ -37,7 +37,7 @@ checkpoints:
   - {{hop: checkout, stage: produce}}
   - {{hop: kafka, stage: persist, after: checkout, within: 5s}}
   - {{hop: billing, stage: ack, after: kafka, within: 10s}}
-replay: {{sources: [log: kafka], mode: auto, rate: {rate}/s, in_flight: 1000000}}
+replay: {{sources: [log: kafka], mode: auto, budget: 10000000/h, rate: {rate}/s, in_flight: 1000000}}
 """
 
 

@@ -305,8 +305,8 @@ def _unusable(routing: _Routing, choice: Choice, where: str, message_id: str) ->
     if choice.keeper in connected.away:
         return "away", f"{choice}: it does not answer now: {connected.away[choice.keeper]}"
     if message_id not in routing.copies.get(choice.keeper, {}):
-        never = "it was never seen to persist this message" if choice.keeper.kind == "log" else "it does not hold it"
-        return "no_copy", f"{choice}: {never}"
+        never = {LOG: "it was never seen to keep this message, or dropped it"}
+        return "no_copy", f"{choice}: {never.get(choice.keeper.kind, 'it does not hold it')}"
     return None
 
 

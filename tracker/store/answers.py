@@ -171,14 +171,17 @@ class Answers:
         )
 
     def locators(self, flow: str, message_ids: Sequence[str], hop: str) -> list[Locator]:
-        """The newest place of each message in the log of `hop`; messages that were never seen there are left out."""
+        """The newest place of each message in the log of `hop` that it was not dropped from; messages that were never
+        seen there, or dropped from wherever they were, are left out."""
         rows: list[dict[str, Any]] = []
         for some in bundles(message_ids):
             rows += self._engine.rows(
-                f"SELECT message_id, argMax(partition, observed_at) AS part, argMax(offset, observed_at) AS place "
-                f"FROM {self._db}.events WHERE tenant = '' AND flow = {{flow:String}} AND hop = {{hop:String}} "
-                "AND message_id IN {ids:Array(String)} AND offset >= 0 AND stage IN ('persist', 'replicate') "
-                "GROUP BY message_id",
+                "SELECT message_id, argMax(partition, at) AS part, argMax(offset, at) AS place FROM ("
+                f"SELECT message_id, partition, offset, max(observed_at) AS at FROM {self._db}.events "
+                "WHERE tenant = '' AND flow = {flow:String} AND hop = {hop:String} "
+                "AND message_id IN {ids:Array(String)} AND offset >= 0 AND stage IN ('persist', 'replicate', 'drop') "
+                "GROUP BY message_id, delivery, partition, offset HAVING countIf(stage = 'drop') = 0"
+                ") GROUP BY message_id",
                 {"flow": flow, "ids": some, "hop": hop},
             )
         return [Locator(row["message_id"], hop, row["part"], row["place"]) for row in rows]

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.component.replay.scene import ANN, SPEC, Scene
+from tests.component.replay.scene import ANN, POLICY, SPEC, Scene
 from tracker.control.errors import Unavailable
 from tracker.control.messages import LARGEST_BATCH
 from tracker.model.carry import Sent
@@ -161,6 +161,7 @@ def test_a_replay_of_a_replay(scene: Scene) -> None:
 def test_more_messages_than_fit_in_a_transaction(scene: Scene) -> None:
     """A large selection is kept in several steps and sent in batches, in order; who asks sees how far it is."""
     names = [f"m-{n:05}" for n in range(LARGEST_BATCH + 500)]
+    scene.put(POLICY.replace("3/h", "100000/h"))
     scene.lose(*names)
     replay_id = scene.replays.create(Selection(flow="orders"), ANN).replay.id
     worker = scene.worker()

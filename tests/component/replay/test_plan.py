@@ -86,7 +86,7 @@ class TestWays:
         """The plan says what is wrong with those that come before."""
         told = planned(["a", "b"], [at("a", 1, "us"), at("b", 2, "us")], spec("{log: eu}, {log: us}")).summary()
         assert told["sources"] == {"log: us": 2}
-        assert told["why_these_sources"] == {"log eu: it was never seen to persist this message": 2}
+        assert told["why_these_sources"] == {"log eu: it was never seen to keep this message, or dropped it": 2}
 
     def test_an_operator_chooses_otherwise(self) -> None:
         """Another source, another target, whatever the flow says."""
@@ -133,7 +133,7 @@ class TestRefusals:
         """The first gives the reason, the sentence has all."""
         reason, detail = refusal(planned(["m"], [], spec("{peer: eu}, {log: eu}, {snapshot: eu}")))
         assert reason == "no_target"
-        assert "log eu: it was never seen to persist" in detail
+        assert "log eu: it was never seen to keep" in detail
         assert "snapshot eu: this tracker cannot read it" in detail
 
     def test_all_attempts_used_up(self) -> None:
