@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from tests.world.installation import Installation
+from tracker.model.carry import Locator
 from tracker.model.coverage import SourceRef
 from tracker.model.event import RETRY, Event, Stage, natural_key
 from tracker.model.facts import Facts
@@ -18,7 +19,7 @@ from tracker.model.judge import judge
 from tracker.model.spec import FlowSpec, load_spec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
-from tracker.reconcile.abandon import Abandoned, abandon, drops
+from tracker.reconcile.abandon import Abandoned, abandon, drops, handed_to
 from tracker.store.held import Place
 
 SPEC = """flow: {flow}
@@ -98,6 +99,72 @@ def test_what_had_its_last_copy_there_is_lost_and_nothing_else(world: Installati
     assert (drop.reason, drop.offset, drop.attributes) == ("abandoned", 7, told)
     found = {(f.message_id, f.kind, f.status) for f in world.store.findings(flow=spec.flow) if f.message_id == "gone"}
     assert ("gone", "lost", "open") in found
+
+
+def test_what_was_written_off_is_no_source_of_copies(world: Installation, spec: FlowSpec) -> None:
+    """A replay would ask brokers that are gone for it. What the hop took before that time can be had still, and what
+    another hop has."""
+    start = world.now
+    world.observe([
+        *way(spec, "gone", start, "checkout:produce", "eu:persist", "us:replicate"),
+        seen(spec, "twice", "eu:persist", start - SECOND, partition="orders/1", offset=3),
+        seen(spec, "twice", "eu:persist", start, partition="orders/1", offset=9),
+    ])  # fmt: skip
+    both = {(one.message_id, one.offset) for one in world.store.locators(spec.flow, ["gone", "twice"], "eu")}
+    assert both == {("gone", 7), ("twice", 9)}
+    abandon(world.store, Place(spec.flow, "eu", start, world.now + HOUR), world.now, "ann", "")
+    assert world.store.locators(spec.flow, ["gone", "twice"], "eu") == [Locator("twice", "eu", "orders/1", 3)]
+    assert [one.message_id for one in world.store.locators(spec.flow, ["gone"], "us")] == ["gone"]
+
+
+def test_what_nobody_saw_there_is_written_off_only_when_that_is_asked_for(world: Installation, spec: FlowSpec) -> None:
+    """Its collectors died with it and took along what they had not told: that the message was handed over is known. It
+    is lost then; handed over at another time it is not, nor when it was seen further on."""
+    start = world.now
+    world.observe([
+        *way(spec, "untold", start, "checkout:produce"),
+        *way(spec, "before", start - 60 * SECOND, "checkout:produce"),
+        *way(spec, "through", start, "checkout:produce", "us:replicate", "billing:ack"),
+        *way(spec, "seen", start, "checkout:produce", "eu:persist"),
+    ])  # fmt: skip
+    seen_only = Place(spec.flow, "eu", start, world.now + HOUR)
+    place = structs.replace(seen_only, handed=handed_to(spec, "eu"))
+    assert (world.store.holdings(seen_only).copies, world.store.holdings(place).copies) == (1, 3)
+    parts = [abandon(world.store, place, world.now, "ann", "", step=1)]
+    while parts[-1].next:
+        parts.append(abandon(world.store, place, world.now, "ann", "", parts[-1].next, step=1))
+    assert sum(part.copies for part in parts) == 3
+    assert abandon(world.store, place, world.now, "ann", "").copies == 0
+    events = world.store.events_of(spec.flow, ["untold", "before", "through"], None)
+    drop = {one: [e.reason for e in seen if e.stage == Stage.drop] for one, seen in events.items()}
+    assert drop == {"untold": ["abandoned"], "before": [], "through": ["abandoned"]}
+    later(world, spec)
+    assert {one: kind for one, kind in verdicts(world, spec).items() if one != "before"} == {
+        "untold": "lost", "through": "delivered", "seen": "lost",
+    }  # fmt: skip
+
+
+def test_an_unseen_message_that_waits_in_an_outbox_is_not_written_off(world: Installation, spec: FlowSpec) -> None:
+    """It never left: only what the outbox says to be relayed may have been there."""
+    start = world.now
+    made = world.put(SPEC.format(flow=spec.flow).replace("stage: produce", "stage: produce, outbox: true"))
+    world.observe([
+        *way(made, "waits", start, "checkout:produce"),
+        *way(made, "relayed", start, "checkout:produce", "checkout:ack"),
+    ])  # fmt: skip
+    place = Place(spec.flow, "eu", start, world.now + HOUR, handed=handed_to(made, "eu"))
+    assert [row["message_id"] for row in world.store.held(place)[0].to_pylist()] == ["relayed"]
+
+
+@pytest.mark.parametrize("lines", [
+    ["{hop: [eu, other], stage: persist, after: checkout, within: 5s}"],
+    ["{hop: a, stage: persist, after: checkout, within: 5s}", "{hop: eu, stage: replicate, after: a, within: 5s}"],
+])  # fmt: skip
+def test_where_another_may_have_taken_it_nothing_unseen_is_written_off(lines: list[str]) -> None:
+    """Another hop of the checkpoint, or what comes before it and keeps messages."""
+    points = "".join(f"  - {line}\n" for line in ["{hop: checkout, stage: produce}", *lines])
+    spec = load_spec(f"flow: orders\ncheckpoints:\n{points}")
+    assert handed_to(spec, "eu") == ()
 
 
 def test_a_copy_beside_the_way_is_named_but_reaches_nobody(world: Installation, spec: FlowSpec) -> None:

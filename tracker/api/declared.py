@@ -78,6 +78,7 @@ class Abandonment(BaseModel):
     since: str = Field(description="RFC 3339, epoch, or -1h")
     until: str = Field("now", description="RFC 3339, epoch, or now")
     reason: str = Field("", max_length=1000, description="kept in the audit log and with each message")
+    unseen: bool = Field(False, description="also what was handed to it then and nobody saw there")
     dry_run: bool = Field(False, description="only count")
     after: str = Field("", max_length=2048, description="go on: `next` of the answer before")
 

@@ -38,6 +38,9 @@ def abandon(
     flow: Annotated[str, typer.Option(help="of which flow's messages")],
     since: Annotated[str, typer.Option(help="what it took from then on is gone: RFC 3339, epoch, or -1h")],
     until: Annotated[str, typer.Option(help="what it took later it still has: RFC 3339, epoch, or now")] = "now",
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="also what was handed to it then and not seen there")
+    ] = False,
     reason: Annotated[str, typer.Option(help="why; kept in the audit log and with each message")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only count; nothing is written")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask, where somebody sits at the terminal")] = False,
@@ -48,7 +51,7 @@ def abandon(
     Each message whose last copy that was becomes `lost`, at once and by name.
     """
     service = api()
-    wanted = {"flow": flow, "hop": hop, "since": since, "until": until, "reason": reason}
+    wanted = {"flow": flow, "hop": hop, "since": since, "until": until, "unseen": unseen, "reason": reason}
     got = service.send("POST", "/v1/hops/abandon", wanted | {"dry_run": True})
     if not dry_run and got["copies"]:
         if sys.stdin.isatty() and not yes:

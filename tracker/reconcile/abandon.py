@@ -1,8 +1,9 @@
 """A hop is gone for good: what it held is written off, by name, as if the hop itself had said so.
 
-For every copy that it holds, the tracker stores a `drop` with reason `abandoned`. The event takes the copy's own
-delivery, node and digest, so its natural key is the same however often it is written; and a copy that was written off
-is not held any more, so doing it again finds nothing.
+For every copy that it holds, the tracker stores a `drop` with reason `abandoned`; where asked for, also for what was
+handed to it and not seen there: a region that dies takes along what its collectors had not told yet. The event takes
+the copy's own delivery, node and digest, so its natural key is the same however often it is written; and a copy that
+was written off is not held any more, so doing it again finds nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from tracker.model.event import Stage
+from tracker.model.facts import HOLDING
+from tracker.model.spec import FlowSpec
 from tracker.store import Store
 from tracker.store.columns import EVENTS
 from tracker.store.held import COPY, Place
@@ -44,6 +48,19 @@ def abandon(
         messages += len(held["message_id"].unique())
         if not after or copies >= most:
             return Abandoned(messages, copies, after)
+
+
+def handed_to(spec: FlowSpec, hop: str) -> tuple[tuple[str, str], ...]:
+    """(hop, stage) of the events after which only `hop` has the message: a `produce` before it, or where that is an
+    outbox, the `ack` that the row was relayed. None where other hops may take it instead, and where what comes before
+    it keeps messages: that has a copy."""
+    paths = spec.paths
+    mine = [i for i, stage in enumerate(paths.stages) if paths.hops[i] == (hop,) and stage in HOLDING]
+    before = [spec.checkpoints[p] for i in mine for p in paths.before[i]]
+    if len(before) != 1 or before[0].stage != Stage.produce:
+        return ()
+    stage = Stage.ack if before[0].outbox else Stage.produce
+    return tuple((one, stage.value) for one in before[0].hop)
 
 
 def drops(place: Place, held: pa.Table, now: int, said: dict[str, str]) -> pa.Table:

@@ -47,6 +47,7 @@ def test_what_cannot_be_meant_is_named(client):
         ({"until": "-2h"}, 422, "`until` must lie after `since`"),
         ({"since": "yesterday"}, 422, "since"),
         ({"sinse": "-1h"}, 422, "sinse"),
+        ({"unseen": True}, 422, "billing is not the one hop"),
     ):
         answer = client.post("/v1/hops/abandon", json=HOP | change)
         assert (answer.status_code, told in answer.json()["detail"]) == (status, True), answer.text

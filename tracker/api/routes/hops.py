@@ -14,7 +14,7 @@ from tracker.control.errors import Invalid, NotFound
 from tracker.control.idempotency import Answer
 from tracker.control.tokens import Principal
 from tracker.model.units import rfc3339
-from tracker.reconcile.abandon import Abandoned, abandon
+from tracker.reconcile.abandon import Abandoned, abandon, handed_to
 from tracker.store.held import Place
 
 routes = APIRouter(prefix="/v1/hops", tags=["hops"])
@@ -53,7 +53,11 @@ def _place(service: Service, wanted: declared.Abandonment) -> Place:
     if until <= since:
         raise Invalid("`until` must lie after `since`")
     outbox = any(point.outbox and wanted.hop in point.hop for point in spec.checkpoints)
-    return Place(spec.flow, wanted.hop, since, until, outbox)
+    handed = handed_to(spec, wanted.hop) if wanted.unseen else ()
+    if wanted.unseen and not handed:
+        why = "what it was handed has a copy, or another hop may have taken it"
+        raise Invalid(f"`unseen`: {wanted.hop} is not the one hop that comes right after a `produce`: {why}")
+    return Place(spec.flow, wanted.hop, since, until, outbox, handed)
 
 
 def _answer(place: Place, done: Abandoned, verdicts: dict[str, int] | None = None) -> Answer:
