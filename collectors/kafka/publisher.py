@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import Field
@@ -23,9 +23,12 @@ ANSWERS_WITHIN = 0.7
 
 
 class PublisherConfig(Cluster):
-    """The `config` of a Kafka publisher. `timeout` (s): how long the brokers may take to confirm one message."""
+    """The `config` of a Kafka publisher. `timeout` (s): how long the brokers may take to confirm one message.
+    `partition`: where a copy from another topic goes: to the one that Java's clients choose for its key, or, where this
+    topic is a mirror's copy of that one, to the same number."""
 
     topic: str
+    partition: Literal["key", "same"] = "key"
     timeout: float = Field(30.0, gt=0)
 
 
@@ -36,7 +39,7 @@ def publisher(config: Mapping[str, Any]) -> KafkaPublisher:
 
 class KafkaPublisher:
     """Sends copies to one topic, with their key, headers and value. Idempotent: a retry of the driver's own never
-    doubles a message. A copy from the same topic goes to the partition where it was.
+    doubles a message. A copy from the same topic goes to the partition where it was, or it would be overtaken there.
 
     Where no broker answers it does not wait for the timeout: whoever sends has to know at once.
     """
@@ -105,7 +108,8 @@ class KafkaPublisher:
 
     def _produce(self, producer: Producer, copy: Copy, settled: Callable[[KafkaError | None, Any], None]) -> None:
         slot = slot_of(copy.locator.partition)
-        number = slot[1] if slot and slot[0] == self._config.topic else ANY_PARTITION
+        stays = slot and (self._config.partition == "same" or slot[0] == self._config.topic)
+        number = slot[1] if slot and stays else ANY_PARTITION
         until = time.monotonic() + self._config.timeout
         while True:
             try:

@@ -141,6 +141,17 @@ def test_a_copy_of_the_same_topic_goes_where_it_was(topic: Topic) -> None:
     assert topic.ends() == {0: (0, 0), 1: (0, 21)}
 
 
+@pytest.mark.parametrize(("partition", "there"), [("same", {0: (0, 0), 1: (0, 20)}), ("key", {0: (0, 20), 1: (0, 0)})])
+def test_a_copy_for_a_mirror_keeps_its_partition_where_that_is_said(
+    topic: Topic, partition: str, there: dict[int, tuple[int, int]]
+) -> None:
+    """The producer need not choose partitions as Java's clients do: beside the copies of its key it is in order."""
+    place = Locator("m-1", "kafka", f"another.{topic.name}/1", 7)
+    with sending(topic, partition=partition) as back:
+        assert [s.error for s in back.publish([Copy(place, b"k", b"v", {}, "")] * 20)] == [""] * 20
+    assert topic.ends() == there
+
+
 def test_many_are_confirmed_in_order(topic: Topic) -> None:
     """The answers stand in the order of the copies, each confirmed."""
     copies = [Copy(at(topic, f"m-{n}", n), b"k", b"v" * 200, {}, "") for n in range(20_000)]

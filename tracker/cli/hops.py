@@ -34,13 +34,14 @@ from tracker.replay.routes import DEAD_LETTER, LOG, SNAPSHOT, Keeper
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`module:function` of what makes a publisher, and a source by what it keeps. `extra` brings `library`. Keys that
-    only one of the two knows are kept from the other."""
+    only one of the two knows are kept from the other. Without the key `publisher_needs` there is no publisher."""
 
     extra: str
     library: str
     sources: Mapping[str, str] = field(default_factory=dict)
     publisher: str = ""
     source_only: frozenset[str] = frozenset()
+    publisher_needs: str = ""
     publisher_only: frozenset[str] = frozenset()
 
 
@@ -52,7 +53,8 @@ KINDS: Mapping[str, Kind] = {
         sources={LOG: "collectors.kafka.source:source", DEAD_LETTER: "collectors.kafka.dead_letters:source"},
         publisher="collectors.kafka.publisher:publisher",
         source_only=frozenset({"id", "identity_header"}),
-        publisher_only=frozenset({"topic"}),
+        publisher_needs="topic",
+        publisher_only=frozenset({"topic", "partition"}),
     ),
     "postgres": Kind("postgres", "psycopg", sources={LOG: "collectors.postgres.source:source"}),
     "rabbitmq": Kind(
@@ -127,7 +129,7 @@ def build(hops: Mapping[str, Mapping[str, Any]]) -> Ends:
             kind = KINDS[own["kind"]]
             if LOG in kind.sources:
                 ends.sources[Keeper(LOG, hop)] = _made(hop, own, kind.sources[LOG], kind.publisher_only)
-            if kind.publisher and (not kind.publisher_only or kind.publisher_only <= own.keys()):
+            if kind.publisher and (not kind.publisher_needs or kind.publisher_needs in own):
                 ends.publishers[hop] = _made(hop, own, kind.publisher, kind.source_only)
         for name in (name for name in BESIDE if name in config):
             place = KINDS[config[name]["kind"]].sources[name]

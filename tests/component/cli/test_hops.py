@@ -18,7 +18,7 @@ def written(tmp_path, text):
 def test_each_hop_gets_what_its_kind_offers(tmp_path):
     """A Kafka hop can be read and sent to, without a topic only read; a queue can only be sent to."""
     text = """
-kafka-eu: {kind: kafka, url: "127.0.0.1:1", topic: orders, identity_header: x-id}
+kafka-eu: {kind: kafka, url: "127.0.0.1:1", topic: orders, partition: same, identity_header: x-id}
 kafka-us: {kind: kafka, url: "127.0.0.1:1"}
 rabbit: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/", queue: orders}
 """
