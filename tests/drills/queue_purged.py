@@ -2,12 +2,14 @@
 of what the collector read; the tracker names them, sends them again from there, and sees them acked.
 
     python -m tests.drills.queue_purged --json
+    python -m tests.drills.queue_purged --kill --json
 """
 
 from __future__ import annotations
 
 import base64
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,8 @@ class Billing:
 
 def drill(folder: Path, kill: bool) -> Result:
     """The truth is what was confirmed, was not acked by the application's own list, and is not in the queue; and at the
-    end, by the same list, what came back. `kill` is not among the ways of this one."""
-    if kill:
-        raise SystemExit("queue_purged has no way with --kill")
+    end, by the same list, what came back. With `kill` the collector is killed while the consumer is away, and started
+    again when the queue is empty."""
     with started_rabbitmq(folder / "rabbitmq") as broker:
         (folder / "key").write_text(base64.b64encode(bytes(range(32))).decode())
         place = {"url": f"file://{folder}/archive", "key": f"file:{folder / 'key'}"}
@@ -91,12 +92,17 @@ def drill(folder: Path, kill: bool) -> Result:
                     if number == TAKEN:
                         made.until(lambda: len(billing.acked) == TAKEN, "all acks")
                         billing.go()
+                    if kill and number == TAKEN + PURGED // 2:
+                        made.kill_collectors()
                     properties = pika.BasicProperties(message_id=name, delivery_mode=2)
                     channel.basic_publish("", "billing", name.encode(), properties)
                 channel.queue_purge("billing")
+                if kill:
+                    time.sleep(3)
+                    made.watch(sources=SOURCES)
                 lost = set(confirmed) - set(billing.acked) - truth.in_queue(broker.url, "billing")
                 made.settled(len(confirmed))
-                result = made.result("queue_purged", sorted(lost), killed=False)
+                result = made.result("queue_purged", sorted(lost), killed=kill)
                 billing.come()
                 replay = made.replayed("the queue was purged by mistake")
                 billing.go()

@@ -60,16 +60,18 @@ class Result:
         }
 
 
-def main(drill: Callable[[Path, bool], Result], about: str | None) -> int:
-    """Run a drill from the command line: 0 when found is the truth."""
+def main(drill: Callable[..., Result], about: str | None, **numbers: int) -> int:
+    """Run a drill from the command line: 0 when found is the truth. `numbers`: what else it takes, with defaults."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the files go; default a temporary folder that stays")
     parser.add_argument("--kill", action="store_true", help="kill the collectors in mid-drill, and start them again")
     parser.add_argument("--json", action="store_true", help="one line")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="drill-"))
     folder.mkdir(parents=True, exist_ok=True)
-    result = drill(folder, options.kill)
+    result = drill(folder, options.kill, **{name: getattr(options, name) for name in numbers})
     print(json.dumps(result.said(folder), indent=None if options.json else 2))
     return 0 if result.good else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,9 +52,12 @@ def started_cluster(folder: Path, **properties: str) -> Iterator[Cluster]:
 
 
 @contextmanager
-def started_mirror(folder: Path, source: Kafka, target: Kafka, topics: Sequence[str]) -> Iterator[MirrorMaker]:
+def started_mirror(
+    folder: Path, source: Kafka, target: Kafka, topics: Sequence[str], properties: Mapping[str, str] | None = None
+) -> Iterator[MirrorMaker]:
     """A MirrorMaker between two nodes, gone afterwards."""
-    mirror = MirrorMaker(folder, *_java_and_jars(), source.bootstrap, target.bootstrap, topics)
+    ends = source.bootstrap, target.bootstrap
+    mirror = MirrorMaker(folder, *_java_and_jars(), *ends, topics, properties=properties)
     with ExitStack() as stack:
         stack.callback(mirror.kill)
         yield mirror.start()
@@ -113,13 +117,18 @@ class Scene:
         self.service = Service(folder, "--insecure", **settings)
         self.service.start()
         self.service.http.put("/v1/flows", content=spec).raise_for_status()
-        config = folder / "collectors.yaml"
-        config.write_text(
-            yaml.safe_dump(
-                {"tracker": {"url": self.service.url}, "spool": str(folder / "spool"), "collectors": [*collectors]}
-            )
-        )
-        self.collectors = Process("collectors", [COLLECTORS, "run", str(config)], folder, environment())
+        self._folder = folder
+        self.oldest = ""
+        """The origin of the oldest message that was missing when the result was taken."""
+        self.collectors = self.beside("collectors", collectors)
+
+    def beside(self, name: str, collectors: Sequence[Mapping[str, Any]]) -> Process:
+        """A process of collectors, not started; in a region of its own, say."""
+        folder = self._folder / name
+        folder.mkdir(exist_ok=True)
+        about = {"tracker": {"url": self.service.url}, "spool": str(folder / "spool"), "collectors": [*collectors]}
+        (folder / "collectors.yaml").write_text(yaml.safe_dump(about))
+        return Process(name, [COLLECTORS, "run", str(folder / "collectors.yaml")], folder, environment())
 
     def watch(self, sources: int) -> None:
         """Start the collectors; returns when they vouch for so many sources."""
@@ -135,20 +144,20 @@ class Scene:
         """SIGKILL, as a node that dies."""
         self.collectors.kill()
 
-    def until(self, met: Callable[[], Any], what: str, patience: float = PATIENCE * 2) -> Any:
-        """What `met` gives, as soon as it is true."""
+    def until(self, met: Callable[[], Any], what: str, patience: float = PATIENCE * 2, every: float = 0.2) -> Any:
+        """What `met` gives, as soon as it is true; it is asked `every` so many seconds."""
         deadline = time.monotonic() + patience
         while not (found := met()):
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} did not come within {patience:.0f} s\n{self.collectors.tail()}")
-            time.sleep(0.2)
+            time.sleep(every)
         return found
 
-    def findings(self) -> list[dict[str, Any]]:
-        """Those that are open."""
+    def findings(self, status: str = "open") -> list[dict[str, Any]]:
+        """Those of a status."""
         found, cursor = [], ""
         while True:
-            page = self.service.get("/v1/findings", flow=self.flow, status="open", limit=1000, cursor=cursor)
+            page = self.service.get("/v1/findings", flow=self.flow, status=status, limit=1000, cursor=cursor)
             found += page["items"]
             cursor = page["next"]
             if not cursor:
@@ -158,7 +167,7 @@ class Scene:
         """What became of every message."""
         return dict(self.service.get(f"/v1/flows/{self.flow}/reconciliation", **{"from": "-1h", "to": "now"}))
 
-    def settled(self, messages: int) -> dict[str, Any]:
+    def settled(self, messages: int, patience: float = PATIENCE * 2) -> dict[str, Any]:
         """The books, once they hold so many messages, none of which is in flight or unknown any more."""
 
         def done() -> dict[str, Any] | None:
@@ -166,7 +175,7 @@ class Scene:
             open_ones = sum(books["verdicts"].get(verdict, 0) for verdict in ("in_flight", "blind"))
             return books if sum(books["verdicts"].values()) >= messages and not open_ones else None
 
-        return dict(self.until(done, "a verdict for every message"))
+        return dict(self.until(done, "a verdict for every message", patience))
 
     def decided(self, messages: int) -> dict[str, Any]:
         """The books, once they hold so many messages and none is in flight: what is unknown may stay so."""
@@ -185,29 +194,38 @@ class Scene:
         told = {one: self.service.get(f"/v1/flows/{self.flow}/messages/{one}") for one in ids}
         return sorted(one for one, answer in told.items() if answer["verdict"] == "blind")
 
-    def replayed(self, reason: str) -> dict[str, Any]:
-        """Ask for all that is missing to be sent again, and approve it; what became of it once it is done, and after
-        how many seconds."""
-        began = time.monotonic()
-        asked = self.service.http.post("/v1/replays", json={"flow": self.flow, "reason": reason})
-        asked.raise_for_status()
-        ident = asked.json()["id"]
-        self.service.http.post(f"/v1/replays/{ident}/approve").raise_for_status()
+    def cli(self, *words: str) -> Any:
+        """What `tracker WORDS --json` says."""
+        done = self.service.cli(*words, "--json", patience=PATIENCE * 5)
+        assert done.returncode == 0, f"tracker {' '.join(words)}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout)
 
-        def done() -> dict[str, Any] | None:
-            replay = dict(self.service.get(f"/v1/replays/{ident}"))
-            return replay if replay["status"] == "done" else None
+    def replayed(self, reason: str, *options: str, patience: float = 300) -> dict[str, Any]:
+        """What an operator does: ask for all that is missing to be sent again, approve it, and look until it is done.
+        What became of it; `last`: when the last message was back, epoch seconds, and `seconds` after the asking."""
+        began = time.time()
+        asked = self.cli("replay", self.flow, "--yes", "--reason", reason, *options)
+        self.cli("replay", "approve", asked["id"], "--why", "a drill")
+        done = self.until(lambda: self._done(asked["id"]), "the end of the replay", patience, every=1)
+        rows = self.service.get(f"/v1/replays/{asked['id']}/messages", limit=1000)["items"]
+        last = max(_seconds(one["resolved_at"]) for one in self.findings("recovered") if one["by"] == "replay")
+        return {
+            "sources": asked["plan"]["sources"],
+            "refused": {reason: some["messages"] for reason, some in asked["plan"]["refused"].items()},
+            "states": {state: count for state, count in done["messages"].items() if count},
+            "errors": sorted({row["error"] for row in rows if row["error"]})[:3],
+            "last": round(last, 3),
+            "seconds": round(last - began, 1),
+        }
 
-        replay = self.until(done, "the end of the replay", 300)
-        states = {state: count for state, count in replay["messages"].items() if count}
-        rows = self.service.get(f"/v1/replays/{ident}/messages", limit=1000)["items"]
-        errors = sorted({row["error"] for row in rows if row["error"]})[:3]
-        seconds = round(time.monotonic() - began, 1)
-        return {"sources": replay["plan"]["sources"], "states": states, "errors": errors, "seconds": seconds}
+    def _done(self, replay: str) -> dict[str, Any] | None:
+        found = dict(self.cli("replay", "status", replay))
+        return found if found["status"] == "done" else None
 
     def result(self, drill: str, truth: Sequence[str], blind: Sequence[str] = (), **more: Any) -> Result:
         """Compared with what brokers themselves say."""
         found = self.findings()
+        self.oldest = min((one["origin_at"] for one in found), default="")
         late = [_seconds(one["opened_at"]) - _seconds(one["known_at"]) for one in found]
         books = self.books()
         told = {"produced": books["produced"], "verdicts": books["verdicts"], "conserved": books["conserved"]}

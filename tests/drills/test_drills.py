@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.drills import truth
+from tests.drills.queue_purged import PURGED
 from tests.drills.result import Result
 from tests.drills.scene import Missing
 from tests.servers.needed import missing
@@ -27,37 +28,80 @@ DRILLS = [
 ]
 
 
+def drilled(folder: Path, name: str, kill: bool) -> Result:
+    """What became of a drill: found was the truth, and there was something to find."""
+    drill: Callable[[Path, bool], Result] = import_module(f"tests.drills.{name}").drill
+    try:
+        result = drill(folder, kill)
+    except Missing as error:
+        missing(name, str(error))
+    print(json.dumps(result.said(folder)))
+    assert result.good
+    assert result.truth
+    return result
+
+
 @pytest.mark.brokers
 @pytest.mark.long
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("name", DRILLS)
 def test_found_is_the_truth(tmp_path: Path, name: str, kill: bool) -> None:
-    """And there is something to find."""
-    drill: Callable[[Path, bool], Result] = import_module(f"tests.drills.{name}").drill
-    try:
-        result = drill(tmp_path, kill)
-    except Missing as error:
-        missing(name, str(error))
-    print(json.dumps(result.said(tmp_path)))
-    assert result.good
-    assert result.truth
+    """Whether the collectors were killed or not."""
+    drilled(tmp_path, name, kill)
 
 
 @pytest.mark.brokers
 @pytest.mark.long
-def test_what_was_purged_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill", [False, True])
+def test_what_was_purged_comes_back(tmp_path: Path, kill: bool) -> None:
     """All of it, each once, and nothing else."""
-    from tests.drills.queue_purged import PURGED, drill
+    more = drilled(tmp_path, "queue_purged", kill).more
+    assert more["replay"]["states"] == {"recovered": PURGED}
+    assert (more["acked_again"], more["acked_twice"]) == (PURGED, 0)
 
-    try:
-        result = drill(tmp_path, False)
-    except Missing as error:
-        missing("queue_purged", str(error))
-    print(json.dumps(result.said(tmp_path)))
-    assert result.good
-    assert len(result.found) == PURGED
-    assert result.more["replay"]["states"] == {"recovered": PURGED}
-    assert (result.more["acked_again"], result.more["acked_twice"]) == (PURGED, 0)
+
+@pytest.mark.brokers
+@pytest.mark.long
+@pytest.mark.parametrize("kill", [False, True])
+def test_what_a_lost_region_took_comes_back_from_outbox_and_archive(tmp_path: Path, kill: bool) -> None:
+    """Each once, and acked in the other region; what neither has is what stays open, by name."""
+    result = drilled(tmp_path, "region_outage", kill)
+    more = result.more
+    assert more["replay"]["states"] == {"recovered": more["recovered"]}
+    assert more["recovered"] == len(set(result.truth)) - more["rpo"]
+    assert more["called_lost"] == more["only_relayed"]
+    assert more["replay"]["sources"].keys() == {"log: checkout", "snapshot: kafka-eu"}
+    assert more["rpo"] == more["rpo_named"] == more["rpo_verdicts"]["lost"] == more["replay"]["refused"]["no_copy"] > 0
+    assert (more["rpo_false"], more["sent_twice"], more["unacked"]) == (0, 0, 0)
+
+
+@pytest.mark.brokers
+@pytest.mark.long
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_corrupted_replica_is_mended_from_the_healthy_one(tmp_path: Path, kill: bool) -> None:
+    """And not from itself."""
+    result = drilled(tmp_path, "replica_corrupted", kill)
+    more = result.more
+    assert more["kinds"] == ["kafka-us/divergent"]
+    assert (more["wrong_source"]["checked"] > 0, more["wrong_source"]["right"]) == (True, 0)
+    assert more["replay"]["states"] == {"recovered": len(set(result.truth))}
+    assert more["still_different"] == 0
+    assert more["verdicts_at_the_end"].keys() <= {"delivered", "late"}
+
+
+@pytest.mark.brokers
+@pytest.mark.long
+@pytest.mark.parametrize("kill", [False, True])
+def test_dead_letters_are_acked_once_each_after_the_mend(tmp_path: Path, kill: bool) -> None:
+    """And what stays poison is parked, with the reason, and named."""
+    result = drilled(tmp_path, "consumer_poisoned", kill)
+    more, dead = result.more, len(set(result.truth))
+    assert more["kinds"] == {"dead_lettered": dead}
+    assert more["replay"]["states"] == {"recovered": more["acked_again"], "parked": more["poison_named"]}
+    assert more["acked_again"] + more["poison_named"] == dead
+    assert (more["acked_otherwise"], more["poison_false"]) == (0, 0)
+    assert more["never_acked"] == more["poison_named"] > 0
+    assert any("no attempt is left" in error for error in more["replay"]["errors"])
 
 
 @pytest.mark.long
@@ -78,7 +122,8 @@ def test_the_truth_is_nobodys_opinion() -> None:
     tree = ast.parse(Path(truth.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in names} == {"__future__", "pika", "psycopg", "confluent_kafka"}
+    foreign = {"pika", "psycopg", "confluent_kafka", "pyarrow"}
+    assert {name.partition(".")[0] for name in names} == {"__future__", "io", "struct", "pathlib"} | foreign
 
 
 @pytest.mark.parametrize(("found", "blind", "good"), [

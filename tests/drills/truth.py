@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import io
+import struct
+from pathlib import Path
+
 import pika
 import psycopg
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+from pyarrow import parquet
 
 
 def in_topic(bootstrap: str, topic: str, header: str = "x-message-id") -> set[str]:
     """The ids of all records that a topic holds, by header."""
+    return set(records(bootstrap, topic, header))
+
+
+def records(bootstrap: str, topic: str, header: str = "x-message-id") -> dict[str, list[bytes]]:
+    """All records that a topic holds, by id: their payloads, of one partition in the order of the log."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "truth", "enable.auto.commit": False, "enable.partition.eof": True}
     )
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        found: set[str] = set()
+        found: dict[str, list[bytes]] = {}
         ended: set[int | None] = set()
         while len(ended) < len(partitions):
             for message in consumer.consume(1000, 5.0):
                 error = message.error()
                 if error is None:
                     headers: dict[str, bytes] = dict(message.headers() or [])  # type: ignore[arg-type]
-                    found |= {headers[header].decode()} if header in headers else set()
+                    if header in headers:
+                        found.setdefault(headers[header].decode(), []).append(message.value() or b"")
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(message.partition())
         return found
@@ -64,6 +75,16 @@ def in_table(url: str, query: str) -> set[str]:
     """The first column of a query's answer."""
     with psycopg.connect(url) as connection:
         return {str(row[0]) for row in connection.execute(query)}
+
+
+def in_archive(folder: Path) -> set[str]:
+    """The ids in the segments of an archive without encryption: Parquet between a header of ours and a checksum."""
+    found: set[str] = set()
+    for path in folder.rglob("*.segment"):
+        data = path.read_bytes()
+        (length,) = struct.unpack_from("<I", data, 8)
+        found |= set(parquet.read_table(io.BytesIO(data[12 + length : -32]), columns=["message_id"])[0].to_pylist())
+    return found
 
 
 def in_queue(url: str, queue: str) -> set[str]:

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess, run
 from typing import Any
@@ -76,14 +76,20 @@ class Service:
             time.sleep(0.1)
         return found
 
-    def cli(self, *arguments: str, token: str = "") -> CompletedProcess[str]:
-        """The `tracker` command as a client of this service."""
-        return tracker(*arguments, TRACKER_URL=self.url, TRACKER_TOKEN=token, **self.settings)
+    def cli(self, *arguments: str, token: str = "", patience: float = PATIENCE) -> CompletedProcess[str]:
+        """The `tracker` command as a client of this service. `patience`: seconds that it, and an answer, may take."""
+        about = {"TRACKER_URL": self.url, "TRACKER_TOKEN": token, "TRACKER_TIMEOUT_S": str(patience)}
+        return _command(arguments, about | self.settings, patience)
 
 
 def tracker(*arguments: str, **settings: str) -> CompletedProcess[str]:
     """One command, to its end."""
-    return run([TRACKER, *arguments], env=environment(**settings), capture_output=True, text=True, timeout=PATIENCE)
+    return _command(arguments, settings, PATIENCE)
+
+
+def _command(arguments: Sequence[str], settings: Mapping[str, str], patience: float) -> CompletedProcess[str]:
+    command = [TRACKER, *arguments]
+    return run(command, env=environment(**settings), capture_output=True, text=True, timeout=patience)
 
 
 def now_us() -> int:
