@@ -21,6 +21,7 @@ from tracker.reconcile.books import Reconciliation, reconcile
 from tracker.reconcile.reconciler import Reconciler
 from tracker.store import reach
 from tracker.store.reach import FEW
+from tracker.store.settled import COUNTS
 
 SPEC = """
 flow: {flow}
@@ -143,7 +144,8 @@ def told(world: Installation, flow: str, kill: bool, merged: bool = False) -> tu
             world.restarted().run_pass()
         assert books(world, spec).conserved
     left = {"states": states(world, flow, base), "findings": findings(world, flow, base),
-            "incidents": incidents(world, flow, base), "books": books(world, spec).verdicts}  # fmt: skip
+            "incidents": incidents(world, flow, base), "books": books(world, spec).verdicts,
+            "counts": counts(world, flow, base)}  # fmt: skip
     world.control.flows.delete(flow, world.now)
     world.now += 1000 * SECOND
     return left, kills
@@ -166,6 +168,13 @@ def states(world: Installation, flow: str, base: int) -> list[dict[str, Any]]:
     )
     times = ("origin", "look_again", "timer_at")
     return [row | {name: row[name] - base for name in times if row[name]} for row in rows]
+
+
+def counts(world: Installation, flow: str, base: int) -> tuple[list[Any], list[Any]]:
+    """What messages were counted as, and how long they took."""
+    start = base // SECOND
+    [found] = world.store.settled_between([flow], start - 1, start + 900, 10**9)
+    return [getattr(found, name) for name in COUNTS], [t.took for t in world.store.took(start - 1, start + 900, [flow])]
 
 
 def findings(world: Installation, flow: str, base: int) -> list[tuple[Any, ...]]:

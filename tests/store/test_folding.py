@@ -18,6 +18,7 @@ from tests.properties.promises import Promises
 from tests.unit.reconcile.folding import states
 from tests.world.installation import Installation
 from tests.world.stories import PLAIN, RICH, SAFE, Stories, at, rich, safe, whole
+from tracker.model.counted import counted
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Range, Stage
 from tracker.model.spec import FlowSpec, load_spec
@@ -163,8 +164,18 @@ def _equal_to_python(
         assert {name: row[name] for name in SAME} == {name: other[name] for name in SAME}, ident
         assert _per_bit(row["deliveries"], limits) == _per_bit(other["deliveries"], limits), ident
         assert _per_bit(row["nodes"], {}) == _per_bit(other["nodes"], {}), ident
+        _counted(row)
         assert (min(row["digests"], default=0), max(row["digests"], default=0)) == (
             min(other["digests"], default=0), max(other["digests"], default=0)), ident  # fmt: skip
+
+
+def _counted(row: dict[str, Any]) -> None:
+    """A state remembers all that it counts as now, and counted as before this pass; nothing before its first."""
+    assert row["counted"] == counted(row["counted_was"], row["verdict"], row["flags"])
+    if row["was"]:
+        assert row["counted_was"] == counted(row["counted_was"], row["was"])
+    else:
+        assert row["counted_was"] == 0
 
 
 def _kept(world: Installation, flow: str) -> dict[str, dict[str, Any]]:

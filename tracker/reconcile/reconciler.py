@@ -1,7 +1,7 @@
 """The reconciler: pass after pass, what is new and what is due becomes states, verdicts, findings, incidents.
 
-The order of writes in a pass is findings, states, incidents, coverage, and last the pass row. A pass that was cut
-short is done again with the same number, `now` and bounds, and then leaves the same rows.
+The order of writes in a pass is findings, states, counts, incidents, coverage, and last the pass row. A pass that was
+cut short is done again with the same number, `now` and bounds, and then leaves the same rows.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ QUICK = 2.0
 """Seconds that a pass takes which keeps up with what comes."""
 LONGEST_REST = 10.0
 """However long a pass took, seconds; and while more comes than is taken in, for that goes first."""
-DAY = 86_400 * SECOND
+HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
 
 
 def now_us() -> int:
@@ -102,6 +102,7 @@ class Reconciler:
         self._ranged: dict[str, set[tuple[str, str]]] = {}
         self._flows: dict[str, Known] = {}
         self._revision = self._swept = -1
+        self._judged_until = self._summed_up = 0
         self._incidents: Incidents | None = None
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -132,14 +133,26 @@ class Reconciler:
             patience = interval
             if result.opened or result.recovered or result.withdrawn:
                 log.info("reconciler.pass", **structs.asdict(result))
+            self._sum_up()
             self._sweep()
             if result.number:
                 self._rest(stop, rest_after(result.seconds, interval))
             else:
                 stop.wait(interval)
 
+    def _sum_up(self) -> None:
+        """Once an hour, what was counted in the hours before that of the last pass, which no pass adds to any more."""
+        hour = self._judged_until // HOUR
+        if hour == self._summed_up:
+            return
+        try:
+            self._store.keep_hours(self._judged_until)
+            self._summed_up = hour
+        except TrackerError as error:
+            log.warning("hours_not_summed_up", error=str(error), next="tried again; until then it is read pass by pass")
+
     def _sweep(self) -> None:
-        """Once a day, timers of days that are over go. That they stay costs nothing but space."""
+        """Once a day, timers and counts of days that are over go. That they stay costs nothing but space."""
         today = self._clock() // DAY
         if today == self._swept:
             return
@@ -148,6 +161,7 @@ class Reconciler:
             last = self._control.passes.last_finished()
             if last is not None:
                 self._store.drop_fired(from_json(last.bounds).due_after)
+                self._store.drop_settled(last.started_at)
         except (TrackerError, ControlError) as error:
             log.warning("timers_kept", error=str(error), next="tried again tomorrow; they take space, nothing else")
 
@@ -180,9 +194,10 @@ class Reconciler:
             incidents.touched.update(self._store.incidents_of_pass(work.number))
         left_out = self._left_out()
         with tracer.start_as_current_span("reconcile.pass") as span:
-            result = self._carry_out(work, from_json(work.bounds), left_out)
+            result = self._carry_out(work, from_json(work.bounds), left_out, bool(cut_short))
             finish(work.number, left_out)
             span.set_attributes({"tracker.pass": result.number, "tracker.messages": result.messages})
+        self._judged_until = work.started_at
         return result
 
     def _finish(self, number: int, taken_in: Mapping[str, LeftOut]) -> None:
@@ -214,7 +229,7 @@ class Reconciler:
 
     # --- one pass -------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, work: Pass, bounds: Bounds, left_out: Mapping[str, LeftOut]) -> PassResult:
+    def _carry_out(self, work: Pass, bounds: Bounds, left_out: Mapping[str, LeftOut], done_again: bool) -> PassResult:
         cover, incidents = self._load()
         heard, back = self._hear(cover, bounds)
         rows = Counter[str]()
@@ -247,6 +262,10 @@ class Reconciler:
             if not reach.few:
                 total += self._flow(sitting, reach)
         drafts.store()
+        touched = self._store.flows_of_pass(work.number) if done_again else [reach.shape.spec.flow for reach in reaches]
+        if touched:
+            shapes = [self._flows[flow].shape for flow in touched if flow in self._flows]
+            self._store.keep_settled(work.number, work.started_at, shapes, done_again)
         for flow in sorted((with_events | again | set(added)) & set(self._flows)):
             judge_order(self._store, self._flows[flow].spec, bounds, work.number, flow in again or flow in added)
         carry_out(self._store, self._control, incidents, work)

@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tracker.model.counted import counted
+from tracker.model.verdict import Verdict
 from tracker.store.bounds import Bounds
 from tracker.store.bundles import MOST, bundles
 from tracker.store.delivered import delivered
@@ -135,6 +137,7 @@ class Folding:
         pieces["several"] = "true" if reach.ranged or reach.added else pieces["is_known"]
         self._run("merge", pieces | {"merging": ask("merging", self._db, **pieces)}, base)
         pieces |= {"folded": ask("folded", self._db, **pieces), "delivered": "false" if few else delivered(shape)}
+        pieces["counted"] = str(counted(0, Verdict.delivered))
         if not few:
             self._run("delivered", pieces, base, settings=STATES)
         rest = self._engine.table(ask("rest", self._db, **pieces), base)

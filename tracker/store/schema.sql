@@ -137,6 +137,33 @@ CREATE TABLE {db}.known
 )
 ENGINE = Memory;
 
+CREATE TABLE {db}.latencies
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `pass` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `sketch` AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(at)
+ORDER BY (tenant, at, flow, hop, stage, pass);
+
+CREATE TABLE {db}.latency_hours
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `sketch` AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (tenant, at, flow, hop, stage);
+
 CREATE TABLE {db}.lines
 (
     `tenant` LowCardinality(String),
@@ -182,7 +209,8 @@ CREATE TABLE {db}.merged
     `was` LowCardinality(String),
     `origin_was` Int64,
     `found` Bool,
-    `timer_at` Int64
+    `timer_at` Int64,
+    `counted_was` UInt8
 )
 ENGINE = Memory;
 
@@ -304,6 +332,60 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (received_at, source, line);
 
+CREATE TABLE {db}.settled
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `pass` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `begun` UInt64 CODEC(T64, ZSTD(1)),
+    `delivered` UInt64 CODEC(T64, ZSTD(1)),
+    `late` UInt64 CODEC(T64, ZSTD(1)),
+    `lost` UInt64 CODEC(T64, ZSTD(1)),
+    `unacknowledged` UInt64 CODEC(T64, ZSTD(1)),
+    `under_replicated` UInt64 CODEC(T64, ZSTD(1)),
+    `dead_lettered` UInt64 CODEC(T64, ZSTD(1)),
+    `divergent` UInt64 CODEC(T64, ZSTD(1)),
+    `blind` UInt64 CODEC(T64, ZSTD(1)),
+    `explained` UInt64 CODEC(T64, ZSTD(1)),
+    `complete` UInt64 CODEC(T64, ZSTD(1)),
+    `duplicated` UInt64 CODEC(T64, ZSTD(1)),
+    `diverged` UInt64 CODEC(T64, ZSTD(1)),
+    `turned_good` UInt64 CODEC(T64, ZSTD(1)),
+    `turned_bad` UInt64 CODEC(T64, ZSTD(1)),
+    `newest` Int64 CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(at)
+ORDER BY (tenant, at, flow, pass);
+
+CREATE TABLE {db}.settled_hours
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `since` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `begun` UInt64 CODEC(T64, ZSTD(1)),
+    `delivered` UInt64 CODEC(T64, ZSTD(1)),
+    `late` UInt64 CODEC(T64, ZSTD(1)),
+    `lost` UInt64 CODEC(T64, ZSTD(1)),
+    `unacknowledged` UInt64 CODEC(T64, ZSTD(1)),
+    `under_replicated` UInt64 CODEC(T64, ZSTD(1)),
+    `dead_lettered` UInt64 CODEC(T64, ZSTD(1)),
+    `divergent` UInt64 CODEC(T64, ZSTD(1)),
+    `blind` UInt64 CODEC(T64, ZSTD(1)),
+    `explained` UInt64 CODEC(T64, ZSTD(1)),
+    `complete` UInt64 CODEC(T64, ZSTD(1)),
+    `duplicated` UInt64 CODEC(T64, ZSTD(1)),
+    `diverged` UInt64 CODEC(T64, ZSTD(1)),
+    `turned_good` UInt64 CODEC(T64, ZSTD(1)),
+    `turned_bad` UInt64 CODEC(T64, ZSTD(1)),
+    `newest` Int64 CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (tenant, at, flow);
+
 CREATE TABLE {db}.states
 (
     `tenant` LowCardinality(String),
@@ -334,6 +416,8 @@ CREATE TABLE {db}.states
     `found` Bool,
     `look_again` Int64 CODEC(Delta(8), ZSTD(1)),
     `timer_at` Int64 CODEC(Delta(8), ZSTD(1)),
+    `counted` UInt8 DEFAULT ((((multiIf(found OR (verdict = 'late'), 2, verdict = 'delivered', 1, 0) + if((verdict IN ('delivered', 'late')), 16, 0)) + if(verdict = 'blind', 4, 0)) + if(verdict = 'explained', 8, 0)) + if(has(flags, 'duplicated'), 32, 0)) + if(verdict = 'divergent', 64, 0) CODEC(T64, ZSTD(1)),
+    `counted_was` UInt8 DEFAULT counted CODEC(T64, ZSTD(1)),
     INDEX of_pass pass TYPE minmax GRANULARITY 1,
     INDEX of_origin origin_at TYPE minmax GRANULARITY 1,
     INDEX of_verdict verdict TYPE set(16) GRANULARITY 1

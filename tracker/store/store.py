@@ -19,19 +19,23 @@ from tracker.store.order import Order
 from tracker.store.passes import Passing
 from tracker.store.quarantine import Quarantine
 from tracker.store.recovery import Recovery
+from tracker.store.settled import Settled
 from tracker.store.timers import Timers
 from tracker.store.writer import Writer
 
 PROMISED = ("events", "ranges", "reports", "quarantine")
 """Tables whose rows were promised to somebody when an insert returns."""
 CONCLUDED = (
-    "states", "timers", "findings", "positions", "lines", "reordered", "coverage", "heard"
+    "states", "timers", "findings", "positions", "lines", "reordered", "coverage", "heard",
+    "settled", "settled_hours", "latencies", "latency_hours",
 )  # fmt: skip
 """What passes make of them. The control database, which is synced, says that a pass is done: what it left out would be
 looked for by nobody."""
 
 
-class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Timers):
+class Store(
+    Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Settled, Timers
+):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:

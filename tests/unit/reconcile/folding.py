@@ -35,7 +35,7 @@ def states(
              "digests": pa.list_(pa.uint64()), "nodes": pa.list_(pa.uint64()), "seen": pa.uint64(),
              "ranged": pa.uint64(), "hops": pa.uint64(),
              "kept": pa.uint64(), "gone": pa.uint64(),
-             "marks": pa.uint32()}  # fmt: skip
+             "marks": pa.uint32(), "counted_was": pa.uint8()}  # fmt: skip
     return pa.table({name: pa.array([r[name] for r in rows], kinds.get(name)) for name in rows[0]})
 
 
@@ -93,6 +93,7 @@ def _row(
         "produced_last": max(made, default=0), "deliveries": sorted(deliveries)[:MAX_DELIVERIES],
         "nodes": sorted(nodes)[:MAX_DELIVERIES],
         "digests": sorted(digests)[:4], "origin_at": origin_of(ident, mine), "found": False, "timer_at": 0,
+        "counted_was": 0,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from tests.unit.model.case import ORDERS, event, flow, moved, source, vouched
 from tests.unit.reconcile.folding import shape_of, states
+from tracker.model.counted import BAD, BLIND, COMPLETE, DUPLICATED, GOOD
 from tracker.model.coverage import Coverage
 from tracker.model.event import Event, Stage
 from tracker.model.judge import patience
@@ -183,3 +184,15 @@ def test_rows_and_timers() -> None:
         assert kept["found"].to_pylist() == [False, False, True]
         assert kept["look_again"].to_pylist() == [0, 21 * SECOND, 25 * SECOND]
         assert timers(kept, 6 * SECOND)["message_id"].to_pylist() == set_now
+        assert kept["counted"].to_pylist() == [GOOD | COMPLETE, 0, BAD]
+
+
+def test_what_messages_are_counted_as() -> None:
+    """What they were counted as before stays, whatever they are now; a duplicate is noticed."""
+    twice = [*ALL, event("billing:ack", 3, delivery="again")]
+    for before in (0, BAD, BLIND):
+        table = states(shape_of(ORDERS), {"a": ALL, "b": [MADE, KEPT], "d": twice}, counted_was=before, tenant="")
+        kept = of_plain(table, judge_plain(court(ORDERS, 6), table), 6 * SECOND)
+        good = before | GOOD | COMPLETE
+        assert kept["counted"].to_pylist() == [good, before, good | DUPLICATED]
+        assert kept["counted_was"].to_pylist() == [before] * 3

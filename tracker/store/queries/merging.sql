@@ -5,7 +5,7 @@ SELECT
     arrayResize(received, {width}, {never}) AS received,
     origin_carried, first_observed, first_received, produced_first, produced_last, deliveries, nodes, digests,
     multiIf(origin_carried < {never}, origin_carried, {time_in_id} > 0, {time_in_id}, first_observed) AS origin_at,
-    was, origin_was, found, timer_at
+    was, origin_was, found, timer_at, counted_was
 FROM (
     SELECT
         {key},
@@ -28,18 +28,20 @@ FROM (
         toString(if(max(number) = {pass:UInt64}, argMax(before, number), argMax(verdict, number))) AS was,
         if(max(number) = {pass:UInt64}, argMax(origin_before, number), argMax(origin, number)) AS origin_was,
         max(found) AS found,
-        argMax(timer, number) AS timer_at
+        argMax(timer, number) AS timer_at,
+        if(max(number) = {pass:UInt64}, argMax(counted_before, number), argMax(counted, number)) AS counted_was
     FROM (
         SELECT {key}, seen, ranged, hops, kept, gone, marks, observed, received, origin_carried, first_observed,
             first_received, produced_first, produced_last, deliveries, nodes, digests,
             toUInt64(0) AS number, '' AS verdict, '' AS before, toInt64(0) AS origin,
-            toInt64(0) AS origin_before, false AS found, toInt64(0) AS timer
+            toInt64(0) AS origin_before, false AS found, toInt64(0) AS timer, toUInt8(0) AS counted, toUInt8(0) AS counted_before
         FROM {db}.{delta}
         WHERE {several}
         UNION ALL
         SELECT {key}, seen, ranged, hops, kept, gone, marks, observed, received, origin_carried, first_observed,
             first_received, produced_first, produced_last, deliveries, nodes, digests,
-            pass, verdict, was, toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_was), found, timer_at
+            pass, verdict, was, toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_was), found, timer_at,
+            counted, counted_was
         FROM {db}.states
         WHERE tenant = '' AND {mine} AND {slice} AND {is_known}
     )

@@ -1,0 +1,76 @@
+"""How long messages took, as SQL over their states: from origin to end, and from hop to hop.
+
+Names go as query parameters; flows whose checkpoints are joined in the same way share their expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tracker.store.handful import MOST, bytes_named
+from tracker.store.shape import NEVER, Shape
+
+UNKNOWN = -1
+"""A time that is not known, µs: a checkpoint of the two was not seen, or only implied."""
+
+
+def expressions(shape: Shape) -> tuple[str, ...]:
+    """SQL over a state, µs or `UNKNOWN`: from its origin to the last required checkpoint that has a time, then to each
+    checkpoint from the latest of those before it; clocks that differ make nothing shorter than 0."""
+    points, paths = shape.spec.checkpoints, shape.spec.paths
+    seen = [_observed(shape, i) for i in range(len(points)) if paths.required[i]]
+    last = f"arrayMax(arrayMap(t -> if(t = {NEVER}, toInt64({UNKNOWN}), t), [{', '.join(seen)}]))"
+    return (_since(last, "toUnixTimestamp64Micro(origin_at)"), *(_hop(shape, i) for i in range(len(points))))
+
+
+def _hop(shape: Shape, i: int) -> str:
+    before = [_observed(shape, p) for p in shape.spec.paths.before[i]]
+    if not before:
+        return f"toInt64({UNKNOWN})"
+    return _since(_observed(shape, i), f"arrayMax([{', '.join(before)}])")
+
+
+def _since(end: str, start: str) -> str:
+    # An older spec may have left a shorter array of times, of which the engine gives 0 for what it does not hold.
+    known = " AND ".join(f"({at}) > 0 AND ({at}) < {NEVER}" for at in (end, start))
+    return f"if({known}, greatest(({end}) - ({start}), toInt64(0)), toInt64({UNKNOWN}))"
+
+
+def _observed(shape: Shape, i: int) -> str:
+    """When checkpoint `i` was seen, at whichever alternative first; `NEVER` where it was not."""
+    return f"arrayMin([{', '.join(f'observed[{bit + 1}]' for bit in shape.bits(i))}])"
+
+
+def together(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
+    """In groups that one question can name."""
+    group: list[Shape] = []
+    names = 0
+    for shape in shapes:
+        if group and names + bytes_named(shape) > MOST // 2:
+            yield group
+            group, names = [], 0
+        group.append(shape)
+        names += bytes_named(shape)
+    if group:
+        yield group
+
+
+def asked(shapes: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    """(SQL of an array over a state, parameters) for `queries/keep_latencies.sql`. The array has an entry per
+    expression; the parameters name hop and stage of each, both empty for the first."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    places: dict[str, tuple[str, str]] = {}
+    for shape in shapes:
+        flow = shape.spec.flow
+        alike.setdefault(expressions(shape), []).append(flow)
+        for i, point in enumerate(shape.spec.checkpoints):
+            places[f"{flow} {i + 2}"] = "|".join(point.hop), point.stage.value
+    cases = [f"flow IN {{like{n}:Array(String)}}, [{', '.join(made)}]" for n, made in enumerate(alike)]
+    named = {f"like{n}": flows for n, flows in enumerate(alike.values())}
+    return f"multiIf({', '.join(cases)}, [])", named | {
+        "flows": [flow for flows in alike.values() for flow in flows],
+        "places": list(places),
+        "hops": [hop for hop, _ in places.values()],
+        "stages": [stage for _, stage in places.values()],
+    }
