@@ -55,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.snapshot = Snapshot(service)
-    service.metrics.set(BUILD, 1, tracker.__version__)
+    service.metrics.replace(BUILD, {(tracker.__version__,): 1})
     problem.install(app)
     gate = Gate(service.limits, service.insecure, service.intake.turn_away)
     app.state.exports = Exports(service, gate)

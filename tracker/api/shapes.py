@@ -389,19 +389,81 @@ class ReplayMessage(Shape):
 
 
 class Slo(Shape):
-    """An objective and how it stands over its window. A message counts once it is settled: delivered is good; late,
-    lost, unacknowledged, dead_lettered, under_replicated and divergent are bad; blind and explained are neither."""
+    """An objective and how it stands. `target` and `value` are in `unit`: a share of 1, seconds, or per second.
+
+    Of `delivery` only, else null: a message counts once, when it is first settled: delivered is good; late, lost,
+    unacknowledged, dead_lettered, under_replicated and divergent are bad; blind and explained are neither;
+    `turned_good` and `turned_bad` turned out otherwise later. `burn_rates` by window: 1 uses up the budget in just the
+    objective's window; what is infinite is 1e308. `since`: when what is wrong began, where that is known."""
 
     flow: str
     owner: str
     objective: str
+    unit: str
     target: float
+    value: float | None
     window: str
+    met: bool | None
+    status: str
+    since: Instant | None
+    good: int | None
+    bad: int | None
+    blind: int | None
+    explained: int | None
+    turned_good: int | None
+    turned_bad: int | None
+    ratio: float | None
+    budget_left: float | None
+    burn_rates: dict[str, float]
+    as_of: Instant
+
+
+class SloTook(Shape):
+    """Latencies in seconds: from origin to end where `hop` is empty, else from the hop before."""
+
+    hop: str
+    stage: str
+    p50: float
+    p95: float
+    p99: float
+
+
+class SloDay(Shape):
+    """A day, UTC."""
+
+    start: Instant
     good: int
     bad: int
-    blind: int
-    explained: int
-    in_flight: int
+    ratio: float | None
+
+
+class SloFlow(Shape):
+    """One flow in a report. `counts`: messages by what they were counted as; `coverage`: the share of the time that
+    collectors vouched for; `throughput`: new messages per second; `incidents`: those opened, 100 at most."""
+
+    flow: str
+    owner: str
+    target: float | None
     ratio: float | None
     met: bool | None
-    as_of: Instant | None
+    budget_left: float | None
+    good: int
+    bad: int
+    counts: dict[str, int]
+    duplication: float | None
+    divergence: float | None
+    throughput: float
+    coverage: float | None
+    latency: list[SloTook]
+    incidents: list[str]
+    days: list[SloDay]
+
+
+class SloReport(Shape):
+    """How the objectives of some flows were kept from `start` to `end`."""
+
+    owner: str
+    start: Instant
+    end: Instant
+    as_of: Instant
+    flows: list[SloFlow]

@@ -1,8 +1,8 @@
 """Gauges that are read from the books when somebody looks, at most every few seconds whoever looks how often.
 
-Findings are counted each time, for somebody is woken by them. Counting all messages takes longer the more there are: it
-is done no more often than that it takes a small share of the time, by one request at once; the others show what was
-counted before.
+Findings are counted each time, for somebody is woken by them. Counting all messages, and working out the burn rates of
+all flows, takes longer the more there are: each is done aside, no more often than that it takes a small share of the
+time. Who looks waits for it for a moment, and else is shown what was there before.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
 
 import structlog
 
+from tracker.api.aside import Aside
 from tracker.api.recovery import recovery
-from tracker.api.routes.slos import slo_of
+from tracker.api.routes.slos import coverage_of
 from tracker.api.service import Service
+from tracker.api.specs import Known
 from tracker.control.errors import ControlError
 from tracker.model.coverage import SOURCE_TTL
-from tracker.model.errors import TrackerError
+from tracker.model.errors import TrackerError, Unavailable
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
 from tracker.reconcile.books import reconcile
 from tracker.replay.breaker import State
-from tracker.slo import metrics
+from tracker.slo import gauges, metrics
 from tracker.slo.recovery import PERIOD
+from tracker.slo.standing import others
 from tracker.store.answers import Run
 from tracker.store.findings import ABANDONED, OPEN, PARKED
 
@@ -34,11 +39,12 @@ log = structlog.get_logger()
 
 FRESH = 5 * SECOND
 """A snapshot serves for so long."""
-SHARE = 10
-"""Between two counts lies at least so many times what they took, by the quicker of the last two: one that was slow for
-another's sake says nothing of the next."""
+PATIENCE = 0.3
+"""Seconds that somebody who looks waits for what is worked out aside."""
 RECENT = 3600 * SECOND
 """The span of origins over which the books are compared."""
+CLOSING = 20.0
+"""Seconds that it gets to finish at the end."""
 CLOCKS = 20
 """So many nodes are shown by name: a collector's name is a label, so they must stay few."""
 GIVEN_UP = (PARKED, ABANDONED)
@@ -53,11 +59,16 @@ class Snapshot:
     """What is in the books, as gauges."""
 
     def __init__(self, service: Service, stopwatch: Callable[[], float] = time.monotonic) -> None:
-        self._service, self._stopwatch = service, stopwatch
-        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._service = service
+        self._lock = threading.Lock()
         self._at = 0
-        self._rests_until, self._took = 0.0, float("inf")
-        self._counted = True
+        self._asides = (Aside("slo", self._judge, stopwatch), Aside("count", self._count, stopwatch))
+        self._ending = False
+
+    @cached_property
+    def _aside(self) -> Service:
+        """The service, over a store that gives way to what others ask of it."""
+        return replace(self._service, store=self._service.store.yielding())
 
     def refresh(self, now: int) -> None:
         """Read the books unless that was done just now. What cannot be read keeps its last value, but is said."""
@@ -66,23 +77,31 @@ class Snapshot:
                 return
             self._at = now
             read = self._read(now, self._threads, self._findings, self._store, self._control, self._clocks)
-        if self._counting.acquire(blocking=False):
-            try:
-                self._count(now)
-            finally:
-                self._counting.release()
-        self._service.metrics.set(metrics.STORE_UP, float(read and self._counted))
+        patience = time.monotonic() + PATIENCE
+        for wait in [aside.begin(now) for aside in self._asides]:
+            wait(max(patience - time.monotonic(), 0))
+        read = read and all(aside.succeeded for aside in self._asides)
+        self._service.metrics.set(metrics.STORE_UP, float(read))
 
-    def _count(self, now: int) -> None:
-        began = self._stopwatch()
-        if began < self._rests_until:
-            return
-        self._counted = self._read(now, self._messages, self._flows, self._recovery)
-        ended = self._stopwatch()
-        before, self._took = self._took, ended - began
-        self._rests_until = ended + SHARE * min(before, self._took) if self._counted else ended
-        if self._counted:
+    def close(self) -> None:
+        """Wait for what is worked out aside to stop: it asks the store."""
+        self._ending = True
+        for aside in self._asides:
+            aside.close(CLOSING)
+        if "_aside" in self.__dict__:
+            self._aside.store.close()
+
+    def _judge(self, now: int) -> bool:
+        judged = self._read(now, self._burning)
+        if judged:
+            self._service.metrics.set(metrics.JUDGED, now / SECOND)
+        return judged
+
+    def _count(self, now: int) -> bool:
+        counted = self._read(now, self._messages, self._flows, self._objectives, self._recovery)
+        if counted:
             self._service.metrics.set(metrics.COUNTED, now / SECOND)
+        return counted
 
     def _read(self, now: int, *parts: Callable[[int], None]) -> bool:
         """Whether all of it could be read."""
@@ -106,9 +125,8 @@ class Snapshot:
             self._service.metrics.set(metrics.SPOOL_ASIDE, spool.set_aside)
 
     def _messages(self, now: int) -> None:
-        store, shown = self._service.store, self._service.metrics
-        known = self._service.specs.known()
-        counts = {flow: verdicts for flow, verdicts in store.counts().items() if flow in known}
+        shown, known = self._service.metrics, self._service.specs.known()
+        counts = {flow: verdicts for flow, verdicts in self._aside.store.counts().items() if flow in known}
         shown.replace(metrics.MESSAGES, {(f, v): n for f, verdicts in counts.items() for v, n in verdicts.items()})
 
     def _findings(self, now: int) -> None:
@@ -126,7 +144,7 @@ class Snapshot:
 
     def _recovery(self, now: int) -> None:
         service, shown = self._service, self._service.metrics
-        known, found = service.specs.known(), recovery(service, now - PERIOD, now + 1, 2 * PERIOD)
+        known, found = service.specs.known(), recovery(self._aside, now - PERIOD, now + 1, 2 * PERIOD)
         spans, ended, back, targets = Labels(), Labels(), Labels(), Labels()
         for one in (item for item in found.items if item.flow in known):
             for name, pair in one.spans.items():
@@ -180,21 +198,38 @@ class Snapshot:
         self._service.metrics.replace(metrics.NODE_CLOCK, {(name,): off / SECOND for name, off in offsets.items()})
 
     def _flows(self, now: int) -> None:
-        service = self._service
-        differences, spots, ratios, targets = Labels(), Counter[tuple[str, ...]](), Labels(), Labels()
-        for flow, known in service.specs.known().items():
+        service = self._aside
+        differences, spots = Labels(), Counter[tuple[str, ...]]()
+        for flow, known in self._each():
             books = reconcile(service.store, service.control, known.spec, now - RECENT, now)
             differences[flow,] = books.produced + books.orphans - sum(books.verdicts.values())
             spots.update((flow, spot.hop, spot.stage, spot.cause) for spot in books.blind_spots)
-            if known.spec.objectives.delivery:
-                slo = slo_of(service, known.spec)
-                targets[flow,] = slo.target
-                if slo.ratio is not None:
-                    ratios[flow,] = slo.ratio
         service.metrics.replace(metrics.CONSERVATION, differences)
         service.metrics.replace(metrics.BLIND_SPOTS, dict(spots))
-        service.metrics.replace(metrics.DELIVERY_RATIO, ratios)
-        service.metrics.replace(metrics.DELIVERY_TARGET, targets)
+
+    def _burning(self, now: int) -> None:
+        specs = [known.spec for known in self._service.specs.known().values()]
+        for metric, values in gauges.deliveries(self._aside.store, specs, now).items():
+            self._service.metrics.replace(metric, values)
+
+    def _objectives(self, now: int) -> None:
+        service = self._aside
+        latency, lag = gauges.took(service.store, service.specs.known(), now)
+        service.metrics.replace(metrics.LATENCY, latency)
+        service.metrics.replace(metrics.REPLICATION_LAG, lag)
+        met: Labels = {}
+        for _, known in self._each():
+            for one in others(service.store, known.spec, coverage_of(service, known.spec, now), now):
+                if one.met is not None:
+                    met[one.flow, one.objective] = float(one.met)
+        service.metrics.replace(metrics.OBJECTIVE_MET, met)
+
+    def _each(self) -> Iterator[tuple[str, Known]]:
+        """Every flow, until the end."""
+        for flow, known in self._service.specs.known().items():
+            if self._ending:
+                raise Unavailable("the tracker is about to stop")
+            yield flow, known
 
 
 def watermarks(runs: Iterable[Run]) -> Labels:

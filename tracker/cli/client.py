@@ -24,12 +24,11 @@ class Api:
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer's JSON. Raises CommandError."""
-        asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
-        return self._ask("GET", path, params=asked).json()
+        return self._ask("GET", path, params=_asked(query)).json()
 
-    def text(self, path: str) -> str:
+    def text(self, path: str, **query: Any) -> str:
         """The answer as it is. Raises CommandError."""
-        return self._ask("GET", path).text
+        return self._ask("GET", path, params=_asked(query)).text
 
     @contextmanager
     def lines(self, path: str) -> Iterator[Iterator[str]]:
@@ -78,6 +77,10 @@ def _good(answer: httpx.Response) -> httpx.Response:
         return answer
     code = UNAVAILABLE if answer.status_code in (429, 500, 502, 503, 504) else USAGE
     raise CommandError(_problem(answer), code)
+
+
+def _asked(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value not in (None, "", [], ())}
 
 
 def _problem(answer: httpx.Response) -> str:

@@ -90,11 +90,3 @@ def findings(
     columns = {"opened_at": "OPENED", "flow": "FLOW", "message_id": "MESSAGE", "kind": "KIND", "hop": "HOP",
                "status": "STATUS", "why": "WHY"}  # fmt: skip
     emit(as_json, rows, table(columns, rows, "no finding matches"))
-
-
-def slo(limit: Limit = 1000, as_json: Json = False) -> None:
-    """How the delivery objectives stand."""
-    rows = list(api().pages("/v1/slos", limit))
-    shown = ("flow", "objective", "window", "target", "ratio", "met", "good", "bad", "blind")
-    columns = {name: name.upper() for name in shown}
-    emit(as_json, rows, table(columns, rows, "no flow has a delivery objective"))

@@ -24,6 +24,7 @@ from tracker.cli import (
     replay,
     serve,
     simulate,
+    slo,
     token,
 )
 from tracker.cli.errors import CommandError
@@ -46,7 +47,7 @@ app.command()(books.reconcile)
 app.command()(look.findings)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(replay.app, name="replay")
-app.command()(look.slo)
+app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 app.add_typer(gameday.canary, name="canary")
 app.command()(gameday.drill)

@@ -69,6 +69,7 @@ def run(
             with telling(service.metrics, lambda: app.state.snapshot.refresh(service.clock())):
                 _Server(_config(service, app), lambda: told(service, url), receiver).run(sockets=listeners)
             service.discovered.flush()
+            app.state.snapshot.close()
     finally:
         ends.close()
         for listener in listeners:

@@ -44,6 +44,10 @@ def _ratio(value: object) -> float:
     return number
 
 
+def _fraction(value: object) -> float:
+    return 0.0 if str(value).strip().rstrip("%") in ("0", "0.0") else _ratio(value)
+
+
 def _off(value: object) -> object:
     """YAML reads a bare `off` as false."""
     return "off" if value is False else value
@@ -80,6 +84,7 @@ def _per_span(value: object) -> Budget:
 Name = Annotated[str, BeforeValidator(_name)]
 Duration = Annotated[int, BeforeValidator(duration)]
 Ratio = Annotated[float, BeforeValidator(_ratio)]
+Fraction = Annotated[float, BeforeValidator(_fraction)]
 Rate = Annotated[float, BeforeValidator(_per_second)]
 Allowance = Annotated[Budget, BeforeValidator(_per_span)]
 FindingKind = Literal["unacknowledged", "under_replicated", "divergent", "lost", "dead_lettered"]
@@ -89,6 +94,10 @@ AUTO_KINDS: tuple[FindingKind, ...] = ("unacknowledged", "lost")
 """What may be sent again without a person, unless the flow says otherwise (docs/adr/0037)."""
 AUTO_BUDGET = Budget(1000, 3600 * SECOND)
 AUTO_AFTER = 30 * SECOND
+
+
+_later = Field(None, exclude_if=lambda objective: objective is None)
+"""A key that came later: specs put earlier stay the same."""
 
 
 class Part(BaseModel):
@@ -140,14 +149,14 @@ class Checkpoint(Part):
 
 
 class Delivery(Part):
-    """Share of messages delivered in time, over a window."""
+    """Share of messages delivered in time, over a window; of `coverage`, of the time that is vouched for."""
 
     target: Ratio
     window: Duration
 
 
 class Latency(Part):
-    """End-to-end latency percentiles, over a window."""
+    """End-to-end latency percentiles, over a window; of `replication`, from what is copied to the slowest copy."""
 
     window: Duration
     p50: Duration | None = None
@@ -162,12 +171,37 @@ class Recovery(Part):
     p90: Duration | None = None
 
 
+class AtMost(Part):
+    """Share of messages of which this may be true, over a window."""
+
+    at_most: Fraction
+    window: Duration
+
+
+class Freshness(Part):
+    """How old the newest message that arrived may be, at any moment."""
+
+    within: Duration
+
+
+class Throughput(Part):
+    """New messages per second, at least, at any moment."""
+
+    at_least: Rate
+
+
 class Objectives(Part):
     """What the owner promised."""
 
     delivery: Delivery | None = None
     latency: Latency | None = None
     recovery: Recovery | None = None
+    replication: Latency | None = _later
+    freshness: Freshness | None = _later
+    throughput: Throughput | None = _later
+    duplication: AtMost | None = _later
+    divergence: AtMost | None = _later
+    coverage: Delivery | None = _later
 
 
 IN_FLIGHT = 5000

@@ -6,13 +6,18 @@ Labels have few values: flows, hops, verdicts, statuses; never message ids, neve
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 from opentelemetry.trace import format_trace_id, get_current_span
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -103,8 +108,8 @@ QUESTION_SECONDS = Metric(
 COUNTED = Metric(
     "tracker_counted_timestamp_seconds",
     Kind.gauge,
-    "When messages, books and objectives were counted last. With many millions that takes long: it is given "
-    "about a tenth of the time.",
+    "When messages, books and objectives other than delivery were counted last. With many millions that takes long: it "
+    "is given about a tenth of the time.",
 )
 MESSAGES = Metric("tracker_messages", Kind.gauge, "Messages by flow and verdict, now.", ("flow", "verdict"))
 FINDINGS = Metric(
@@ -120,10 +125,77 @@ CONSERVATION = Metric(
     "Produced + orphans - sum over verdicts, of the last hour's origins. Anything but 0 is a bug of ours.",
     ("flow",),
 )
+
+# --- objectives
+JUDGED = Metric(
+    "tracker_slo_timestamp_seconds",
+    Kind.gauge,
+    "When burn rates were worked out last. With thousands of flows that takes a while: it is given about a tenth of "
+    "the time.",
+)
 DELIVERY_RATIO = Metric(
-    "tracker_delivery_ratio", Kind.gauge, "Delivered in time / settled, over the objective's window.", ("flow",)
+    "tracker_delivery_ratio",
+    Kind.gauge,
+    "Delivered in time / settled, over the objective's window; each message as it was first settled.",
+    ("flow",),
 )
 DELIVERY_TARGET = Metric("tracker_delivery_target", Kind.gauge, "The share that the flow's owner promised.", ("flow",))
+BUDGET_LEFT = Metric(
+    "tracker_delivery_budget_left",
+    Kind.gauge,
+    "The share of the error budget of the objective's window that is left; below 0 the promise is broken.",
+    ("flow",),
+)
+BURN_RATE = Metric(
+    "tracker_delivery_burn_rate",
+    Kind.gauge,
+    "How many times faster than allowed the error budget went in the last 5m, 30m, 1h, 2h, 6h, 1d, 3d.",
+    ("flow", "window"),
+)
+CORRECTED = Metric(
+    "tracker_delivery_corrected",
+    Kind.gauge,
+    "Messages that had counted as good or bad and turned out otherwise within the objective's window; they refund "
+    "nothing. Flows without any are left out.",
+    ("flow", "to"),
+)
+UNCOUNTED = Metric(
+    "tracker_delivery_uncounted",
+    Kind.gauge,
+    "Messages that became blind or explained within the objective's window: neither good nor bad. Flows without any "
+    "are left out.",
+    ("flow", "verdict"),
+)
+THROUGHPUT = Metric(
+    "tracker_throughput",
+    Kind.gauge,
+    "New messages per second over the last five minutes, as passes saw them.",
+    ("flow",),
+)
+FRESHNESS = Metric(
+    "tracker_freshness_seconds",
+    Kind.gauge,
+    "How long ago the newest message that arrived was made, of flows that promise freshness.",
+    ("flow",),
+)
+LATENCY = Metric(
+    "tracker_latency_seconds",
+    Kind.gauge,
+    "How long messages took from origin to end that arrived in the last hour: quantiles 0.5, 0.95, 0.99, within 1 %.",
+    ("flow", "quantile"),
+)
+REPLICATION_LAG = Metric(
+    "tracker_replication_lag_seconds",
+    Kind.gauge,
+    "How long copies took to this hop in the last hour: the quantile 0.99, within 1 %.",
+    ("flow", "hop"),
+)
+OBJECTIVE_MET = Metric(
+    "tracker_objective_met",
+    Kind.gauge,
+    "1 while an objective other than delivery is kept, 0 while it is not; without messages to go by it is left out.",
+    ("flow", "objective"),
+)
 
 # --- what we can see
 BLIND_SPOTS = Metric(
@@ -225,20 +297,24 @@ ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if i
 
 
 class Metrics:
-    """The values of one process, in a registry of their own."""
+    """The values of one process. Gauges with labels are tables that are replaced as a whole, and of which the text is
+    kept: with thousands of flows they are hundreds of thousands of samples. `registry` has all of them."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that says when it began: nobody asks that
-        self.registry = CollectorRegistry()
-        self._made = {metric.name: _make(metric, self.registry) for metric in ALL}
+        self.registry, self._others = CollectorRegistry(), CollectorRegistry()
+        self._tables = {metric.name: _Table(metric) for metric in ALL if _tabled(metric)}
+        self._made = {metric.name: _make(metric, self._others) for metric in ALL if not _tabled(metric)}
+        for made in (*self._made.values(), *self._tables.values()):
+            self.registry.register(made)
 
     def count(self, metric: Metric, value: float = 1, *labels: str) -> None:
         """Add to a counter."""
         self._child(metric, Counter, labels).inc(value)
 
-    def set(self, metric: Metric, value: float, *labels: str) -> None:
-        """Set a gauge."""
-        self._child(metric, Gauge, labels).set(value)
+    def set(self, metric: Metric, value: float) -> None:
+        """Set a gauge without labels."""
+        self._child(metric, Gauge, ()).set(value)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Add an observation to a histogram; where it is made within a trace that is kept, an example of its bucket."""
@@ -246,18 +322,61 @@ class Metrics:
         example = {"trace_id": format_trace_id(within.trace_id)} if within.trace_flags.sampled else None
         self._child(metric, Histogram, labels).observe(value, example)
 
-    def replace(self, metric: Metric, values: dict[tuple[str, ...], float]) -> None:
+    def replace(self, metric: Metric, values: Mapping[tuple[str, ...], float]) -> None:
         """The gauge has these label values and no others."""
-        gauge = self._made[metric.name]
-        gauge.clear()
-        for labels, value in values.items():
-            self.set(metric, value, *labels)
+        self._tables[metric.name].replace(values)
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """(all of them in Prometheus' text format, or in OpenMetrics where that is accepted, the content type)."""
+        encode, kind = choose_encoder(accept)
+        head, end, _ = encode(self._others).partition(b"# EOF\n")
+        return b"".join([head, *(table.text for table in self._tables.values()), end]), kind
 
     def _child(self, metric: Metric, kind: type[M], labels: tuple[str, ...]) -> M:
         made = self._made[metric.name]
         child = made.labels(*labels) if labels else made
         assert isinstance(child, kind), f"{metric.name} is a {metric.kind}"
         return child
+
+
+def _tabled(metric: Metric) -> bool:
+    return metric.kind == Kind.gauge and bool(metric.labels)
+
+
+class _Table(Collector):
+    """A gauge with labels: its values, and its text, which both formats write alike
+    (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self.replace({})
+
+    def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """These, and no others."""
+        metric, self._values = self._metric, values
+        form = metric.name + "{" + ",".join(f'{label}="%s"' for label in metric.labels) + "} %s\n"
+        lines = (form % (*map(_escaped, labels), _number(value)) for labels, value in values.items())
+        head = f"# HELP {metric.name} {metric.text}\n# TYPE {metric.name} {metric.kind}\n"
+        self.text = (head + "".join(lines)).encode()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As the client library has it."""
+        family = GaugeMetricFamily(self._metric.name, self._metric.text, labels=self._metric.labels)
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
+        yield family
+
+
+def _escaped(label: str) -> str:
+    if '"' in label or "\\" in label or "\n" in label:
+        return label.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    return label
+
+
+def _number(value: float) -> str:
+    return (
+        repr(float(value)) if math.isfinite(value) else "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    )
 
 
 def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

@@ -33,9 +33,7 @@ CONCLUDED = (
 looked for by nobody."""
 
 
-class Store(
-    Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Settled, Timers
-):
+class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Settled, Timers):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:

@@ -13,7 +13,6 @@ from tracker.control.errors import Invalid
 from tracker.model.errors import Unavailable
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
-from tracker.slo.delivery import Delivery
 from tracker.slo.metrics import ALL, Metrics, page
 from tracker.store.answers import Run
 
@@ -79,7 +78,7 @@ class Looked(Snapshot):
     def _nothing(self, now):
         pass
 
-    _threads = _store = _control = _flows = _recovery = _clocks = _nothing
+    _threads = _store = _control = _flows = _recovery = _clocks = _burning = _objectives = _nothing
 
     def up(self):
         """Whether all could be read."""
@@ -134,14 +133,6 @@ def test_ids_of_any_kind_make_links():
 def test_how_long_ago(at, said):
     """Ages are told in the largest unit that fits; a clock that is ahead is told, too."""
     assert looks.ago(at, NOW) == said
-
-
-def test_delivery_counts_each_message_once():
-    """Good is delivered; late and wrong are bad; blind, explained and on the way count for nothing."""
-    counts = Delivery.of({"delivered": 97, "late": 1, "lost": 2, "blind": 5, "explained": 7, "in_flight": 9})
-    assert (counts.good, counts.bad, counts.ratio) == (97, 3, 0.97)
-    assert (counts.met(0.97), counts.met(0.98)) == (True, False)
-    assert (Delivery.of({"blind": 3}).ratio, Delivery.of({}).met(0.9)) == (None, None)
 
 
 def run(source: str = "s", end: int = NOW, signed_off: bool = False) -> Run:

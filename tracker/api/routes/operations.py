@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client.exposition import choose_encoder
 
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
@@ -45,8 +44,8 @@ def metrics(request: Request) -> Response:
     """Prometheus text format, or OpenMetrics with exemplars when asked for; docs/metrics.md lists every name."""
     service = service_of(request)
     request.app.state.snapshot.refresh(service.clock())
-    encode, kind = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(service.metrics.registry), media_type=kind)
+    text, kind = service.metrics.exposition(request.headers.get("accept", ""))
+    return Response(text, media_type=kind)
 
 
 def _spool(service: Service) -> shapes.SpoolState | None:

@@ -1,50 +1,123 @@
-"""What was promised and how it stands."""
+"""What was promised and how it stands; and how it was kept in a period."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
 
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
-from tracker.api.reading import Cursor, Limit
+from tracker.api.reading import Cursor, Limit, moment
+from tracker.api.report import covered, markdown, report
 from tracker.api.service import Service
+from tracker.console.pages import render
+from tracker.console.runbook import rendered
 from tracker.model.spec import FlowSpec
-from tracker.model.units import say
-from tracker.reconcile.books import verdicts
-from tracker.slo.delivery import Delivery
+from tracker.model.units import SECOND, say
+from tracker.slo.standing import COUNTED, QUANTILES, Standing, dated, deliveries, others
 
 routes = APIRouter(prefix="/v1/slos", tags=["slos"], dependencies=[Depends(allowed("read"))])
 
 
 @routes.get("")
 def list_slos(request: Request, cursor: Cursor = "", limit: Limit = 100) -> shapes.Page[shapes.Slo]:
-    """Delivery objectives by flow. Other objectives of a spec are kept and not measured yet."""
+    """Every objective and how it stands: its budget, how fast that burns, and since when something is wrong."""
     service = service_of(request)
-    specs = [known.spec for name, known in sorted(service.specs.known().items()) if name > cursor]
-    promised = [spec for spec in specs if spec.objectives.delivery]
-    items = [slo_of(service, spec) for spec in promised[:limit]]
-    return shapes.Page(items=items, next=items[-1].flow if len(promised) > limit else None)
+    specs = {name: known.spec for name, known in sorted(service.specs.known().items())}
+    promised = (f"{flow} {name}" for flow, spec in specs.items() for name in named(spec))
+    keys = list(islice((key for key in promised if key > cursor), limit + 1))
+    page, more = keys[:limit], len(keys) > limit
+    flows = [specs[flow] for flow in dict.fromkeys(key.split()[0] for key in page)]
+    found = {f"{one.flow} {one.objective}": one for one in standings(service, flows)}
+    items = [_shape(found[key], service.clock()) for key in page]
+    return shapes.Page(items=items, next=page[-1] if more else None)
 
 
-def slo_of(service: Service, spec: FlowSpec) -> shapes.Slo:
-    """The delivery objective of a flow over its window, as of the last pass."""
-    promise = spec.objectives.delivery
-    assert promise is not None
+@routes.get(
+    "/report",
+    response_model=shapes.SloReport,
+    responses={200: {"content": {"text/markdown": {}, "text/html": {}}}},
+)
+def get_report(
+    request: Request,
+    flow: Annotated[str | None, Query(max_length=100)] = None,
+    owner: Annotated[str | None, Query(max_length=200)] = None,
+    from_: Annotated[str, Query(alias="from")] = "-30d",
+    to: str = "now",
+    format: Literal["json", "markdown", "html"] = "json",
+) -> Response:
+    """How the objectives of a flow, or of all flows of an owner, were kept in a period."""
+    service = service_of(request)
     now = service.clock()
-    found, as_of = verdicts(service.store, service.control, spec, now - promise.window, now)
-    counts = Delivery.of(found)
+    told = report(service, flow, owner, moment(from_, now, "from"), moment(to, now, "to"))
+    if format == "json":
+        return JSONResponse(finite(told.model_dump(mode="json")))
+    text = markdown(told)
+    if format == "markdown":
+        return Response(text, media_type="text/markdown", headers={"X-Content-Type-Options": "nosniff"})
+    return render(request, "report.html", title="Objectives", body=rendered(text))
+
+
+def named(spec: FlowSpec) -> list[str]:
+    """The objectives of a flow that are measured, by name, sorted."""
+    found = []
+    for name, promise in spec.objectives:
+        if promise is None or name == "recovery":
+            continue
+        if name in ("latency", "replication"):
+            found += [f"{name}_{q}" for q in QUANTILES if getattr(promise, q) is not None]
+        else:
+            found.append(name)
+    return sorted(found)
+
+
+def standings(service: Service, specs: list[FlowSpec]) -> Iterator[Standing]:
+    """How every objective of these flows stands now."""
+    now = service.clock()
+    for one in deliveries(service.store, specs, now, some=True):
+        yield dated(service.store, one, now)
+    for spec in specs:
+        yield from others(service.store, spec, coverage_of(service, spec, now), now)
+
+
+def coverage_of(service: Service, spec: FlowSpec, now: int) -> float | None:
+    """The share of the time that was vouched for, over the window for which that is promised; else None."""
+    promise = spec.objectives.coverage
+    return covered(service, spec, now - promise.window, now) if promise else None
+
+
+def _shape(one: Standing, now: int) -> shapes.Slo:
+    counts: dict[str, int | None] = dict.fromkeys(COUNTED)
+    if one.objective == "delivery":
+        counts = {name: getattr(one, name) for name in COUNTED}
     return shapes.Slo(
-        flow=spec.flow,
-        owner=spec.owner,
-        objective="delivery",
-        target=promise.target,
-        window=say(promise.window),
-        good=counts.good,
-        bad=counts.bad,
-        blind=counts.blind,
-        explained=counts.explained,
-        in_flight=counts.in_flight,
-        ratio=counts.ratio,
-        met=counts.met(promise.target),
-        as_of=as_of or None,
+        flow=one.flow,
+        owner=one.owner,
+        objective=one.objective,
+        unit=one.unit,
+        target=one.target,
+        value=one.value,
+        window=say(one.window * SECOND) if one.window else "now",
+        met=one.met,
+        status=one.status.value,
+        since=None if one.since is None else one.since * SECOND,
+        **counts,
+        ratio=one.value if one.objective == "delivery" else None,
+        budget_left=finite(one.budget_left),
+        burn_rates={say(window * SECOND): finite(rate) for window, rate in one.burn_rates.items()},
+        as_of=now,
     )
+
+
+def finite(value: object) -> object:
+    """JSON knows no infinity: 1e308 stands for it."""
+    if isinstance(value, float) and math.isinf(value):
+        return math.copysign(1e308, value)
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value
