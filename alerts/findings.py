@@ -1,4 +1,4 @@
-"""Alerts about messages: one per kind of finding, and the promise made for a flow as a whole."""
+"""Alerts about messages: one per kind of finding."""
 
 from __future__ import annotations
 
@@ -57,16 +57,6 @@ FINDINGS: Sequence[Alert] = (
         "ticket",
         "dead-lettered by",
         "A consumer gave up on messages and put them aside.",
-    ),
-    Alert(
-        "DeliveryObjectiveMissed",
-        "tracker_delivery_ratio < tracker_delivery_target",
-        "10m",
-        "ticket",
-        "objective-missed",
-        "{{ $labels.flow }}: {{ $value | humanizePercentage }} delivered in time, less than promised",
-        "Over the objective's whole window, fewer messages were delivered in time than the flow's owner promised.",
-        of_flow=True,
     ),
     Alert(
         "RecoveryObjectiveMissed",

@@ -18,11 +18,13 @@ from alerts.alert import Alert, Places, rule
 from alerts.collecting import COLLECTING
 from alerts.findings import FINDINGS
 from alerts.itself import COVERAGE, ITSELF
+from alerts.objectives import OBJECTIVES
 from tracker.model.spec import load_spec
 
 FILE = Path(__file__).parent / "tracker.yaml"
 GROUPS: Mapping[str, Sequence[Alert]] = {
     "findings": FINDINGS,
+    "objectives": OBJECTIVES,
     "coverage": COVERAGE,
     "collecting": COLLECTING,
     "itself": ITSELF,

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracker.model.units import SECOND, say
+from tracker.slo.burn import PAIRS, WINDOWS, Pair
+
 STEP = 15
+T = {"instance": "t", "job": "tracker"}
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,31 @@ def _state(collector: str, state: str) -> str:
     return f'collector_state{{collector="{collector}",kind="kafka",state="{state}",instance="c",job="collectors"}}'
 
 
+def _burning(alert: str, pair: Pair, summary: str) -> Scene:
+    """A pair of windows that just does not burn too fast, then one of which both do, then only the long one still."""
+    rate = 'tracker_delivery_burn_rate{{flow="orders",window="{}",instance="t",job="tracker"}}'
+    limit, above = f"{pair.rate:g}", f"{pair.rate + 1:g}"
+    names = [say(window * SECOND) for window in (pair.long, pair.short)]
+    return Scene(
+        alert,
+        {
+            **{rate.format(say(w * SECOND)): "0x40" for w in WINDOWS if say(w * SECOND) not in names},
+            rate.format(names[0]): f"{limit}x7 {above}x20",
+            rate.format(names[1]): f"{above}x15 {limit}x20",
+            rate.format(names[0]).replace("orders", "others"): f"{above}x40",
+            rate.format(names[1]).replace("orders", "others"): f"{limit}x40",
+        },
+        105,
+        120,
+        255,
+        summary,
+        {"flow": "orders", **T},
+        "?var-flow=orders",
+    )
+
+
 FLOW = {"labels": {"flow": "orders"}, "dashboard": "?var-flow=orders"}
 PLACE = {"flow": "orders", "hop": "billing", "stage": "ack"}
-T = {"instance": "t", "job": "tracker"}
 
 SCENES = (
     _findings("MessagesLost", "lost", "3 of orders lost at billing", 30),
@@ -93,6 +119,9 @@ SCENES = (
     _findings("MessagesDivergent", "divergent", "3 of orders changed on the way to billing", 30),
     _findings("MessagesUnderReplicated", "under_replicated", "3 of orders not copied to billing", 300),
     _findings("MessagesDeadLettered", "dead_lettered", "3 of orders dead-lettered by billing", 300),
+    _burning("DeliveryBudgetBurningFast", PAIRS[1], "orders: the error budget goes 7 times faster than allowed"),
+    _burning("DeliveryBudgetBurningSlowly", PAIRS[2],
+             "orders: for a day or more the error budget goes 4 times faster than allowed"),
     Scene(
         "DeliveryObjectiveMissed",
         {
@@ -105,6 +134,18 @@ SCENES = (
         "orders: 95% delivered in time, less than promised",
         {"flow": "orders", **T},
         "?var-flow=orders",
+    ),
+    _gauge("ObjectiveMissed", 'tracker_objective_met{flow="orders",objective="latency_p99",instance="t",job="tracker"}',
+           "1", "0", 600, "orders does not keep its objective latency_p99",
+           labels={"flow": "orders", "objective": "latency_p99", **T}, dashboard="?var-flow=orders"),
+    Scene(
+        "ObjectivesNotJudged",  # worked out until 60 s, then not until 600 s
+        {'tracker_slo_timestamp_seconds{instance="t",job="tracker"}': "0+15x4 60x35 600+15x40"},
+        465,
+        495,
+        630,
+        "burn rates are 7m 15s old",
+        T,
     ),
     Scene(
         "RecoveryObjectiveMissed",  # then nothing of the last day is missing

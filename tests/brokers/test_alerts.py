@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from alerts.generate import FILE, alerts
 from tests.brokers.alert_scenes import SCENES, Scene
+from tracker.model.units import SECOND, say
+from tracker.slo.burn import WINDOWS, burn_rate
+from tracker.slo.metrics import BURN_RATE
 
 pytestmark = pytest.mark.brokers
 
@@ -38,3 +42,51 @@ def test_it_fires_is_quiet_and_resolves(scene: Scene, promtool: str, tmp_path: P
     path.write_text(yaml.safe_dump(suite))
     tested = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=60)
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize(
+    ("share", "lasting", "pages_at"),
+    [(0.03, 5, None), (0.03, 35, 29), (0.5, 5, 2), (0.0005, 120, None)],
+    ids=["3 % for 5 minutes", "3 %", "50 %", "half of what is allowed, for 2 hours"],
+)
+def test_when_a_burning_budget_pages(
+    share: float, lasting: int, pages_at: int | None, promtool: str, tmp_path: Path
+) -> None:
+    """After a clean hour of a flow that promises 99.9 %, that share of its messages is lost for so many minutes: nobody
+    is woken before the minute named, and somebody is within it; half an hour later nobody is any more."""
+    name, end = "DeliveryBudgetBurningFast", 60 + lasting
+    looks = [60, end if pages_at is None else 60 + pages_at - 1, end + 40]
+    tests = [{"eval_time": f"{at}m", "alertname": name, "exp_alerts": []} for at in looks]
+    suite: dict[str, Any] = {
+        "rule_files": [str(FILE)],
+        "evaluation_interval": "15s",
+        "tests": [{"interval": "15s", "input_series": burnt(share, lasting), "alert_rule_test": tests}],
+    }
+    if pages_at is not None:
+        suite["tests"][0]["promql_expr_test"] = [
+            {
+                "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing", flow="orders", severity="page"}})',
+                "eval_time": f"{60 + pages_at}m15s",
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+        ]
+    path = tmp_path / "burning.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    tested = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=60)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def burnt(share: float, lasting: int) -> list[dict[str, str]]:
+    """Burn rates of the flow every 15 s: an hour of 50 good messages a second, then `lasting` minutes in which that
+    share of them is bad, then good ones again. Counted as the store counts them, by passes in each window."""
+    steps = [(0.0 if not 240 <= n < 240 + 4 * lasting else share) * 750 for n in range(240 + 4 * lasting + 240)]
+    series = []
+    for window in WINDOWS:
+        rates = []
+        for n in range(len(steps)):
+            within = steps[max(0, n + 1 - window // 15) : n + 1]
+            bad = round(sum(within))
+            rates.append(burn_rate(750 * len(within) - bad, bad, 0.999, window, 15 * (n + 1)))
+        labels = f'flow="orders",window="{say(window * SECOND)}",instance="t",job="tracker"'
+        series.append({"series": f"{BURN_RATE.name}{{{labels}}}", "values": " ".join(f"{rate:.6g}" for rate in rates)})
+    return series

@@ -1,0 +1,79 @@
+"""Alerts about what was promised: error budgets that go too fast, and promises that are broken.
+
+The tracker works out burn rates, of all flows at once (`tracker.slo`); rules only compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from alerts.alert import Alert
+from tracker.model.units import SECOND, say
+from tracker.slo.burn import PAIRS, Pair
+from tracker.slo.metrics import BURN_RATE
+
+
+def _above(pair: Pair) -> str:
+    """Both windows burn faster than the pair allows. Whichever pair it is, it is the same alert of the same flow."""
+    both = (f'max without (window) ({BURN_RATE.name}{{window="{say(window * SECOND)}"}}) > {pair.rate:g}'
+            for window in (pair.long, pair.short))  # fmt: skip
+    return f"({' and '.join(both)})"
+
+
+def _any(severity: Literal["page", "ticket"]) -> str:
+    return " or ".join(_above(pair) for pair in PAIRS if pair.severity == severity)
+
+
+OBJECTIVES: Sequence[Alert] = (
+    Alert(
+        "DeliveryBudgetBurningFast",
+        _any("page"),
+        "0s",
+        "page",
+        "budget-burning",
+        "{{ $labels.flow }}: the error budget goes {{ $value | humanize }} times faster than allowed",
+        "Within an hour 2 % of the budget of 30 days went, or within six hours 5 %, and it goes on. Messages of this "
+        "flow are late or missing now.",
+        of_flow=True,
+    ),
+    Alert(
+        "DeliveryBudgetBurningSlowly",
+        _any("ticket"),
+        "0s",
+        "ticket",
+        "budget-burning",
+        "{{ $labels.flow }}: for a day or more the error budget goes {{ $value | humanize }} times faster than allowed",
+        "Within a day, or within three, 10 % of the budget of 30 days went, and it goes on. It will not last.",
+        of_flow=True,
+    ),
+    Alert(
+        "DeliveryObjectiveMissed",
+        "tracker_delivery_ratio < tracker_delivery_target",
+        "10m",
+        "ticket",
+        "objective-missed",
+        "{{ $labels.flow }}: {{ $value | humanizePercentage }} delivered in time, less than promised",
+        "Over the objective's whole window, fewer messages were delivered in time than the flow's owner promised.",
+        of_flow=True,
+    ),
+    Alert(
+        "ObjectiveMissed",
+        "tracker_objective_met == 0",
+        "10m",
+        "ticket",
+        "objective-missed",
+        "{{ $labels.flow }} does not keep its objective {{ $labels.objective }}",
+        "Messages arrive, but not as the flow's owner promised: how soon, how fresh, how often, how many.",
+        of_flow=True,
+    ),
+    Alert(
+        "ObjectivesNotJudged",
+        "time() - tracker_slo_timestamp_seconds > 300",
+        "2m",
+        "ticket",
+        "objectives-not-judged",
+        "burn rates are {{ $value | humanizeDuration }} old",
+        "The tracker could not work out burn rates for a while, so alerts about budgets are late or missing.",
+    ),
+)
