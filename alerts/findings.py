@@ -58,15 +58,4 @@ FINDINGS: Sequence[Alert] = (
         "dead-lettered by",
         "A consumer gave up on messages and put them aside.",
     ),
-    Alert(
-        "RecoveryObjectiveMissed",
-        "tracker_recovery_back_seconds > tracker_recovery_target_seconds",
-        "5m",
-        "ticket",
-        "recovery-missed",
-        "{{ $labels.flow }}: {{ $labels.percentile }} of what was missing back after {{ $value | humanizeDuration }}",
-        "What went missing in the last day is not back as soon as the flow's owner promised. Open findings count with "
-        "their age, parked and abandoned ones as never.",
-        of_flow=True,
-    ),
 )

@@ -76,4 +76,15 @@ OBJECTIVES: Sequence[Alert] = (
         "burn rates are {{ $value | humanizeDuration }} old",
         "The tracker could not work out burn rates for a while, so alerts about budgets are late or missing.",
     ),
+    Alert(
+        "RecoveryObjectiveMissed",
+        "tracker_recovery_back_seconds > tracker_recovery_target_seconds",
+        "5m",
+        "ticket",
+        "recovery-missed",
+        "{{ $labels.flow }}: {{ $labels.percentile }} of what was missing back after {{ $value | humanizeDuration }}",
+        "What went missing in the last day is not back as soon as the flow's owner promised. Open findings count with "
+        "their age, parked and abandoned ones as never.",
+        of_flow=True,
+    ),
 )
