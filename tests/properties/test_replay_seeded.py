@@ -38,19 +38,6 @@ def marks_before_it_publishes(patch: Patch) -> None:
     patch.setattr(Sender, "_publish", _publish)
 
 
-def settles_before_it_marks(patch: Patch) -> None:
-    """A kill in between, and a queue has forgotten what our books do not say to be sent."""
-    mark = Sender._mark
-
-    def _mark(self: Sender, replay: Any, target: str, ready: list[Ready], answers: Any) -> None:
-        for one in ready:
-            if not answers[one.copy.locator].error:
-                self._ports.settle(one.way.keeper, [one.copy.locator], [])
-        mark(self, replay, target, ready, answers)
-
-    patch.setattr(Sender, "_mark", _mark)
-
-
 def settles_all_that_it_took(patch: Patch) -> None:
     """What was not confirmed is taken out of the queue, too."""
     hand_back = Sender._hand_back
@@ -154,7 +141,6 @@ def claims_past_those_in_doubt(patch: Patch) -> None:
 
 FAULTS: list[tuple[type[Replaying], Callable[[Patch], None]]] = [
     (Replaying, marks_before_it_publishes),
-    (Replaying, settles_before_it_marks),
     (Replaying, settles_all_that_it_took),
     (Replaying, takes_no_answer_for_no),
     (Replaying, takes_confirmed_for_failed),

@@ -191,8 +191,12 @@ def reader(world: World) -> Reader:
     row = {**line, "received_at": world.installation.now}
     world.installation.store.insert_quarantine(pa.Table.from_pylist([row], schema=QUARANTINE))
     engine = world.installation.store.engine
-    for table in engine.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%Tree'"):
-        engine.command(f"OPTIMIZE TABLE {engine.database}.{table['name']} FINAL")  # or merges change how many rows it has
+    for table in engine.rows(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%Tree'"
+    ):
+        engine.command(
+            f"OPTIMIZE TABLE {engine.database}.{table['name']} FINAL"
+        )  # or merges change how many rows it has
     made = Reader(world.installation.store.engine, Bounds(seconds=5, memory=500 << 20, rows=10_000))
     made.ask(Question(statement="SELECT 1"))  # which makes the views
     return made
