@@ -1,11 +1,12 @@
 """How quick a replay is: from a real Kafka to a real Kafka, through the whole chain. One line of JSON.
 
-    python -m tests.benchmarks.replay_rate --messages 100000 --json
-    python -m tests.benchmarks.replay_rate --messages 10000 --limit 500 --json
+    python -m tests.benchmarks.replay_rate --messages 60000 --json
+    python -m tests.benchmarks.replay_rate --messages 8000 --limit 500 --json
 
 A real `tracker serve` (claims in SQLite, ledger in the embedded engine) and a real `collectors run` that tails the
 topic, all on one machine with the broker. Billing acknowledges nothing, so every message is missing there and is asked
-for again; what is replayed goes into the same topic, where the collector sees it. The rate is that of the broker's own
+for again, as many as can be sent before the circuit opens because nobody follows; what is replayed goes into the same
+topic, where the collector sees it. The rate is that of the broker's own
 log: records with a replay's header, by the time that they carry. Afterwards billing acknowledges all of them, and the
 replay has to end with every message recovered.
 """
@@ -36,7 +37,7 @@ checkpoints:
   - {{hop: shop, stage: produce, required: false}}
   - {{hop: kafka-eu, stage: persist, within: 1s, coverage: watermark}}
   - {{hop: billing, stage: ack, after: kafka-eu, within: 5s, coverage: watermark}}
-replay: {{sources: [log: kafka-eu], mode: approve, rate: {rate}/s}}
+replay: {{sources: [log: kafka-eu], mode: approve, rate: {rate}/s, in_flight: 1000000}}
 """
 BILLING = {"flow": "orders", "hop": "billing", "stage": "ack", "source": "billing-1"}
 PATIENCE = 900.0
@@ -178,7 +179,7 @@ def _processes(made: Scene, node: Kafka) -> dict[str, int]:
 def main() -> None:
     """Read the arguments, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--messages", type=int, default=60_000)
     parser.add_argument("--limit", type=float, help="messages per second, at most")
     parser.add_argument("--size", type=int, default=300, help="bytes of a payload")
     parser.add_argument("--partitions", type=int, default=4)

@@ -66,7 +66,8 @@ def limited(vhost: Vhost, rabbitmq_server: Any) -> Iterator[Limited]:
 @contextmanager
 def example(name: str, url: str, folder: Path, stage: str = "persist") -> Iterator[Collector]:
     """The collector of a page's configuration, read as `collectors run` reads it, once it vouches."""
-    [text] = re.findall(r"```yaml\n(.*?)```", page(name), re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", page(name), re.DOTALL)
+    [text] = [block for block in blocks if "collectors:" in block]
     path = folder / "rabbit.yaml"
     path.write_text(text)
     config = read_config(path, {"TRACKER_TOKEN": "t", "RABBITMQ_URL": url}).config

@@ -137,7 +137,10 @@ class Trouble:
         again = [event for event in seen if event.get("replay_id")]
         if "m-14" in [event["message_id"] for event in again]:
             self._topics["kafka-us"].put(["m-14"], value=archiving.record(14)[0].value)
-        seen += [self._event(e["message_id"], "billing", "ack", replay_id=e["replay_id"]) for e in again]
+        seen += [
+            self._event(e["message_id"], "billing", "ack", replay_id=e["replay_id"], delivery=f"offset {e['offset']}")
+            for e in again
+        ]
         self.service.send([*seen, *self._read("kafka-us")])
 
     def _read(self, hop: str) -> list[dict[str, Any]]:

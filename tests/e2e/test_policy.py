@@ -128,6 +128,7 @@ def world(tmp_path_factory, kafka_server):
 
 
 @pytest.mark.brokers
+@pytest.mark.long
 def test_a_flow_heals_itself_and_asks_people_beyond_its_bounds(world):
     """Billing skips two of ten: they come back without anybody asking, and it shows who did it and why. When the budget
     is nothing any more, a person's request awaits another one, who has the scope."""

@@ -197,7 +197,9 @@ def incidents(world: Installation, flow: str, base: int) -> list[tuple[Any, ...]
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("merged", "few"), [(True, FEW), (False, 0), pytest.param(False, FEW, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("merged", "few"), [
+    (False, 0), pytest.param(True, FEW, marks=pytest.mark.long), pytest.param(False, FEW, marks=pytest.mark.long)
+])  # fmt: skip
 def test_killed_at_every_step(world: Installation, merged: bool, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before each use of the store and the control database, in four passes that open, recover, withdraw and repair;
     also when the engine merged its parts in between, and when it judges by itself what is plainly delivered. What is

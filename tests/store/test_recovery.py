@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -178,9 +179,13 @@ def test_the_trend_goes_step_by_step(world: Installation, service: Service) -> N
 
 def test_metrics_say_the_same(world: Installation, service: Service) -> None:
     """Of the last day, by flow and kind; what was given up is +Inf; what is lost, since ever."""
-    Snapshot(service).refresh(world.now)
-    value = service.metrics.registry.get_sample_value
+    snapshot, value = Snapshot(service), service.metrics.registry.get_sample_value
     of = {"flow": "orders", "kind": "lost"}
+    snapshot.refresh(world.now)
+    deadline = time.monotonic() + 60
+    while value("tracker_counted_timestamp_seconds") == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    snapshot.close()
     assert value("tracker_recovery_findings", of | {"outcome": "open"}) == 3
     assert value("tracker_recovery_seconds", of | {"span": "detect", "percentile": "p90"}) == 10.0
     assert value("tracker_recovery_seconds", of | {"span": "act", "percentile": "p50"}) is None
