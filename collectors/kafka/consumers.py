@@ -13,12 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+import tenacity
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 MOST = 1_000
 """Topics of one consumer."""
 TURN = 0.01
 """Seconds that one of several is waited for before the others are looked after."""
+ASSIGNED = 2.0
+"""Seconds within which what was assigned can be sought in: until then librdkafka says `_STATE`."""
+
+
+def _not_yet(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() == KafkaError._STATE
 
 
 class Consumers:
@@ -66,8 +73,14 @@ class Consumers:
             for topic in {place.topic for place in some if left[place.topic] <= 0}:
                 del left[topic], self._of[topic]
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception(_not_yet),
+        wait=tenacity.wait_fixed(0.02),
+        stop=tenacity.stop_after_delay(ASSIGNED),
+        reraise=True,
+    )
     def seek(self, place: TopicPartition) -> None:
-        """As the consumer."""
+        """As the consumer, once what was just assigned is ready for it."""
         self._all[self._of[place.topic]].seek(place)
 
     def consume(self, limit: int, wait: float) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -28,6 +28,9 @@ COUNTED = re.compile(r'^(tracker_(?:messages|findings|conservation_difference|de
 TEXTS = ("json", "otlp-json")
 """Formats that become one of the others before anything is read: tried in `make test-long`."""
 BINARY = tuple(name for name in FORMATS if name not in TEXTS)
+
+GAUGED = ("tracker_counted_timestamp_seconds", "tracker_slo_timestamp_seconds")
+"""When messages, and when objectives, were counted last: each has a pace of its own."""
 
 LOST = 4
 """So many messages of the story are."""
@@ -125,10 +128,15 @@ def settled(service: Service, flows: Mapping[str, Sequence[str]]) -> dict[str, d
     at = now_us()
     service.send([{"flow": "markers", "message_id": str(at), "hop": "a", "stage": "produce", "observed_at": at}])
     service.until(lambda: _passed(service, at), bool)
-    markers = service.get("/v1/flows/markers/reconciliation", **{"from": "-1h"})["verdicts"]["delivered"]
-    told = f'tracker_messages{{flow="markers",verdict="delivered"}} {float(markers)}'
-    service.until(lambda: service.http.get("/metrics").text.splitlines(), lambda lines: told in lines)
+    since = now_us() / 1_000_000
+    service.until(lambda: service.http.get("/metrics").text.splitlines(), lambda lines: _gauged(lines) > since)
     return {flow: counts(service, flow, idents) for flow, idents in flows.items()}
+
+
+def _gauged(lines: Iterable[str]) -> float:
+    """The moment (epoch s) that every gauge knows of, of those that are worked out aside."""
+    told = dict(line.split(" ", 1) for line in lines if line.startswith(GAUGED))
+    return min(float(told.get(name, 0)) for name in GAUGED)
 
 
 def _passed(service: Service, at: int) -> bool:

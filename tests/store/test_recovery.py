@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -177,24 +178,29 @@ def test_the_trend_goes_step_by_step(world: Installation, service: Service) -> N
             recovery(service, start, end, step)
 
 
-@pytest.mark.long  # a process of its own: what is worked out aside may hold the engine's folder for a moment longer
+def refreshed(service: Service, now: int) -> None:
+    """What is worked out aside is of this moment, and lets go of the engine's folder."""
+    with closing(Snapshot(service)) as snapshot:
+        snapshot.refresh(now)
+        told = ("tracker_counted_timestamp_seconds", "tracker_slo_timestamp_seconds")
+        deadline = time.monotonic() + 60
+        while {service.metrics.registry.get_sample_value(name) for name in told} != {now / SECOND}:
+            assert time.monotonic() < deadline, "nothing was counted within a minute"
+            time.sleep(0.05)
+
+
 def test_metrics_say_the_same(world: Installation, service: Service) -> None:
     """Of the last day, by flow and kind; what was given up is +Inf; what is lost, since ever."""
-    snapshot, value = Snapshot(service), service.metrics.registry.get_sample_value
+    value = service.metrics.registry.get_sample_value
     of = {"flow": "orders", "kind": "lost"}
-    snapshot.refresh(world.now)
-    deadline = time.monotonic() + 60
-    told = ("tracker_counted_timestamp_seconds", "tracker_slo_timestamp_seconds")
-    while not all(map(value, told)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    snapshot.close()
+    refreshed(service, world.now)
     assert value("tracker_recovery_findings", of | {"outcome": "open"}) == 3
     assert value("tracker_recovery_seconds", of | {"span": "detect", "percentile": "p90"}) == 10.0
     assert value("tracker_recovery_seconds", of | {"span": "act", "percentile": "p50"}) is None
     assert value("tracker_recovery_target_seconds", {"flow": "orders", "percentile": "p90"}) == 900
     assert value("tracker_lost_for_good", of) == 3
     assert value("tracker_lost_for_good", of | {"kind": "unacknowledged"}) == 1
-    Snapshot(service).refresh(T0 + 1000 * SECOND)
+    refreshed(service, T0 + 1000 * SECOND)
     assert value("tracker_recovery_back_seconds", {"flow": "orders", "percentile": "p90"}) == math.inf
 
 
