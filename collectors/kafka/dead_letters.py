@@ -78,7 +78,7 @@ class KafkaDeadLetters(KafkaSource):
             return
         self._jump(slot, self._read_to[slot])
         while True:
-            for message in self._batch(slot):
+            for message in self._batch([slot]):
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)

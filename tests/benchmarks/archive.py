@@ -30,7 +30,7 @@ from collectors.archive.shelf import Shelf
 from collectors.archive.source import source
 from collectors.carried import digest_of, new_message_id
 from tests.benchmarks import collecting, proc
-from tests.benchmarks.kafka_tail import SPEC, fill
+from tests.benchmarks.kafka_tail import SPEC, create, fill
 from tests.drills.scene import started_kafka
 from tests.servers.kafka import Kafka
 from tracker.model.carry import MESSAGE_ID, Copy
@@ -138,6 +138,7 @@ def main() -> None:
         folder, result = Path(made_folder), dict[str, Any]()
         if not options.no_broker:
             with started_kafka(folder / "kafka") as node:
+                create(node, "orders", options.partitions)
                 fill(node, "orders", options)
                 for name, archived in (("without", False), ("with", True)):
                     result[name] = collected(node, f"bench-{name}", folder / name, options, archived)

@@ -38,10 +38,14 @@ checkpoints:
 """
 
 
-def fill(node: Kafka, topic: str, options: argparse.Namespace) -> None:
-    """The topic with so many records: an id and an origin time as headers, random bytes as the payload."""
+def create(node: Kafka, topic: str, partitions: int) -> None:
+    """The topic, empty."""
     admin = AdminClient({"bootstrap.servers": node.bootstrap, "log_level": 0})
-    admin.create_topics([NewTopic(topic, options.partitions, 1)])[topic].result(30)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
+
+
+def fill(node: Kafka, topic: str, options: argparse.Namespace) -> None:
+    """So many records: an id and an origin time as headers, random bytes as the payload."""
     producer = Producer({
         "bootstrap.servers": node.bootstrap, "linger.ms": 50, "batch.size": 1_000_000, "log_level": 0,
         "queue.buffering.max.messages": 1_000_000,
@@ -111,6 +115,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="tail-") as name:
         folder = Path(name)
         with started_kafka(folder / "kafka") as node:
+            create(node, "orders", options.partitions)
             fill(node, "orders", options)
             runs = [run(node, number, options, folder / f"run-{number}") for number in range(options.runs)]
     result = {

@@ -26,7 +26,7 @@ import httpx
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from tests.benchmarks import collecting, proc
-from tests.benchmarks.kafka_tail import fill
+from tests.benchmarks.kafka_tail import create, fill
 from tests.benchmarks.watch import load
 from tests.drills.scene import Scene, scene, started_kafka
 from tests.servers.kafka import Kafka
@@ -124,9 +124,10 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         collector = {"name": "eu", "kind": "kafka", "url": f"kafka://{node.bootstrap}",
                      "topics": [{"topic": "orders", "flow": "orders", "hop": "kafka-eu"}]}  # fmt: skip
         hops = {"kafka-eu": {"kind": "kafka", "url": node.bootstrap, "topic": "orders"}}
-        fill(node, "orders", options)
+        create(node, "orders", options.partitions)
         with scene(folder, SPEC.format(rate=1_000_000), [collector], hops) as made, vouching(made.service):
-            made.watch(sources=options.partitions + 1)
+            made.watch(sources=options.partitions + 1)  # what was there before would be blind at billing
+            fill(node, "orders", options)
             made.until(lambda: _open(made) >= options.messages, "all findings", PATIENCE)
             time.sleep(3)  # the engine rests
             before, spent = load(), {pid: proc.process_cpu_s(pid) for pid in _processes(made, node).values()}
