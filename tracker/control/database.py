@@ -121,7 +121,9 @@ def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise Invalid("the control database must be a file: in memory it would forget incidents and replays")
     _create_private(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000}, json_serializer=to_json)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_MS / 1000}, json_serializer=to_json, json_deserializer=from_json
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -158,6 +160,7 @@ def _postgresql(url: URL) -> Engine:
             url,
             connect_args={"connect_timeout": CONNECT_S, "options": options, "application_name": "tracker"},
             json_serializer=to_json,
+            json_deserializer=from_json,
             pool_pre_ping=True,
             pool_size=8,
             max_overflow=32,
@@ -195,6 +198,9 @@ def _translate(error: exc.SQLAlchemyError, name: str) -> ControlError:
     return Broken(f"{name}: {reason}")
 
 
+_decode = msgspec.json.Decoder().decode
+
+
 def to_json(value: object) -> str:
     """JSON as kept in columns; msgspec structs become objects. Not-a-number is refused: PostgreSQL could not read it.
 
@@ -204,6 +210,15 @@ def to_json(value: object) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"), default=msgspec.to_builtins)
     except (TypeError, ValueError, RecursionError) as error:
         raise Invalid(f"a value cannot be stored as JSON: {error}") from error
+
+
+def from_json(text: str | bytes) -> Any:
+    """What `to_json` kept, several times as quick as the standard library: a replay reads thousands of routes a
+    second. What only that one understands (a lone surrogate) is left to it."""
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
 
 
 def lock(session: Session, name: str) -> None:

@@ -142,7 +142,8 @@ class Messages:
     def sent(self, replay_id: str, claims: Sequence[Claimed], now: int) -> list[str]:
         """The broker confirmed these. Returns the ids whose claim was settled otherwise meanwhile: those may have
         been sent twice, and somebody must be told."""
-        return self.mark(replay_id, _attempts(claims), "sent", now, owner=_owner(claims))
+        left = self.mark(replay_id, _attempts(claims), "sent", now, owner=_owner(claims))
+        return _with_older(claims, left)
 
     def release(self, replay_id: str, claims: Sequence[Claimed], now: int, why: str = "") -> list[str]:
         """Give back what was certainly not sent: planned again, the attempt not used up. Returns as `sent` does."""
@@ -150,7 +151,8 @@ class Messages:
         values = {"state": "planned", "attempt": table.attempt - 1, "changed_at": now, "error": why}
         before = ("claimed", "in_doubt")
         with self._transactions.write() as session:
-            return _change(session, replay_id, _attempts(claims), before, values, _owner(claims))
+            left = _change(session, replay_id, _attempts(claims), before, values, _owner(claims))
+        return _with_older(claims, left)
 
     def mark(
         self,
@@ -395,7 +397,15 @@ def _batches(attempts: Mapping[str, int]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _attempts(claims: Sequence[Claimed]) -> dict[str, int]:
-    return {one.message_id: one.attempt for one in claims}
+    """By message the newest attempt: of two claims of one message the older has run out, and was settled."""
+    return {one.message_id: one.attempt for one in sorted(claims, key=lambda one: one.attempt)}
+
+
+def _with_older(claims: Sequence[Claimed], left: Sequence[str]) -> list[str]:
+    """`left`, and the messages of which there is an older claim, too."""
+    newest = _attempts(claims)
+    older = [one.message_id for one in claims if one.attempt < newest[one.message_id]]
+    return list(dict.fromkeys([*left, *older]))
 
 
 def _owner(claims: Sequence[Claimed]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 import xxhash
@@ -14,10 +15,15 @@ BURIAL = re.compile(r"x-death$|x-(first|last)-death-|kafka_dlt-|__connect\.error
 that is mended now, and some count attempts by them."""
 
 
+@lru_cache(10_000)
+def _of_burial(header: str) -> bool:
+    return BURIAL.match(header) is not None
+
+
 def fault(found: Copy | Missing, digests: frozenset[str], identity: str) -> str:
     """Why this copy must not be sent, in words; empty when it may.
 
-    `digests` as `routes.right_digests` gives them; none means that there is nothing to compare with, which is no fault.
+    `digests` as `routes.Digests` gives them; none means that there is nothing to compare with, which is no fault.
     `identity` is the header of the message id: without it, what arrives would count as another message.
     """
     place = f"{found.locator.hop} {found.locator.partition} offset {found.locator.offset}"
@@ -47,7 +53,7 @@ def dressed(copy: Copy, replay_id: str, attempt: int, identity: str) -> Copy:
     """The copy as it is sent: value, key and headers as the application gave them, and the three of a replay; and the
     header of its id, where that stood elsewhere."""
     place = copy.locator
-    own = {name: value for name, value in copy.headers.items() if not BURIAL.match(name)}
+    own = {name: value for name, value in copy.headers.items() if not _of_burial(name)}
     added = {
         identity: own.get(identity, place.message_id.encode()),
         REPLAY_ID: replay_id.encode(),

@@ -16,7 +16,7 @@ from tracker.model.spec import FlowSpec
 from tracker.replay.copies import dressed
 from tracker.replay.kept import Route, Terms
 from tracker.replay.ports import Ports
-from tracker.replay.routes import Keeper, Way, right_digests
+from tracker.replay.routes import Digests, Keeper, Way
 from tracker.replay.screen import Decision, by_copy
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Batch:
     def __init__(
         self, ports: Ports, spec: FlowSpec, terms: Terms, events: Mapping[str, Sequence[Event]], replay_id: str
     ) -> None:
-        self._ports, self._spec, self._terms = ports, spec, terms
+        self._ports, self._digests, self._terms = ports, Digests(spec), terms
         self._events, self._replay_id = events, replay_id
         self._found = Fetched([], {}, {}, defaultdict(list))
         self._faults: dict[str, list[str]] = defaultdict(list)
@@ -88,7 +88,7 @@ class Batch:
         if isinstance(found, Copy):
             self._found.taken[way.keeper].append(way.locator)
         place = way.locator.partition, way.locator.offset
-        digests = right_digests(self._spec, self._events.get(claim.message_id, ()), way.keeper, place)
+        digests = self._digests.right(self._events.get(claim.message_id, ()), way.keeper, place)
         decision = by_copy(claim, found, digests, self._terms.identity, self._terms.max_attempts)
         if decision and decision.state == "refused":
             self._faults[claim.message_id].append(decision.reason)

@@ -14,7 +14,7 @@ import msgspec
 from tracker.control.errors import Invalid
 from tracker.model.carry import Locator
 from tracker.model.event import Event, Stage
-from tracker.model.spec import Checkpoint, FlowSpec
+from tracker.model.spec import FlowSpec
 
 LOG, PEER, SNAPSHOT, DEAD_LETTER = "log", "peer", "snapshot", "dead_letter"
 KINDS = (LOG, PEER, SNAPSHOT, DEAD_LETTER)
@@ -125,33 +125,44 @@ def readers(spec: FlowSpec, hop: str) -> list[str]:
     return list(dict.fromkeys("|".join(paths.hops[i]) for i in taking))
 
 
-def right_digests(spec: FlowSpec, events: Iterable[Event], keeper: Keeper, place: tuple[str, int]) -> frozenset[str]:
-    """The digests that a copy of this keeper may have; several: nobody knows which one is right; none: not known.
+class Digests:
+    """The digests that copies of a flow's messages may have. Made for many messages: what depends on the spec alone is
+    looked up once."""
 
-    Where the flow says that payloads stay the same up to there, it is what the checkpoint nearest to the producer saw.
-    Else what was observed at this very place (`partition`, `offset`) of a log, or anywhere at another keeper's hop.
-    """
-    seen = [event for event in events if event.digest]
-    for points in _same(spec, keeper.hop):
-        found = frozenset(e.digest for e in seen if any(e.hop in c.hop and e.stage == c.stage for c in points))
-        if found:
-            return found
-    return frozenset(
-        event.digest
-        for event in seen
-        if event.hop == keeper.hop
-        and event.stage in (*KEPT, Stage.produce)
-        and (keeper.kind != LOG or event.stage == Stage.produce or (event.partition, event.offset) == place)
-    )
+    def __init__(self, spec: FlowSpec) -> None:
+        self._spec = spec
+        self._same: dict[str, list[frozenset[tuple[str, Stage]]]] = {}
+
+    def right(self, events: Iterable[Event], keeper: Keeper, place: tuple[str, int]) -> frozenset[str]:
+        """Of a copy of this keeper; several: nobody knows which one is right; none: not known.
+
+        Where the flow says that payloads stay the same up to there, it is what the checkpoint nearest to the producer
+        saw. Else what was observed at this very place (`partition`, `offset`) of a log, or anywhere at another keeper's
+        hop.
+        """
+        if keeper.hop not in self._same:
+            self._same[keeper.hop] = _same(self._spec, keeper.hop)
+        seen = [event for event in events if event.digest]
+        for points in self._same[keeper.hop]:
+            found = frozenset(event.digest for event in seen if (event.hop, event.stage) in points)
+            if found:
+                return found
+        return frozenset(
+            event.digest
+            for event in seen
+            if event.hop == keeper.hop
+            and event.stage in (*KEPT, Stage.produce)
+            and (keeper.kind != LOG or event.stage == Stage.produce or (event.partition, event.offset) == place)
+        )
 
 
-def _same(spec: FlowSpec, hop: str) -> list[list[Checkpoint]]:
+def _same(spec: FlowSpec, hop: str) -> list[frozenset[tuple[str, Stage]]]:
     """Checkpoints whose payload is that of `hop`'s, from the producer to `hop`; none where nothing is joined."""
     paths = spec.paths
     steps = [[i for i, hops in enumerate(paths.hops) if hop in hops and paths.stages[i] in (*KEPT, Stage.produce)]]
     while before := [q for i in steps[-1] if spec.checkpoints[i].same_payload for q in paths.before[i]]:
         steps.append(before)
-    return [[spec.checkpoints[i] for i in step] for step in steps[:0:-1]]
+    return [frozenset((one, paths.stages[i]) for i in step for one in paths.hops[i]) for step in steps[:0:-1]]
 
 
 def _first(spec: FlowSpec, missing: Sequence[Missing]) -> int:

@@ -31,7 +31,7 @@ from tracker.replay.limits import Limits
 from tracker.replay.plan import Checked, Plan, Selection, make, with_sample
 from tracker.replay.policy import APPROVER, objection
 from tracker.replay.ports import Ports
-from tracker.replay.routes import LOG, Keeper, choices, right_digests
+from tracker.replay.routes import LOG, Digests, Keeper, choices
 from tracker.replay.target import Target
 from tracker.replay.worker import Worker
 
@@ -240,7 +240,7 @@ class Replays:
         """Fetch a few copies and compare them; None when a source does not answer now."""
         chosen = random.sample(plan.items, min(SAMPLE, len(plan.items)))
         events = self._store.events_of(plan.flow, [one.message_id for one in chosen], None)
-        spec = ask.spec_of(self._control, plan.flow)
+        digests = Digests(ask.spec_of(self._control, plan.flow))
         sizes: list[int] = []
         wrong: dict[str, int] = {}
         for keeper in sorted({one.way.keeper for one in chosen}):
@@ -253,8 +253,8 @@ class Replays:
                 return None
             for one in mine:
                 copy, place = found[one.way.locator], (one.way.locator.partition, one.way.locator.offset)
-                digests = right_digests(spec, events.get(one.message_id, ()), keeper, place)
-                reason = fault(copy, digests, plan.identity)
+                right = digests.right(events.get(one.message_id, ()), keeper, place)
+                reason = fault(copy, right, plan.identity)
                 if reason or not isinstance(copy, Copy):
                     wrong[reason] = wrong.get(reason, 0) + 1
                 else:

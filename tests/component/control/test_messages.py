@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.component.control.running import EACH_ROLLED_BACK, rolled_back, together
@@ -275,6 +275,8 @@ ACTS = st.lists(
 class TestNeverTwice:
     @EACH_ROLLED_BACK
     @given(acts=ACTS)
+    @example(acts=[("claim", "b", 1), ("wait", "a", 3), ("expire", "a", 1), ("settle", "a", 1), ("claim", "b", 1),
+                   ("sent", "b", 2)])  # fmt: skip
     def test_no_send_is_forgotten_and_no_double_send_is_silent(
         self, control: Control, acts: list[tuple[str, str, int]]
     ) -> None:

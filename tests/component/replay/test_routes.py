@@ -6,7 +6,7 @@ from tracker.control.errors import Invalid
 from tracker.model.errors import SpecError
 from tracker.model.event import Event, Stage
 from tracker.model.spec import load_spec
-from tracker.replay.routes import Choice, Keeper, Missing, choices, readers, right_digests, target
+from tracker.replay.routes import Choice, Digests, Keeper, Missing, choices, readers, target
 
 SPEC = load_spec("""
 flow: orders
@@ -96,13 +96,13 @@ def test_where_payloads_stay_the_same_the_producers_is_right(keeper: Keeper) -> 
     """Whatever was observed of the copy itself: it may be the wrong one."""
     events = [seen("outbox", Stage.produce, PRODUCED), seen("eu", Stage.persist, OTHER, 7),
               seen("us", Stage.replicate, WRONG, 7)]  # fmt: skip
-    assert right_digests(SPEC, events, keeper, ("orders/0", 7)) == {PRODUCED}
+    assert Digests(SPEC).right(events, keeper, ("orders/0", 7)) == {PRODUCED}
 
 
 def test_without_the_producers_the_next_one_counts() -> None:
     """The one nearest to the producer that anybody saw."""
     events = [seen("eu", Stage.persist, PRODUCED, 7), seen("us", Stage.replicate, WRONG, 9)]
-    assert right_digests(SPEC, events, Keeper("log", "us"), ("orders/0", 9)) == {PRODUCED}
+    assert Digests(SPEC).right(events, Keeper("log", "us"), ("orders/0", 9)) == {PRODUCED}
 
 
 LOOSE = load_spec("""
@@ -119,18 +119,18 @@ def test_elsewhere_only_this_very_copy_counts() -> None:
     events = [seen("eu", Stage.persist, PRODUCED, 7), seen("eu", Stage.persist, OTHER, 8),
               seen("eu", Stage.persist, OTHER, 7, "orders/1"), seen("checkout", Stage.produce, WRONG),
               seen("eu", Stage.ack, WRONG, 7)]  # fmt: skip
-    assert right_digests(LOOSE, events, Keeper("log", "eu"), ("orders/0", 7)) == {PRODUCED}
+    assert Digests(LOOSE).right(events, Keeper("log", "eu"), ("orders/0", 7)) == {PRODUCED}
 
 
 def test_an_archive_or_outbox_has_places_of_its_own() -> None:
     """So whatever was observed at the hop that it is of counts; two: nobody knows."""
     events = [seen("eu", Stage.persist, PRODUCED, 7), seen("us", Stage.ack, WRONG)]
-    assert right_digests(LOOSE, events, Keeper("snapshot", "eu"), ("segment-3", 12)) == {PRODUCED}
-    assert right_digests(LOOSE, [seen("checkout", Stage.produce, OTHER)], Keeper("log", "checkout"), ("", 0)) == {OTHER}
+    assert Digests(LOOSE).right(events, Keeper("snapshot", "eu"), ("segment-3", 12)) == {PRODUCED}
+    assert Digests(LOOSE).right([seen("checkout", Stage.produce, OTHER)], Keeper("log", "checkout"), ("", 0)) == {OTHER}
     two = [*events, seen("eu", Stage.persist, OTHER, 8)]
-    assert right_digests(LOOSE, two, Keeper("snapshot", "eu"), ("segment-3", 12)) == {PRODUCED, OTHER}
+    assert Digests(LOOSE).right(two, Keeper("snapshot", "eu"), ("segment-3", 12)) == {PRODUCED, OTHER}
 
 
 def test_nothing_was_seen_of_it() -> None:
     """Then there is nothing to compare with."""
-    assert right_digests(SPEC, [seen("billing", Stage.ack, WRONG)], Keeper("log", "eu"), ("orders/0", 7)) == frozenset()
+    assert Digests(SPEC).right([seen("billing", Stage.ack, WRONG)], Keeper("log", "eu"), ("orders/0", 7)) == frozenset()
