@@ -18,7 +18,7 @@ from tracker.model.carry import Copy, Locator, Sent
 ANY_PARTITION = -1
 LOOK = 0.1
 """After so many seconds without a confirmation it is asked whether a broker is there."""
-ANSWERS_WITHIN = 0.7
+ANSWERS_WITHIN = 0.5
 """Seconds in which one has to answer that: together with `LOOK`, a dead target is known within a second."""
 
 
@@ -85,7 +85,7 @@ class KafkaPublisher:
         """What is not confirmed by now must not be sent later, by nobody's order: it is taken out of the driver, which
         then cannot go on with its sequence numbers. The next call begins with a new one."""
         producer.purge()
-        producer.flush(1.0)
+        producer.flush(LOOK)
         self._producer = None
 
     def _answers(self, producer: Producer) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 GRACE_S = 10
 """Seconds that open requests get to finish after SIGTERM."""
+GARBAGE = (50_000, 20, 50)
+"""Thresholds of the cyclic garbage collection. A batch or a pass makes thousands of containers, and their counts free
+nearly all of them: looking for cycles among them took longer than the work itself."""
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -66,6 +70,8 @@ def run(
             told = ready or (lambda service, url: greet(service, settings, url))
             app = create_app(service)
             receiver = _receiver(app, spans) if spans else None
+            gc.freeze()  # modules and routes stay
+            gc.set_threshold(*GARBAGE)
             with telling(service.metrics, lambda: app.state.snapshot.refresh(service.clock())):
                 _Server(_config(service, app), lambda: told(service, url), receiver).run(sockets=listeners)
             service.discovered.flush()

@@ -14,7 +14,7 @@ from tracker.model.coverage import Coverage
 from tracker.replay import ledger as ask
 from tracker.replay.backoff import delay
 from tracker.replay.clock import Clock
-from tracker.replay.kept import route_of, terms_of
+from tracker.replay.kept import Terms, route_of, terms_of
 from tracker.replay.ledger import Ledger
 from tracker.replay.limits import Limits
 from tracker.replay.parking import park
@@ -76,7 +76,7 @@ class Follower:
         coverage = self._ledger.coverage(ask.last_spec_of(self._control, replay.flow))
         events = self._ledger.events_of(replay.flow, ids, None)
         known = ask.statuses(self._ledger, replay.flow, ids)
-        now, changes = self._clock(), Changes()
+        now, changes, terms = self._clock(), Changes(), terms_of(replay)
         for row in rows:
             if row.state == "in_doubt" and _recovered(row, known[row.message_id]):
                 _note(changes, row, "recovered", "recovered while it was in doubt")
@@ -87,7 +87,7 @@ class Follower:
                 _note(changes, row, "sent", "")
             elif found is Doubt.not_sent and row.state == "in_doubt":
                 where = " or ".join(sorted(targets))
-                self._again(changes, replay, row, f"attempt {row.attempt} never arrived at {where}", now)
+                self._again(changes, terms, row, f"attempt {row.attempt} never arrived at {where}", now)
         self._write(replay, "settle", rows, changes, now)
 
     def _span(self, row: ReplayMessage) -> tuple[int, int]:
@@ -106,24 +106,23 @@ class Follower:
             return False
         coverage = self._ledger.coverage(ask.last_spec_of(self._control, replay.flow))
         known = ask.statuses(self._ledger, replay.flow, [row.message_id for row in rows])
-        now, changes = self._clock(), Changes()
+        now, changes, terms = self._clock(), Changes(), terms_of(replay)
         for row in rows:
-            self._judge(changes, replay, row, known[row.message_id], coverage, now)
+            self._judge(changes, terms, row, known[row.message_id], coverage, now)
         self._write(replay, "follow_up", rows, changes, now)
         return 2 * sum(map(len, changes.values())) > self._limits.look_batch
 
     def _judge(
         self,
         changes: Changes,
-        replay: Replay,
+        terms: Terms,
         row: ReplayMessage,
         known: Mapping[Missing, str],
         coverage: Coverage,
         now: int,
     ) -> None:
-        follow_up = terms_of(replay).follow_up
         statuses = ask.of_message(known, route_of(row).missing)
-        match outcome(statuses, coverage, row.sent_at or row.changed_at, follow_up, now):
+        match outcome(statuses, coverage, row.sent_at or row.changed_at, terms.follow_up, now):
             case Outcome.recovered:
                 _note(changes, row, "recovered", "")
             case Outcome.withdrawn:
@@ -131,16 +130,16 @@ class Follower:
             case Outcome.given_up:
                 _note(changes, row, "parked", "its finding was given up after it was sent")
             case Outcome.unrecovered:
-                self._again(changes, replay, row, f"attempt {row.attempt} arrived and did not help", now)
+                self._again(changes, terms, row, f"attempt {row.attempt} arrived and did not help", now)
             case Outcome.waiting | Outcome.blind:
                 pass
 
     # --- what follows ---------------------------------------------------------------------------------------------
 
-    def _again(self, changes: Changes, replay: Replay, row: ReplayMessage, reason: str, now: int) -> None:
+    def _again(self, changes: Changes, terms: Terms, row: ReplayMessage, reason: str, now: int) -> None:
         """Planned again after a pause, or parked when the attempts are used up."""
         reason = f"{reason}: {row.error}" if row.error and row.state == "in_doubt" else reason
-        if row.attempt >= terms_of(replay).max_attempts:
+        if row.attempt >= terms.max_attempts:
             _note(changes, row, "parked", f"{reason}; no attempt is left")
         else:
             _note(changes, row, "planned", reason, now + delay(row.attempt, self._uniform))

@@ -13,6 +13,9 @@ from tracker.model.units import SECOND
 from tracker.replay.plan import Item
 from tracker.replay.routes import Missing, Way
 
+HELD = 128 * 1024 * 1024
+"""Bytes of payloads that a batch may hold in memory, about: by the mean of those that were looked at."""
+
 
 class Route(msgspec.Struct, frozen=True):
     """The ways a message may be sent, in the order in which they are tried, and what it is sent for."""
@@ -28,7 +31,8 @@ class Route(msgspec.Struct, frozen=True):
 
 class Terms(msgspec.Struct, frozen=True):
     """What was agreed when the replay was made; a spec that changes later does not change it. `lines`: how many lines
-    its messages stand in, 0 where no order is asked for."""
+    its messages stand in, 0 where no order is asked for. `bytes`: of the payloads of all `messages`, about; None: not
+    known."""
 
     targets: list[str]
     max_attempts: int
@@ -36,11 +40,18 @@ class Terms(msgspec.Struct, frozen=True):
     identity: str
     in_flight: int = IN_FLIGHT
     lines: int = 0
+    messages: int = 0
+    bytes: int | None = None
 
     @property
     def follow_up(self) -> int:
         """Microseconds after sending until a message counts as not recovered."""
         return round(self.follow_up_seconds * SECOND)
+
+    def batch(self, most: int) -> int:
+        """How many messages are sent at once: `most`, or fewer where their payloads together would be too large."""
+        mean = (self.bytes or 0) / max(1, self.messages)
+        return most if mean * most <= HELD else max(1, int(HELD / mean))
 
 
 def planned(item: Item, ordinal: int) -> Planned:

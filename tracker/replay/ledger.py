@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import xxhash
@@ -84,12 +85,18 @@ class Ledger(Protocol):
 
 def spec_of(control: Control, flow: str) -> FlowSpec:
     """The newest spec of a flow. Raises `NotFound` for a flow that never was or was deleted."""
-    return load_spec(control.flows.get(flow).text)
+    return _loaded(control.flows.get(flow).text)
 
 
 def last_spec_of(control: Control, flow: str) -> FlowSpec:
     """The newest spec, of a deleted flow too: what was sent for it is still followed up."""
-    return load_spec(control.flows.versions(flow)[-1].text)
+    return _loaded(control.flows.versions(flow)[-1].text)
+
+
+@lru_cache(256)
+def _loaded(text: str) -> FlowSpec:
+    """A spec does not change once it is loaded, and every batch asks for it."""
+    return load_spec(text)
 
 
 def wanted(ledger: Ledger, selection: Selection, salt: int = 0) -> list[Wanted]:

@@ -19,7 +19,7 @@ class Limits:
     `creation`: a replay still `planned` after this was interrupted while it was made.
     """
 
-    batch: int = 2500
+    batch: int = 5000
     lease: int = 45 * SECOND
     publish_within: int = 35 * SECOND
     travel: int = 5 * SECOND

@@ -78,7 +78,8 @@ class Sender:
                 self.targets[hop] = Target(hop, allowed[hop].rate, self._steady, self._uniform)
         if not self._alone(terms.targets):  # also where nothing can be sent: who waits knows why
             return IDLE_S
-        room = self._room(terms.targets, allowed)
+        batch = terms.batch(self._limits.batch)
+        room = self._room(terms.targets, allowed, batch)
         if replay.detail != room.why:
             self._control.replays.say(replay.id, room.why)
         if not room.messages:
@@ -97,8 +98,8 @@ class Sender:
         for target, (messages, reason) in found.away.items():
             self.targets[target].breaker.record(0, messages, reason)
         self._hand_back(found.taken, self._in_turn(replay, found.ready))
-        room = self._room(terms.targets, allowed)
-        return 0.0 if room.messages == self._limits.batch else max(PACE_S, room.wait)
+        room = self._room(terms.targets, allowed, batch)
+        return 0.0 if room.messages == batch else max(PACE_S, room.wait)
 
     def look(self, replays: Iterable[Replay]) -> None:
         """How much is in flight to each target by the books of `replays`, all that may have messages under way; and
@@ -142,9 +143,9 @@ class Sender:
         for hop, target in self.targets.items():
             target.in_flight = counts[hop]
 
-    def _room(self, targets: Iterable[str], allowed: Mapping[str, Allowed]) -> Room:
-        """What may be sent now; the slowest target decides."""
-        rooms = [self.targets[hop].room(allowed[hop], self._limits.batch) for hop in targets]
+    def _room(self, targets: Iterable[str], allowed: Mapping[str, Allowed], batch: int) -> Room:
+        """What of a batch may be sent now; the slowest target decides."""
+        rooms = [self.targets[hop].room(allowed[hop], batch) for hop in targets]
         return Room(
             min(room.messages for room in rooms),
             min(room.retries for room in rooms),

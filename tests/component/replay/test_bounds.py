@@ -10,6 +10,7 @@ from tracker.model.spec import load_spec
 from tracker.replay import Selection
 from tracker.replay.backoff import FLOOR, SHARE, SPAN_S, Budget
 from tracker.replay.breaker import COOLDOWN_S, Breaker, State
+from tracker.replay.kept import Terms
 from tracker.replay.progress import MOST, SLACK, Progress
 from tracker.replay.routes import Missing, due
 
@@ -22,6 +23,13 @@ BEHIND_S = 10 + SLACK / SECOND
 def ids(count: int) -> list[str]:
     """So many messages."""
     return [f"m-{n:03}" for n in range(count)]
+
+
+@pytest.mark.parametrize(("size", "messages"), [(None, 5000), (300, 5000), (1_000_000, 134), (500_000_000, 1)])
+def test_a_batch_is_what_memory_holds(size: int | None, messages: int) -> None:
+    """Fewer messages where they are large, one at least; all where nobody knows."""
+    said = None if size is None else size * 20_000
+    assert Terms(["eu"], 3, 45.0, "x-message-id", messages=20_000, bytes=said).batch(5000) == messages
 
 
 class TestInFlight:
