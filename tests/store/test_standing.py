@@ -13,7 +13,7 @@ from tests.world.installation import Installation
 from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
 from tracker.slo import gauges, metrics
-from tracker.slo.standing import Standing, Status, dated, deliveries, others
+from tracker.slo.standing import Standing, Status, dated, deliveries, others, recoveries
 
 PROMISES = """
 objectives:
@@ -24,6 +24,7 @@ objectives:
   divergence: {{at_most: 1%, window: 1d}}
   freshness: {{within: 30s}}
   throughput: {{at_least: 0.5/s}}
+  recovery: {{p50: 5s, p90: 15m}}
 """
 
 
@@ -44,7 +45,8 @@ def standing(told: Told) -> dict[str, Standing]:
     """Every objective, by name."""
     spec, now = load_spec(told.text), told.world.now
     [one] = deliveries(told.store, [spec], now, some=True)
-    return {s.objective: s for s in [dated(told.store, one, now), *others(told.store, spec, None, now)]}
+    return {s.objective: s for s in [dated(told.store, one, now), *others(told.store, spec, None, now),
+                                   *recoveries(told.store, spec, now + 60 * SECOND)]}  # fmt: skip
 
 
 def test_delivery(told: Told) -> None:
@@ -65,13 +67,15 @@ def test_the_others(told: Told) -> None:
         "latency_p50": ("seconds", Status.kept), "latency_p99": ("seconds", Status.broken),
         "replication_p95": ("seconds", Status.kept), "duplication": ("share", Status.broken),
         "divergence": ("share", Status.kept), "freshness": ("seconds", Status.broken),
-        "throughput": ("per_second", Status.kept),
+        "throughput": ("per_second", Status.kept), "recovery_p50": ("seconds", Status.broken),
+        "recovery_p90": ("seconds", Status.kept),
     }  # fmt: skip
     values = {name: one.value for name, one in standing(told).items()}
     exact = np.quantile([2 + n / 50 for n in range(190)], [0.5, 0.99], method="lower")
     assert [values["latency_p50"], values["latency_p99"]] == pytest.approx(list(exact), rel=0.011)
     assert values["duplication"] == 1 / 200
     assert values["freshness"] == 60
+    assert values["recovery_p50"] == values["recovery_p90"] == 60  # none of the ten is back
     assert values["throughput"] == pytest.approx(200 / 300)
 
 
@@ -79,7 +83,8 @@ def test_nothing_is_said_of_a_flow_without_messages(told: Told) -> None:
     """Neither kept nor broken."""
     silent = load_spec(told.text.replace("flow: orders", "flow: silent"))
     now = told.world.now
-    every = [*deliveries(told.store, [silent], now), *others(told.store, silent, None, now)]
+    every = [*deliveries(told.store, [silent], now), *others(told.store, silent, None, now),
+             *recoveries(told.store, silent, now)]  # fmt: skip
     assert {one.objective: one.met for one in every if one.met is not None} == {"throughput": False}
 
 

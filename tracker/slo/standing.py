@@ -5,6 +5,7 @@ Delivery comes from one question for all flows; the others are asked for flow by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
@@ -13,10 +14,13 @@ import msgspec
 from tracker.model.spec import AtMost, FlowSpec, Latency
 from tracker.model.units import SECOND
 from tracker.slo.burn import WINDOWS, broken_since, budget_left, burn_rate, burning, ratio
+from tracker.slo.recovery import PERIOD, promises
 from tracker.store import Store
 from tracker.store.settled import HOUR, TROUGH, Burning, Counts, Took
 
 QUANTILES = ("p50", "p95", "p99")
+PERCENTILES = ("p50", "p90")
+"""Of recovery times."""
 COUNTED = ("good", "bad", "blind", "explained", "turned_good", "turned_bad")
 """What is counted for a delivery objective."""
 
@@ -161,6 +165,28 @@ def others(store: Store, spec: FlowSpec, coverage: float | None, now: int) -> li
         if promises.throughput:
             rate, least = throughput(now_there), promises.throughput.at_least
             add("throughput", "per_second", least, rate, TROUGH, rate >= least)
+    return found
+
+
+def recoveries(store: Store, spec: FlowSpec, now: int) -> list[Standing]:
+    """The recovery objective of a flow: how soon what was missing in the last day is back; infinite where too much was
+    given up."""
+    if spec.objectives.recovery is None:
+        return []
+    rows = store.recovery("flow", now - PERIOD, now + 1, now, flow=spec.flow)
+    row = rows[0] if rows else None
+    kept = promises(spec.objectives.recovery, row.back, row.counted) if row else []
+    stands = {one.name: one for one in kept}
+    found = []
+    for name in PERCENTILES:
+        target: int | None = getattr(spec.objectives.recovery, name)
+        if target is None:
+            continue
+        one = stands.get(name)
+        value = None if one is None else math.inf if one.stands is None else one.stands / SECOND
+        status = Status.unknown if one is None else Status.kept if one.met else Status.broken
+        found.append(Standing(flow=spec.flow, owner=spec.owner, objective=f"recovery_{name}", unit="seconds",
+                              target=target / SECOND, value=value, window=PERIOD // SECOND, status=status))  # fmt: skip
     return found
 
 

@@ -19,7 +19,16 @@ from tracker.console.pages import render
 from tracker.console.runbook import rendered
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND, say
-from tracker.slo.standing import COUNTED, QUANTILES, Standing, dated, deliveries, others
+from tracker.slo.standing import (
+    COUNTED,
+    PERCENTILES,
+    QUANTILES,
+    Standing,
+    dated,
+    deliveries,
+    others,
+    recoveries,
+)
 
 routes = APIRouter(prefix="/v1/slos", tags=["slos"], dependencies=[Depends(allowed("read"))])
 
@@ -67,10 +76,11 @@ def named(spec: FlowSpec) -> list[str]:
     """The objectives of a flow that are measured, by name, sorted."""
     found = []
     for name, promise in spec.objectives:
-        if promise is None or name == "recovery":
+        if promise is None:
             continue
-        if name in ("latency", "replication"):
-            found += [f"{name}_{q}" for q in QUANTILES if getattr(promise, q) is not None]
+        if name in ("latency", "replication", "recovery"):
+            some = PERCENTILES if name == "recovery" else QUANTILES
+            found += [f"{name}_{q}" for q in some if getattr(promise, q) is not None]
         else:
             found.append(name)
     return sorted(found)
@@ -83,6 +93,7 @@ def standings(service: Service, specs: list[FlowSpec]) -> Iterator[Standing]:
         yield dated(service.store, one, now)
     for spec in specs:
         yield from others(service.store, spec, coverage_of(service, spec, now), now)
+        yield from recoveries(service.store, spec, now)
 
 
 def coverage_of(service: Service, spec: FlowSpec, now: int) -> float | None:
@@ -101,7 +112,7 @@ def _shape(one: Standing, now: int) -> shapes.Slo:
         objective=one.objective,
         unit=one.unit,
         target=one.target,
-        value=one.value,
+        value=finite(one.value),
         window=say(one.window * SECOND) if one.window else "now",
         met=one.met,
         status=one.status.value,
