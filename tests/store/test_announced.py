@@ -115,3 +115,17 @@ def test_a_pass_tells_what_came_before_a_collector_from_what_it_brought(world: I
     at(world, 28, ("late", "shop:produce"), ("late", "billing:ack"), watched=(SHOP, BILLING))
     assert verdicts(world) == {"paid": "delivered", "gone": "unacknowledged", "other": "unacknowledged",
                                "late": "delivered"}  # fmt: skip
+
+
+def test_the_slowest_source_holds_the_watermark_back(world: Installation) -> None:
+    """Of a source its newest run counts; one that signed off, or vanished long ago, holds nothing back."""
+    slow, gone, lost = (SourceRef("orders", "billing", "ack", name) for name in ("slow", "gone", "lost"))
+    at(world, 10, watched=(SHOP, BILLING, slow, gone, lost))
+    at(world, 20, watched=(SHOP, BILLING, slow, gone))
+    world.vouch([], collector="gone", signed_off=[gone])
+    at(world, 30, watched=(SHOP, BILLING))
+    shop, billing = ("orders", "shop", "produce"), ("orders", "billing", "ack")
+    assert world.store.watermarks() == {shop: 30 * SECOND, billing: 10 * SECOND}
+    at(world, 10 + 3600 + 1, watched=(SHOP, BILLING, slow))
+    at(world, 10 + 3600 + 5, watched=(SHOP, BILLING))
+    assert world.store.watermarks() == {shop: 3615 * SECOND, billing: 3611 * SECOND}

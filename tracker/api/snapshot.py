@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -23,7 +23,6 @@ from tracker.api.routes.slos import coverage_of
 from tracker.api.service import Service
 from tracker.api.specs import Known
 from tracker.control.errors import ControlError
-from tracker.model.coverage import SOURCE_TTL
 from tracker.model.errors import TrackerError, Unavailable
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
@@ -32,7 +31,6 @@ from tracker.replay.breaker import State
 from tracker.slo import gauges, metrics
 from tracker.slo.recovery import PERIOD
 from tracker.slo.standing import others
-from tracker.store.answers import Run
 from tracker.store.findings import ABANDONED, OPEN, PARKED
 
 log = structlog.get_logger()
@@ -139,8 +137,9 @@ class Snapshot:
             if r["flow"] in known and (r["status"] in GIVEN_UP or (r["status"], r["kind"]) == (OPEN, Verdict.lost)):
                 lost[r["flow"], r["kind"]] += r["n"]
         shown.replace(metrics.LOST_FOR_GOOD, dict(lost))
-        named = [run for run in store.runs() if run.flow in known and run.hop in known[run.flow].spec.hops]
-        shown.replace(metrics.WATERMARK, watermarks(named))
+        hops = {flow: frozenset(one.spec.hops) for flow, one in known.items()}
+        marks = store.watermarks().items()
+        shown.replace(metrics.WATERMARK, {at: end / SECOND for at, end in marks if at[1] in hops.get(at[0], ())})
 
     def _recovery(self, now: int) -> None:
         service, shown = self._service, self._service.metrics
@@ -230,21 +229,3 @@ class Snapshot:
             if self._ending:
                 raise Unavailable("the tracker is about to stop")
             yield flow, known
-
-
-def watermarks(runs: Iterable[Run]) -> Labels:
-    """By (flow, hop, stage): the end of the slowest source's last run, seconds. Who signed off is left out, and who
-    vanished so long before the others that its time to live is over."""
-    runs = list(runs)
-    alive = max((run.end for run in runs), default=0) - SOURCE_TTL
-    newest: dict[tuple[str, str, str, str], Run] = {}
-    for run in runs:
-        key = (run.flow, run.hop, run.stage, run.source)
-        if key not in newest or run.end > newest[key].end:
-            newest[key] = run
-    slowest: Labels = {}
-    for (flow, hop, stage, _), run in newest.items():
-        if not run.signed_off and run.end >= alive:
-            place = (flow, hop, stage)
-            slowest[place] = min(slowest.get(place, run.end / SECOND), run.end / SECOND)
-    return slowest

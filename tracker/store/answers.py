@@ -242,6 +242,12 @@ class Answers:
         )
         return [msgspec.convert(row, Run) for row in rows]
 
+    def watermarks(self) -> dict[tuple[str, str, str], int]:
+        """By (flow, hop, stage) how far the slowest of its sources vouches, µs; of all flows, in one question."""
+        table = self._engine.table(ask("watermarks", self._db), {"refused": REFUSED, "ttl": SOURCE_TTL})
+        *places, ends = (table[name].to_pylist() for name in ("flow", "hop", "stage", "watermark"))
+        return dict(zip(zip(*places, strict=True), ends, strict=True))
+
     def refusals(self, flow: str | None = None) -> list[Run]:
         """The spans of which lines were refused (`REFUSED`), of all flows or of those that may belong to this one: each
         for itself for `FINE`, then one for each place and `SLOT`."""

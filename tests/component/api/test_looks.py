@@ -6,7 +6,7 @@ import pytest
 from collectors.metrics import section
 from tracker.api.reading import moment, span
 from tracker.api.routes.reconciliation import finest
-from tracker.api.snapshot import Snapshot, watermarks
+from tracker.api.snapshot import Snapshot
 from tracker.console import looks
 from tracker.console.overview import bar
 from tracker.control.errors import Invalid
@@ -14,7 +14,6 @@ from tracker.model.errors import Unavailable
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
 from tracker.slo.metrics import ALL, Metrics, page
-from tracker.store.answers import Run
 
 NOW = 1_800_000_000 * SECOND
 
@@ -133,32 +132,6 @@ def test_ids_of_any_kind_make_links():
 def test_how_long_ago(at, said):
     """Ages are told in the largest unit that fits; a clock that is ahead is told, too."""
     assert looks.ago(at, NOW) == said
-
-
-def run(source: str = "s", end: int = NOW, signed_off: bool = False) -> Run:
-    """A run of reports."""
-    return Run(
-        flow="f",
-        hop="h",
-        stage="ack",
-        source=source,
-        evidence="message",
-        collector="c",
-        epoch=1,
-        first_sequence=1,
-        last_sequence=2,
-        start=0,
-        end=end,
-        signed_off=signed_off,
-        broken=False,
-    )
-
-
-def test_the_slowest_source_holds_the_watermark_back():
-    """Per source the newest run counts; a source that signed off holds nothing back."""
-    runs = [run(), run(end=NOW - 5 * SECOND), run(source="t", end=NOW - 60 * SECOND),
-            run(source="u", end=NOW - 900 * SECOND, signed_off=True)]  # fmt: skip
-    assert watermarks(runs) == {("f", "h", "ack"): NOW / SECOND - 60}
 
 
 def test_the_metrics_page_is_up_to_date():
