@@ -19,8 +19,8 @@ def expressions(shape: Shape) -> tuple[str, ...]:
     """SQL over a state, µs or `UNKNOWN`: from its origin to the last required checkpoint that has a time, then to each
     checkpoint from the latest of those before it; clocks that differ make nothing shorter than 0."""
     points, paths = shape.spec.checkpoints, shape.spec.paths
-    seen = [_observed(shape, i) for i in range(len(points)) if paths.required[i]]
-    last = f"arrayMax(arrayMap(t -> if(t = {NEVER}, toInt64({UNKNOWN}), t), [{', '.join(seen)}]))"
+    required = (_observed(shape, i) for i in range(len(points)) if paths.required[i])
+    last = _of("greatest", [f"if({at} = {NEVER}, toInt64({UNKNOWN}), {at})" for at in required])
     return (_since(last, "toUnixTimestamp64Micro(origin_at)"), *(_hop(shape, i) for i in range(len(points))))
 
 
@@ -28,7 +28,7 @@ def _hop(shape: Shape, i: int) -> str:
     before = [_observed(shape, p) for p in shape.spec.paths.before[i]]
     if not before:
         return f"toInt64({UNKNOWN})"
-    return _since(_observed(shape, i), f"arrayMax([{', '.join(before)}])")
+    return _since(_observed(shape, i), _of("greatest", before))
 
 
 def _since(end: str, start: str) -> str:
@@ -39,7 +39,14 @@ def _since(end: str, start: str) -> str:
 
 def _observed(shape: Shape, i: int) -> str:
     """When checkpoint `i` was seen, at whichever alternative first; `NEVER` where it was not."""
-    return f"arrayMin([{', '.join(f'observed[{bit + 1}]' for bit in shape.bits(i))}])"
+    return _of("least", [f"observed[{bit + 1}]" for bit in shape.bits(i)])
+
+
+def _of(function: str, values: Sequence[str]) -> str:
+    """Of several values, without an array of them for each message: that took a third of the question's time."""
+    if len(values) < 2:
+        return values[0] if values else f"toInt64({UNKNOWN})"
+    return f"{function}({', '.join(values)})"
 
 
 def together(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
