@@ -12,7 +12,7 @@ from tracker.api.service import Service
 from tracker.control.errors import NotFound
 from tracker.control.incidents import Incident
 from tracker.control.replays import Replay
-from tracker.store.findings import Facts, Finding
+from tracker.store.findings import ABANDONED, PARKED, Facts, Finding
 
 NEWEST = 25
 """Messages that are named on the page."""
@@ -21,11 +21,12 @@ LIVING = ("open", "acknowledged")
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """An incident as it stands now. `findings`: the newest that are open."""
+    """An incident as it stands now. `findings`: the newest that are open; `given_up`: those parked or abandoned."""
 
     incident: Incident
     facts: Facts
     findings: list[Finding]
+    given_up: list[Finding]
     replays: list[Replay]
     runbook: str
 
@@ -44,8 +45,13 @@ def live(service: Service, incident_id: str) -> Live:
     """Raises NotFound."""
     incident = service.control.incidents.get(incident_id)
     findings = service.store.findings(incident=incident_id, status="open", limit=NEWEST)
+    facts = service.store.incident_facts(incident_id)
+    statuses = [status for status, n in ((PARKED, facts.parked), (ABANDONED, facts.abandoned)) if n]
+    given_up = [
+        one for status in statuses for one in service.store.findings(incident=incident_id, status=status, limit=NEWEST)
+    ]
     replays = service.control.replays.page(incident_id=incident_id, limit=5).items
-    return Live(incident, service.store.incident_facts(incident_id), findings, replays, link(service, incident))
+    return Live(incident, facts, findings, given_up, replays, link(service, incident))
 
 
 def newest(service: Service, kind: str, flow: str, hop: str) -> str:
