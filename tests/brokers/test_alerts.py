@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts.generate import FILE, alerts
 from tests.brokers.alert_scenes import SCENES, Scene
+from tracker.alerting.generate import FILE, alerts
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import WINDOWS, burn_rate
 from tracker.slo.metrics import BURN_RATE

@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.generate import FILE
 from collectors.metrics import ALL
 from tests.brokers.kafka_topic import wait_for
 from tests.contract.http_tracker import HttpTracker
 from tests.servers.ports import free_port
 from tests.servers.prometheus import Prometheus
+from tracker.alerting.generate import FILE
 
 pytestmark = pytest.mark.brokers
 

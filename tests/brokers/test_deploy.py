@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from alerts.generate import FILE, alerts
 from dashboards import variables
 from dashboards.panel import CLICKHOUSE, PROMETHEUS
 from tests.docs.pages import ROOT
+from tracker.alerting.generate import FILE, alerts
 from tracker.cli.settings import ServiceSettings, described
 
 DEPLOY = ROOT / "deploy"

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from alerts.generate import FILE, alerts
 from dashboards import overview
 from tests.e2e.service import Service, now_us
 from tests.servers.prometheus import Prometheus
 from tests.unit.faces import grafana
+from tracker.alerting.generate import FILE, alerts
 
 pytestmark = pytest.mark.brokers
 

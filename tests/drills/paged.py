@@ -23,13 +23,13 @@ from typing import Any
 
 import yaml
 
-from alerts.alert import Places
-from alerts.generate import rendered
 from collectors.emitter import Emitter
 from tests.drills.result import end
 from tests.drills.scene import Missing
 from tests.e2e.service import Service, now_us
 from tests.servers.prometheus import Alertmanager, Prometheus
+from tracker.alerting.alert import Places
+from tracker.alerting.generate import rendered
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 from tracker.model.units import SECOND

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 import yaml
 
-from alerts.alert import OPERATIONS, Places, owner
-from alerts.generate import FILE, alerts, main, rendered
 from collectors import metrics as collectors_metrics
-from dashboards.generate import DASHBOARDS
 from tests.unit.faces import grafana
+from tracker.alerting.alert import OPERATIONS, Places, owner
+from tracker.alerting.generate import FILE, alerts, main, rendered
 from tracker.assets import folder
 from tracker.model.verdict import WRONG
 from tracker.slo.metrics import ALL
@@ -22,7 +22,7 @@ EVERY = pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) fo
 
 
 def test_the_kept_file_is_what_the_code_makes() -> None:
-    """Whoever changes an alert's code also keeps the rule file: `python -m alerts.generate`."""
+    """Whoever changes an alert's code also keeps the rule file: `python -m tracker.alerting.generate`."""
     assert FILE.read_text("utf-8") == rendered(Places(), {})
     assert [path.name for path in folder("alerts").glob("*.yaml")] == [FILE.name]
 
@@ -55,7 +55,7 @@ def test_every_alert_says_who_where_and_what_to_do(rule: dict[str, Any]) -> None
     assert (folder("runbooks") / f"{name}.md").is_file(), name
     uid = re.match(r"http://127\.0\.0\.1:3000/d/([\w-]+)", noted["dashboard_url"])
     assert uid
-    assert uid[1] in {make()["uid"] for make in DASHBOARDS.values()}
+    assert uid[1] in {json.loads(path.read_text("utf-8"))["uid"] for path in folder("dashboards").glob("*.json")}
 
 
 def test_names_are_distinct() -> None:

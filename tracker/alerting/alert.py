@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from dashboards import overview
-
 OPERATIONS = "operations"
 """Who owns what belongs to no flow, and flows without an owner."""
+OVERVIEW = "tracker-overview"
+"""The uid of the dashboard that links lead to. A name, not an import: dashboards and alerts do not need each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Places:
 
 def rule(alert: Alert, places: Places, owners: Mapping[str, str]) -> dict[str, Any]:
     """The alert as a Prometheus rule."""
-    dashboard = f"{places.grafana}/d/{overview.UID}"
+    dashboard = f"{places.grafana}/d/{OVERVIEW}"
     if alert.of_flow:
         dashboard += "?var-flow={{ $labels.flow | urlquery }}"
     return {

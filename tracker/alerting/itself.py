@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alerts.alert import Alert
+from tracker.alerting.alert import Alert
 
 STALE_S, GONE_S = 60, 3600
 """Coverage older than the first is stalled; a source silent for longer than the second has ended (`source_ttl`)."""

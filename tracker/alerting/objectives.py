@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from alerts.alert import Alert
+from tracker.alerting.alert import Alert
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import PAIRS, Pair
-from tracker.slo.metrics import BURN_RATE
 
 
 def _above(pair: Pair) -> str:
     """Both windows burn faster than the pair allows. Whichever pair it is, it is the same alert of the same flow."""
-    both = (f'max without (window) ({BURN_RATE.name}{{window="{say(window * SECOND)}"}}) > {pair.rate:g}'
+    both = (f'max without (window) (tracker_delivery_burn_rate{{window="{say(window * SECOND)}"}}) > {pair.rate:g}'
             for window in (pair.long, pair.short))  # fmt: skip
     return f"({' and '.join(both)})"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alerts.alert import Alert
+from tracker.alerting.alert import Alert
 
 FULL = 0.7
 """Share of a collector's spool. It is taken in segments, so a small spool looks half full when it holds little."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from alerts.alert import Alert
+from tracker.alerting.alert import Alert
 from tracker.model.verdict import Verdict
 
 

@@ -1,8 +1,8 @@
-"""Writes `tracker.yaml` beside this file: `python -m alerts.generate`.
+"""Writes `alerts/tracker.yaml`: `python -m tracker.alerting.generate`.
 
 With `--print` the rules go to stdout instead, for other addresses and with owners taken from flow specs:
 
-    python -m alerts.generate --print --tracker https://tracker.example --grafana https://grafana.example orders.yaml
+    python -m tracker.alerting.generate --print --tracker https://tracker.example orders.yaml
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 
 import yaml
 
-from alerts.alert import Alert, Places, rule
-from alerts.collecting import COLLECTING
-from alerts.findings import FINDINGS
-from alerts.itself import COVERAGE, ITSELF
-from alerts.objectives import OBJECTIVES
+from tracker.alerting.alert import Alert, Places, rule
+from tracker.alerting.collecting import COLLECTING
+from tracker.alerting.findings import FINDINGS
+from tracker.alerting.itself import COVERAGE, ITSELF
+from tracker.alerting.objectives import OBJECTIVES
+from tracker.assets import folder
 from tracker.model.spec import load_spec
 
-FILE = Path(__file__).parent / "tracker.yaml"
+FILE = folder("alerts") / "tracker.yaml"
 GROUPS: Mapping[str, Sequence[Alert]] = {
     "findings": FINDINGS,
     "objectives": OBJECTIVES,
@@ -30,7 +31,7 @@ GROUPS: Mapping[str, Sequence[Alert]] = {
     "itself": ITSELF,
 }
 INTERVAL = "15s"
-HEAD = "# Made by `python -m alerts.generate`: change alerts/*.py, not this file.\n"
+HEAD = "# Made by `python -m tracker.alerting.generate`: change tracker/alerting/*.py, not this file.\n"
 
 
 def alerts() -> list[Alert]:
@@ -50,7 +51,9 @@ def rendered(places: Places, owners: Mapping[str, str]) -> str:
 def main(arguments: list[str]) -> int:
     """Exit status: always 0; a wrong flow spec raises SpecError naming the line."""
     usual = Places()
-    parser = argparse.ArgumentParser(prog="python -m alerts.generate", description="Prometheus rules of the tracker")
+    parser = argparse.ArgumentParser(
+        prog="python -m tracker.alerting.generate", description="Prometheus rules of the tracker"
+    )
     parser.add_argument("--print", action="store_true", help="to stdout, not into alerts/tracker.yaml")
     parser.add_argument("--tracker", default=usual.tracker, help="the tracker's address as people reach it")
     parser.add_argument("--grafana", default=usual.grafana, help="Grafana's address as people reach it")
