@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode
 
+from tracker.alerting.alert import Alert
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import PAIRS, WINDOWS, Pair
 
 STEP = 15
+FLOWS = ("orders", "parcels", "letters")
 T = {"instance": "t", "job": "tracker"}
 
 
@@ -17,7 +20,8 @@ T = {"instance": "t", "job": "tracker"}
 class Scene:
     """`series` in promtool's notation. Quiet at `before`, firing at `during`, over at `after` (seconds).
 
-    `summary` is what the person who is woken reads; `labels` are those beside severity and owner.
+    `summary` is what the person who is woken reads; `labels` are those beside severity and owner. It fires
+    likewise for the flows in `also`.
     """
 
     alert: str
@@ -27,21 +31,14 @@ class Scene:
     after: int
     summary: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    dashboard: str = ""
+    also: Sequence[str] = ()
 
-    def test(self, severity: str, description: str, runbook: str) -> dict[str, Any]:
-        """As `promtool test rules` takes it."""
-        url = "http://127.0.0.1:3000/d/tracker-overview" + self.dashboard
-        firing = {
-            "exp_labels": {"severity": severity, "owner": "operations", **self.labels},
-            "exp_annotations": {
-                "summary": self.summary,
-                "description": description,
-                "runbook_url": f"http://127.0.0.1:8000/runbooks/{runbook}",
-                "dashboard_url": url,
-            },
-        }
-        looks: list[tuple[Any, list[Any]]] = [(self.before, []), (self.during, [firing]), (self.after, [])]
+    def test(self, alert: Alert) -> dict[str, Any]:
+        """As `promtool test rules` takes it. The links ask for the flow and the hop that the alert's labels name."""
+        others = [replace(self, labels={**self.labels, "flow": flow}, summary=self.summary.replace("orders", flow))
+                  for flow in self.also]  # fmt: skip
+        firing = [scene._firing(alert) for scene in (self, *others)]
+        looks: list[tuple[Any, list[Any]]] = [(self.before, []), (self.during, firing), (self.after, [])]
         return {
             "name": self.alert,
             "interval": f"{STEP}s",
@@ -50,6 +47,33 @@ class Scene:
                 {"eval_time": f"{at}s", "alertname": self.alert, "exp_alerts": expected} for at, expected in looks
             ],
         }
+
+    def _firing(self, alert: Alert) -> dict[str, Any]:
+        place = {name: self.labels[name] for name in ("flow", "hop") if name in self.labels}
+        asked = f"?{urlencode(place)}" if place else ""
+        chosen = f"?var-flow={place['flow']}" if "flow" in place else ""
+        return {
+            "exp_labels": {
+                "severity": alert.severity,
+                "owner": "operations",
+                "incident_kind": alert.runbook,
+                **self.labels,
+            },
+            "exp_annotations": {
+                "summary": self.summary,
+                "description": alert.text,
+                "runbook_url": f"http://127.0.0.1:8000/runbooks/{alert.runbook}{asked}",
+                "dashboard_url": f"http://127.0.0.1:3000/d/tracker-overview{chosen}",
+            },
+        }
+
+
+def _watermark(flow: str, hop: str) -> str:
+    return f'tracker_watermark_timestamp_seconds{{flow="{flow}",hop="{hop}",stage="persist",instance="t"}}'
+
+
+def _open(flow: str, hop: str) -> str:
+    return f'tracker_findings{{flow="{flow}",hop="{hop}",kind="under_replicated",status="open",instance="t"}}'
 
 
 def _findings(alert: str, kind: str, summary: str, lasting: int) -> Scene:
@@ -68,7 +92,6 @@ def _findings(alert: str, kind: str, summary: str, lasting: int) -> Scene:
         60 + lasting + 120,
         summary,
         {"flow": "orders", "hop": "billing"},
-        "?var-flow=orders",
     )
 
 
@@ -106,14 +129,45 @@ def _burning(alert: str, pair: Pair, summary: str) -> Scene:
         255,
         summary,
         {"flow": "orders", **T},
-        "?var-flow=orders",
     )
 
 
-FLOW = {"labels": {"flow": "orders"}, "dashboard": "?var-flow=orders"}
 PLACE = {"flow": "orders", "hop": "billing", "stage": "ack"}
 
 SCENES = (
+    Scene(
+        "HopSilent",  # two flows at kafka-eu from 60 s on, one of them at another hop, too; both are back at 255 s
+        {
+            _watermark("orders", "kafka-eu"): "0+15x4 60x12 255+15x40",
+            _watermark("parcels", "kafka-eu"): "0+15x4 60x12 255+15x40",
+            _watermark("gone", "kafka-eu"): "-4000x100",
+            _watermark("orders", "kafka-us"): "0+15x4 60x12 255+15x40",
+            _watermark("parcels", "kafka-us"): "0+15x80",
+            _watermark("orders", "billing"): "0+15x4 60x80",
+        },
+        150,
+        195,
+        300,
+        "kafka-eu: no flow is vouched for any more, orders for 2m 15s",
+        {"flow": "orders", "hop": "kafka-eu"},
+        ("parcels",),
+    ),
+    Scene(
+        "HopFailing",  # three of six flows from 60 s on, at another hop two; what has been open for long does not count
+        {
+            **{_watermark(flow, "kafka-us"): "0+15x400" for flow in (*FLOWS, "d", "e", "f")},
+            **{_open(flow, "kafka-us"): "0x3 3x300" for flow in FLOWS},
+            **{_open(flow, "kafka-eu"): "0x3 3x300" for flow in FLOWS[:2]},
+            **{_watermark(flow, "billing"): "0+15x400" for flow in (*FLOWS, "d", "e", "f", "g")},
+            **{_open(flow, "billing"): "0x3 3x300" for flow in FLOWS},
+        },
+        60,
+        90,
+        3690,
+        "kafka-us: messages of at least half of its flows are missing, 3 of orders",
+        {"flow": "orders", "hop": "kafka-us"},
+        ("parcels", "letters"),
+    ),
     _findings("MessagesLost", "lost", "3 of orders lost at billing", 30),
     _findings("MessagesUnacknowledged", "unacknowledged", "3 of orders not acknowledged by billing", 30),
     _findings("MessagesDivergent", "divergent", "3 of orders changed on the way to billing", 30),
@@ -133,11 +187,10 @@ SCENES = (
         780,
         "orders: 95% delivered in time, less than promised",
         {"flow": "orders", **T},
-        "?var-flow=orders",
     ),
     _gauge("ObjectiveMissed", 'tracker_objective_met{flow="orders",objective="latency_p99",instance="t",job="tracker"}',
            "1", "0", 600, "orders does not keep its objective latency_p99",
-           labels={"flow": "orders", "objective": "latency_p99", **T}, dashboard="?var-flow=orders"),
+           labels={"flow": "orders", "objective": "latency_p99", **T}),
     Scene(
         "ObjectivesNotJudged",  # worked out until 60 s, then not until 600 s
         {'tracker_slo_timestamp_seconds{instance="t",job="tracker"}': "0+15x4 60x35 600+15x40"},
@@ -162,7 +215,6 @@ SCENES = (
         800,
         "orders: p90 of what was missing back after 20m 0s",
         {"flow": "orders", "percentile": "p90", **T},
-        "?var-flow=orders",
     ),
     Scene(
         "CoverageStalled",  # reports until 60 s, then none until 240 s, then again
@@ -177,7 +229,6 @@ SCENES = (
         300,
         "orders: billing:ack not vouched for: 2m 30s",
         {**PLACE, **T},
-        "?var-flow=orders",
     ),
     Scene(
         "BlindSpot",
@@ -191,7 +242,6 @@ SCENES = (
         800,
         "orders: blind at billing:ack (hole)",
         {**PLACE, "cause": "hole"},
-        "?var-flow=orders",
     ),
     Scene(
         "CollectorUnavailable",  # unavailable from 60 s on, then failed, then running again at 480 s
@@ -245,8 +295,25 @@ SCENES = (
         "collectors on c refused their configuration",
         {"instance": "c"},
     ),
-    _gauge("TrackerDown", 'up{job="tracker",instance="t"}', "1", "0", 60,
-           "the tracker does not answer Prometheus", labels=T),
+    Scene(
+        "TrackerDown",  # one of two answers until 60 s, and again from 180 s on
+        {'up{job="tracker",instance="t"}': "1x3 0x8 1x40", 'up{job="tracker",instance="u"}': "0x60"},
+        105,
+        135,
+        240,
+        "no tracker answers Prometheus",
+        {"job": "tracker"},
+    ),
+    Scene(
+        "TrackerInstanceDown",  # another one answers; of the last test's job none does
+        {'up{job="tracker",instance="t"}': "1x3 0x24 1x40", 'up{job="tracker",instance="u"}': "1x80",
+         'up{job="collectors",instance="c"}': "0x80"},
+        345,
+        375,
+        500,
+        "the tracker on t does not answer Prometheus; another one does",
+        T,
+    ),
     _gauge("StoreDown", 'tracker_store_up{instance="t",job="tracker"}', "1", "0", 60,
            "the tracker's store does not answer", labels=T),
     _gauge("WorkerDown", 'tracker_thread_up{thread="reconcile",instance="t",job="tracker"}', "1", "0", 60,

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.brokers.alert_scenes import SCENES, Scene
-from tracker.alerting.generate import FILE, alerts
+from tracker.alerting.generate import FILE
+from tracker.alerting.rules import alerts
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import WINDOWS, burn_rate
 from tracker.slo.metrics import BURN_RATE
@@ -36,7 +37,7 @@ def test_it_fires_is_quiet_and_resolves(scene: Scene, promtool: str, tmp_path: P
     suite = {
         "rule_files": [str(FILE)],
         "evaluation_interval": "15s",
-        "tests": [scene.test(alert.severity, alert.text, alert.runbook)],
+        "tests": [scene.test(alert)],
     }
     path = tmp_path / "scene.yaml"
     path.write_text(yaml.safe_dump(suite))

@@ -12,7 +12,8 @@ import yaml
 from dashboards import variables
 from dashboards.panel import CLICKHOUSE, PROMETHEUS
 from tests.docs.pages import ROOT
-from tracker.alerting.generate import FILE, alerts
+from tracker.alerting.generate import FILE
+from tracker.alerting.rules import alerts
 from tracker.cli.settings import ServiceSettings, described
 
 DEPLOY = ROOT / "deploy"

@@ -14,7 +14,8 @@ from dashboards import overview
 from tests.e2e.service import Service, now_us
 from tests.servers.prometheus import Prometheus
 from tests.unit.faces import grafana
-from tracker.alerting.generate import FILE, alerts
+from tracker.alerting.generate import FILE
+from tracker.alerting.rules import alerts
 
 pytestmark = pytest.mark.brokers
 

@@ -28,8 +28,10 @@ from tests.drills.result import end
 from tests.drills.scene import Missing
 from tests.e2e.service import Service, now_us
 from tests.servers.prometheus import Alertmanager, Prometheus
-from tracker.alerting.alert import Places
-from tracker.alerting.generate import rendered
+from tracker.alerting import routing
+from tracker.alerting.alert import OPERATIONS, Places, Whom
+from tracker.alerting.receivers import Receivers
+from tracker.alerting.rules import rendered
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 from tracker.model.units import SECOND
@@ -143,14 +145,13 @@ def chain(folder: Path, service: Service, pager: Pager) -> Iterator[None]:
     binaries = which("prometheus"), which("prometheus-alertmanager") or which("alertmanager")
     if not all(binaries):
         raise Missing("this drill needs Prometheus and Alertmanager: make servers")
-    routing = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text())
-    for receiver in routing["receivers"]:
-        receiver["webhook_configs"] = [{"url": pager.url + receiver["name"], "send_resolved": True}]
+    told = {owner: {None: {"webhook_configs": [{"url": pager.url + owner}]}} for owner in (OPERATIONS, OWNER)}
+    routes = routing.rendered([OWNER], Receivers(told))
     with ExitStack() as stack:
-        alertmanager = Alertmanager(folder / "alertmanager", str(binaries[1]), yaml.safe_dump(routing)).start()
+        alertmanager = Alertmanager(folder / "alertmanager", str(binaries[1]), routes).start()
         stack.callback(alertmanager.stop)
         rules = folder / "rules.yaml"
-        rules.write_text(rendered(Places(tracker=service.url), {"orders": OWNER}))
+        rules.write_text(rendered(Places(tracker=service.url), Whom({"orders": OWNER})))
         scraping = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
         scraping["rule_files"] = [str(rules)]
         scraping["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager.port}"]}]}]

@@ -14,7 +14,7 @@ def _of_kind(
 ) -> Alert:
     open_ = f'sum by (flow, hop) (tracker_findings{{kind="{kind}", status="open"}})'
     summary = f"{{{{ $value }}}} of {{{{ $labels.flow }}}} {what} {{{{ $labels.hop }}}}"
-    return Alert(name, f"{open_} > 0", lasting, severity, kind.value, summary, text, of_flow=True)
+    return Alert(name, f"{open_} > 0", lasting, severity, kind.value, summary, text, of_flow=True, of_hop=True)
 
 
 FINDINGS: Sequence[Alert] = (

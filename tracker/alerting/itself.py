@@ -15,16 +15,20 @@ SPOOL_BYTES = 2**30
 MANY_PARTS = 700
 """The engine slows inserts down at 1,000 parts in one partition."""
 
+WATERMARK = "tracker_watermark_timestamp_seconds"
+STALLED = f"(time() - {WATERMARK}) > {STALE_S} < {GONE_S}"
+
 COVERAGE: Sequence[Alert] = (
     Alert(
         "CoverageStalled",
-        f"(time() - tracker_watermark_timestamp_seconds) > {STALE_S} < {GONE_S}",
+        STALLED,
         "1m",
         "page",
         "coverage-stalled",
         "{{ $labels.flow }}: {{ $labels.hop }}:{{ $labels.stage }} not vouched for: {{ $value | humanizeDuration }}",
         "A collector stopped reporting. Messages are not lost by that, but a loss there would go unnoticed.",
         of_flow=True,
+        of_hop=True,
     ),
     Alert(
         "BlindSpot",
@@ -35,18 +39,28 @@ COVERAGE: Sequence[Alert] = (
         "{{ $labels.flow }}: blind at {{ $labels.hop }}:{{ $labels.stage }} ({{ $labels.cause }})",
         "In the last hour there was a span that nobody vouches for. Messages not seen in it are unknown, not lost.",
         of_flow=True,
+        of_hop=True,
     ),
 )
 
 ITSELF: Sequence[Alert] = (
     Alert(
         "TrackerDown",
-        'up{job="tracker"} == 0 or absent(up{job="tracker"})',
+        'max by (job) (up{job="tracker"}) == 0 or absent(up{job="tracker"})',
         "1m",
         "page",
         "tracker-down",
-        "the tracker does not answer Prometheus",
+        "no tracker answers Prometheus",
         "Nothing is judged. Collectors keep what they see until it is back. Read docs/runbooks/tracker-down.md.",
+    ),
+    Alert(
+        "TrackerInstanceDown",
+        'up{job="tracker"} == 0 and on (job) max by (job) (up{job="tracker"}) == 1',
+        "5m",
+        "ticket",
+        "tracker-down",
+        "the tracker on {{ $labels.instance }} does not answer Prometheus; another one does",
+        "Another tracker of this installation goes on judging. What this one has in its spool waits for it.",
     ),
     Alert(
         "StoreDown",
@@ -86,6 +100,8 @@ ITSELF: Sequence[Alert] = (
         "conservation",
         "{{ $labels.flow }}: the books differ by {{ $value }} messages",
         "Produced + orphans and the sum over verdicts disagree. This is a bug of the tracker: do not trust its counts.",
+        of_flow=True,
+        ours=True,
     ),
     Alert(
         "IngestRefused",

@@ -238,7 +238,8 @@ class Identity(Part):
 
 class FlowSpec(Part):
     """One flow. `paths` is its checkpoints as a graph; `rules`, `schema` in the text, say what its events have to
-    bring. `canary`: its messages are canaries, in a lane of their own; nobody's business depends on one."""
+    bring. `canary`: its messages are canaries, in a lane of their own; nobody's business depends on one.
+    `severity`: the most that an alert about it may be; with `ticket` nobody is woken."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -254,6 +255,7 @@ class FlowSpec(Part):
     objectives: Objectives = Objectives()
     replay: Replay = Replay()
     runbook: str = ""
+    severity: Literal["page", "ticket"] = Field("page", exclude_if=lambda severity: severity == "page")
 
     @cached_property
     def paths(self) -> Paths:

@@ -1,0 +1,116 @@
+"""Alertmanager's configuration: who is told of an alert, what is told together, and what is not told because another
+alert explains it (https://prometheus.io/docs/alerting/latest/configuration/). docs/adr/0044 says why so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tracker.alerting.alert import OPERATIONS
+from tracker.alerting.outages import KIND
+from tracker.alerting.receivers import SEVERITIES, Receivers, ReceiversError, Ways
+from tracker.alerting.rules import GROUPS
+
+NAME = "alertmanager.yaml"
+TOGETHER = ("flow", "incident_kind")
+"""Alerts with the same of these are one notification: an incident that shows at several hops is one."""
+AGAIN = {"page": "1h", "ticket": "4h"}
+"""What is still so is told again after this."""
+WAITING, BETWEEN = "10s", "5m"
+OF_COLLECTORS = "collecting"
+"""The group that collectors tell by themselves: it stays true and loud while the tracker is down."""
+PLACE = ("hop", "incident_kind")
+"""Of an outage of a hop: one notification for all its flows."""
+OF_STORE = ("WorkerDown", "ReconcilerStalled", "IngestRefused", "IngestMemoryFilling", "CoverageStalled")
+MISSING = ("MessagesLost", "MessagesUnacknowledged", "MessagesUnderReplicated")
+FOUND = (*MISSING, "MessagesDivergent", "MessagesDeadLettered")
+OBJECTIVES = ("DeliveryBudgetBurningSlowly", "DeliveryObjectiveMissed", "ObjectiveMissed")
+"""Tickets only: a budget that goes fast wakes somebody though a finding is open, which may have been so for days."""
+EXPLAINED: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]] = (
+    (("StoreDown",), OF_STORE, ("instance",)),
+    (("StoreDown",), ("HopSilent",), ()),
+    (("HopSilent",), ("CoverageStalled", "BlindSpot"), ("flow", "hop")),
+    (("HopFailing",), MISSING, ("flow", "hop")),
+    (("HopFailing",), ("DeliveryBudgetBurningFast",), ("flow",)),
+    (("CoverageStalled",), ("BlindSpot",), ("flow", "hop", "stage")),
+    (FOUND, OBJECTIVES, ("flow",)),
+)
+"""(what explains, what it explains, the labels of which both have the same)."""
+
+
+def rendered(owners: Collection[str], receivers: Receivers, apart: Sequence[str] = (), head: str = "") -> str:
+    """The configuration. Each owner that `receivers` names has a route of its own; where it names none, each of
+    `owners`, and nobody is told yet. Others' alerts go to operations. `apart`: external labels that tell installations
+    with one Alertmanager apart: nothing of one is told with, or silenced by, what is of another.
+
+    Raises ReceiversError where two receivers would have one name.
+    """
+    ways = receivers.by_owner or {owner: {None: {}} for owner in sorted({*owners, OPERATIONS})}
+    config: dict[str, Any] = {"global": dict(receivers.common)} if receivers.common else {}
+    config["route"] = {
+        "receiver": _name(OPERATIONS, "ticket", ways),
+        "group_by": [*apart, *TOGETHER],
+        "group_wait": WAITING,
+        "group_interval": BETWEEN,
+        "repeat_interval": AGAIN["ticket"],
+        "routes": [
+            {**_pages(OPERATIONS, ways), "matchers": [_is("incident_kind", KIND)], "group_by": [*apart, *PLACE]},
+            *(_of_owner(owner, ways) for owner in sorted(ways) if owner != OPERATIONS),
+            _pages(OPERATIONS, ways),
+        ],
+    }
+    config["receivers"] = _receivers(ways)
+    config["inhibit_rules"] = list(_silences(apart))
+    return head + yaml.safe_dump(config, sort_keys=False, width=118, allow_unicode=True)
+
+
+def untold(owners: Iterable[str], receivers: Receivers) -> list[str]:
+    """Owners of flows that the file does not name: operations gets their alerts."""
+    return sorted({owner for owner in owners if owner} - set(receivers.by_owner)) if receivers.by_owner else []
+
+
+def _name(owner: str, severity: str, ways: Mapping[str, Mapping[str | None, Ways]]) -> str:
+    return owner if None in ways[owner] else f"{owner}/{severity}"
+
+
+def _of_owner(owner: str, ways: Mapping[str, Mapping[str | None, Ways]]) -> dict[str, Any]:
+    matchers = [_is("owner", owner)]
+    return {"matchers": matchers, "receiver": _name(owner, "ticket", ways), "routes": [_pages(owner, ways)]}
+
+
+def _pages(owner: str, ways: Mapping[str, Mapping[str | None, Ways]]) -> dict[str, Any]:
+    """A route of their own, so that a page never waits for the interval of a ticket's group."""
+    receiver = _name(owner, "page", ways)
+    return {"matchers": [_is("severity", "page")], "receiver": receiver, "repeat_interval": AGAIN["page"]}
+
+
+def _receivers(ways: Mapping[str, Mapping[str | None, Ways]]) -> list[dict[str, Any]]:
+    made: dict[str, dict[str, Any]] = {}
+    for owner in sorted(ways):
+        for severity, how in ways[owner].items():
+            name = _name(owner, severity or SEVERITIES[0], ways)
+            if name in made:
+                raise ReceiversError(f"two receivers would be named {name!r}: rename an owner")
+            made[name] = {"name": name, **how}
+    return list(made.values())
+
+
+def _silences(apart: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each of a source's targets that has the same of these labels is not told while the source fires."""
+    from_tracker = [alert.name for name, group in GROUPS.items() if name != OF_COLLECTORS for alert in group]
+    rest = [name for name in from_tracker if name != "TrackerDown"]
+    for source, targets, same in ((("TrackerDown",), rest, ()), *EXPLAINED):
+        equal = {"equal": [*apart, *same]} if apart or same else {}
+        yield {"source_matchers": [_named(source)], "target_matchers": [_named(targets)], **equal}
+
+
+def _named(names: Sequence[str]) -> str:
+    return f'alertname =~ "{"|".join(names)}"' if len(names) > 1 else _is("alertname", names[0])
+
+
+def _is(label: str, value: str) -> str:
+    """A matcher; its quoting is JSON's as far as names of owners go."""
+    return f"{label} = {json.dumps(value, ensure_ascii=False)}"
