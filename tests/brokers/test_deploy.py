@@ -109,6 +109,17 @@ def test_prometheus_finds_rules_token_and_tracker(promtool: str, tmp_path: Path)
     assert f"{len(alerts())} rules found" in checked
 
 
+def _option(service: str, name: str) -> str:
+    """What a service's command is given as --NAME=."""
+    return next(word.partition("=")[2] for word in SERVICES[service]["command"] if word.startswith(f"--{name}="))
+
+
+def test_prometheus_takes_reloads() -> None:
+    """`tracker alerts apply` can put rules in force; the configuration is the one that is mounted."""
+    assert "--web.enable-lifecycle" in SERVICES["prometheus"]["command"]
+    assert _inside("prometheus", _option("prometheus", "config.file")) == DEPLOY / "prometheus/prometheus.yml"
+
+
 def test_the_token_is_put_where_prometheus_reads_it() -> None:
     """The one-shot container writes into the volume that Prometheus mounts, under the name that it reads."""
     [(volume, folder)] = _mounts("token")
@@ -119,19 +130,15 @@ def test_the_token_is_put_where_prometheus_reads_it() -> None:
     assert SERVICES["prometheus"]["depends_on"]["token"] == {"condition": "service_completed_successfully"}
 
 
-def test_alertmanager_knows_every_alert_that_it_names(amtool: str) -> None:
-    """amtool accepts the configuration; inhibition rules name alerts that exist; pages and tickets go apart."""
-    path = DEPLOY / "alertmanager/alertmanager.yml"
+def test_alertmanager_accepts_its_routes(amtool: str) -> None:
+    """amtool accepts the configuration; it is the one that the container is told of, and all goes to operations."""
+    path = _inside("alertmanager", _option("alertmanager", "config.file"))
     assert "SUCCESS" in _checked(amtool, "check-config", str(path))
-    names = {alert.name for alert in alerts()}
-    for matcher in re.findall(r'alertname =~? "([^"]+)"', path.read_text("utf-8")):
-        for name in matcher.split("|"):
-            assert name in names or any(re.fullmatch(name, known) for known in names), name
     for severity in ("page", "ticket"):
         routed = _checked(
             amtool, "config", "routes", "test", f"--config.file={path}", f"severity={severity}", "flow=orders"
         )
-        assert routed.splitlines()[0] == severity
+        assert routed.splitlines()[0] == "operations"
 
 
 def test_grafana_gets_both_data_sources_and_the_dashboards() -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,6 @@ from dashboards import overview
 from tests.e2e.service import Service, now_us
 from tests.servers.prometheus import Prometheus
 from tests.unit.faces import grafana
-from tracker.alerting.generate import FILE
 from tracker.alerting.rules import alerts
 
 pytestmark = pytest.mark.brokers
@@ -36,10 +36,11 @@ EMPTY_WHEN_WELL = {"Blind spots by cause", "Not stored", "Replays that have not 
 
 @dataclass
 class Chain:
-    """A tracker in which something is wrong, and a Prometheus that scrapes it and has our rules."""
+    """A tracker in which something is wrong, and a Prometheus that scrapes it and has the rules made for its flows."""
 
     tracker: Service
     prometheus: Prometheus
+    rules: Path
 
     def alert(self, name: str) -> dict[str, Any] | None:
         """The alert as Prometheus has it: pending or firing; None while it is quiet."""
@@ -55,13 +56,22 @@ def chain(tmp_path_factory: pytest.TempPathFactory, prometheus_server: Callable[
     _report(tracker, 1)
     tracker.send(_way("m-1", "checkout", "kafka-eu", "billing") + _way("m-2", "checkout", "kafka-eu"))
     address = urlsplit(tracker.url).netloc
+    rules = tmp_path_factory.mktemp("rules") / "tracker.yaml"
+    _cli(tracker, "render", "--to", str(rules.parent))
     config = f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
-rule_files: [{FILE}]
+rule_files: [{rules}]
 scrape_configs: [{{job_name: tracker, static_configs: [{{targets: ["{address}"]}}]}}]
 """
-    yield Chain(tracker, prometheus_server(config))
+    yield Chain(tracker, prometheus_server(config), rules)
     tracker.close()
+
+
+def _cli(tracker: Service, *arguments: str) -> str:
+    """`tracker alerts` about the flows of this tracker; it must end well."""
+    done = tracker.cli("alerts", *arguments, "--flows-from", tracker.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _way(name: str, *hops: str) -> list[dict[str, Any]]:
@@ -91,17 +101,32 @@ def test_a_real_prometheus_sees_it_all(chain: Chain) -> None:
 
     alert = chain.tracker.until(seen, bool)
     assert (alert["labels"]["flow"], alert["labels"]["hop"]) == ("orders", "billing")
-    assert alert["labels"]["severity"] == "page"
+    assert (alert["labels"]["severity"], alert["labels"]["owner"]) == ("page", "team-payments")
     assert alert["annotations"]["summary"] == "1 of orders not acknowledged by billing"
-    page = chain.tracker.http.get(urlsplit(alert["annotations"]["runbook_url"]).path)
+    page = chain.tracker.http.get(alert["annotations"]["runbook_url"])
     assert page.status_code == 200
     assert "past its deadline, and not processed" in page.text
     [incident] = chain.tracker.get("/v1/incidents")["items"]
+    assert incident["id"] in page.text, "the link leads to the numbers of this flow and hop"
     chain.tracker.http.patch(f"/v1/incidents/{incident['id']}", json={"acknowledge": True}).raise_for_status()
     _rules_are_well(chain.prometheus)
     _panels_have_data(chain.prometheus)
     chain.tracker.send(_way("m-2", "billing"))
     chain.tracker.until(seen, lambda found: found is None)
+    _another_owner(chain)
+
+
+def _another_owner(chain: Chain) -> None:
+    """The flow gets another owner: `apply` shows what changes, and with --yes Prometheus has it."""
+    chain.tracker.http.put("/v1/flows/orders", content=SPEC.replace("payments", "billing")).raise_for_status()
+    asked = "apply", "--prometheus-rules", str(chain.rules), "--reload", chain.prometheus.url
+    before = chain.rules.read_text("utf-8")
+    assert '"team-billing" }}' in _cli(chain.tracker, *asked)
+    assert chain.rules.read_text("utf-8") == before
+    assert "are in force" in _cli(chain.tracker, *asked, "--yes")
+    groups = httpx.get(f"{chain.prometheus.url}/api/v1/rules").json()["data"]["groups"]
+    lost = next(rule for group in groups for rule in group["rules"] if rule["name"] == "MessagesLost")
+    assert "team-billing" in lost["labels"]["owner"]
 
 
 def _rules_are_well(prometheus: Prometheus) -> None:

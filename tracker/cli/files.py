@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from tracker.cli.errors import CommandError
 
@@ -12,6 +14,27 @@ def write(path: Path, text: str) -> None:
     """Put the text there. Raises CommandError that names the file."""
     try:
         path.write_text(text, "utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+
+
+def replace(path: Path, text: str) -> None:
+    """Put the text there, whole or not at all: who reads the file meanwhile sees the old text or the new one. A link is
+    followed; the file keeps its mode. Raises CommandError that names the file."""
+    path = path.resolve()
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.chmod(mode)
+                temporary.replace(path)
+            except OSError:
+                temporary.unlink()
+                raise
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
 

@@ -12,6 +12,7 @@ import typer
 
 import tracker
 from tracker.cli import (
+    alerts,
     audit,
     books,
     demo,
@@ -48,6 +49,7 @@ app.command()(look.findings)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(replay.app, name="replay")
 app.add_typer(slo.app, name="slo")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(gameday.canary, name="canary")
 app.command()(gameday.drill)

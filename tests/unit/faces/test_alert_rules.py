@@ -102,9 +102,7 @@ def test_quiet_flows_wake_nobody() -> None:
     """Each page about such a flow is a ticket; what is about the tracker or a hop is not about the flow."""
     quiet = Whom(quiet=["parcels"])
     softened = {alert.name for alert in alerts() if "{{ if" in rule(alert, Places(), quiet)["labels"]["severity"]}
-    assert softened == {
-        alert.name for alert in alerts() if alert.severity == "page" and alert.of_flow and not alert.ours
-    }
+    assert softened == {alert.name for alert in alerts() if alert.severity == "page" and alert.owned}
     assert "MessagesLost" in softened
 
 
