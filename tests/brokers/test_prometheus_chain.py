@@ -58,6 +58,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, prometheus_server: Callable[
     address = urlsplit(tracker.url).netloc
     rules = tmp_path_factory.mktemp("rules") / "tracker.yaml"
     _cli(tracker, "render", "--to", str(rules.parent))
+    rules.write_text(rules.read_text("utf-8").replace("interval: 15s", "interval: 1s"), "utf-8")
     config = f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: [{rules}]
