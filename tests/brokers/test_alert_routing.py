@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from tests.brokers.kafka_topic import wait_for
+from tests.docs.pages import ROOT, blocks
 from tests.drills.paged import Pager
 from tests.servers.prometheus import Alertmanager
 from tracker.alerting.alert import OPERATIONS
@@ -103,6 +105,19 @@ def test_who_is_told(labels: dict[str, str], receiver: str, amtool: str, tmp_pat
     command = [amtool, "config", "routes", "test", f"--config.file={path}", f"--verify.receivers={receiver}", *said]
     routed = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert routed.returncode == 0, routed.stdout + routed.stderr
+
+
+def test_the_example_of_the_page(amtool: str, tmp_path: Path) -> None:
+    """The receivers and the command that docs/alerting.md shows lead to what it shows."""
+    page = ROOT / "docs/alerting.md"
+    [receivers], [shown] = blocks(page, "yaml"), [one for one in blocks(page, "text") if "amtool" in one]
+    (tmp_path / "alerting").mkdir()
+    (tmp_path / "alerting/alertmanager.yaml").write_text(rendered([], parsed(receivers)), "utf-8")
+    command, expected = shown.removeprefix("$ amtool ").splitlines()
+    routed = subprocess.run(
+        [amtool, *shlex.split(command)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert routed.stdout.strip() == expected
 
 
 def _quoted(value: str) -> str:
