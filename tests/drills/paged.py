@@ -145,7 +145,9 @@ def chain(folder: Path, service: Service, pager: Pager) -> Iterator[None]:
     binaries = which("prometheus"), which("prometheus-alertmanager") or which("alertmanager")
     if not all(binaries):
         raise Missing("this drill needs Prometheus and Alertmanager: make servers")
-    told = {owner: {None: {"webhook_configs": [{"url": pager.url + owner}]}} for owner in (OPERATIONS, OWNER)}
+    told: dict[str, dict[str | None, Any]] = {
+        owner: {None: {"webhook_configs": [{"url": pager.url + owner}]}} for owner in (OPERATIONS, OWNER)
+    }
     routes = routing.rendered([OWNER], Receivers(told))
     with ExitStack() as stack:
         alertmanager = Alertmanager(folder / "alertmanager", str(binaries[1]), routes).start()

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from tests.component.cli.test_commands import answers, page, run
-from tracker.cli.alerts import checking
 
 __all__ = ["answers", "run"]
 
@@ -107,7 +106,7 @@ def test_check_asks_the_tools(run, orders, tmp_path, monkeypatch):
     (folder / "tracker.yaml").write_text("groups: [{name: x, rules: [{alert: X, expr: '('}]}]")
     code, out, _ = run("alerts", "check", "--in", str(folder), orders)
     assert (code, "promtool refuses it" in out) == (1, True)
-    monkeypatch.setattr(checking.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     code, out, _ = run("alerts", "check", "--in", str(folder), orders)
     assert (code, "promtool is not installed" in out, "amtool is not installed" in out) == (1, True, True)
 
