@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from dashboards import variables
-from dashboards.panel import CLICKHOUSE, PROMETHEUS
 from tests.docs.pages import ROOT
 from tracker.alerting.generate import FILE
 from tracker.alerting.rules import alerts
 from tracker.cli.settings import ServiceSettings, described
+from tracker.dashboards import variables
+from tracker.dashboards.panel import CLICKHOUSE, PROMETHEUS
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))

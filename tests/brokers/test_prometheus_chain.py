@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from dashboards import overview
 from tests.e2e.service import Service, now_us
 from tests.servers.prometheus import Prometheus
 from tests.unit.faces import grafana
 from tracker.alerting.rules import alerts
+from tracker.dashboards import overview
 
 pytestmark = pytest.mark.brokers
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pytest
 
-from dashboards import overview
 from tests.unit.faces import grafana
 from tests.world.installation import Installation
+from tracker.dashboards import overview
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 from tracker.model.units import SECOND

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from dashboards.generate import DASHBOARDS, FOLDER, stale
-from dashboards.panel import COLOURS, COLUMNS
 from tests.unit.faces import grafana
+from tracker.assets import folder
+from tracker.dashboards.generate import DASHBOARDS, stale
+from tracker.dashboards.panel import COLOURS, COLUMNS
 from tracker.model.verdict import Verdict
 from tracker.slo.metrics import ALL
 
@@ -17,9 +18,9 @@ EVERY = pytest.mark.parametrize("dashboard", [pytest.param(make(), id=name) for 
 
 
 def test_the_kept_json_is_what_the_code_makes() -> None:
-    """Whoever changes a dashboard's code also keeps its JSON: `python -m dashboards.generate`."""
+    """Whoever changes a dashboard's code also keeps its JSON: `python -m tracker.dashboards.generate`."""
     assert stale() == []
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(DASHBOARDS)
+    assert {path.stem for path in folder("dashboards").glob("*.json")} == set(DASHBOARDS)
 
 
 @EVERY

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards import variables
-from dashboards.coverage import COVERAGE
-from dashboards.itself import TRACKER
-from dashboards.missing import MISSING
-from dashboards.panel import BAD, GOOD, SCHEMA_VERSION, WARN, Link, Panel, PromQL, Row, Sql, laid_out
-from dashboards.recovery import RECOVERY
+from tracker.dashboards import variables
+from tracker.dashboards.coverage import COVERAGE
+from tracker.dashboards.itself import TRACKER
+from tracker.dashboards.missing import MISSING
+from tracker.dashboards.panel import BAD, GOOD, SCHEMA_VERSION, WARN, Link, Panel, PromQL, Row, Sql, laid_out
+from tracker.dashboards.recovery import RECOVERY
 from tracker.model.verdict import WRONG
 
 UID = "tracker-overview"
@@ -151,7 +151,7 @@ def dashboard() -> dict[str, Any]:
     return {
         "uid": UID,
         "title": "Tracker: overview",
-        "description": "Made by `python -m dashboards.generate`; change that, not the JSON.",
+        "description": "Made by `python -m tracker.dashboards.generate`; change that, not the JSON.",
         "tags": ["tracker"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.panel import Link, Panel, PromQL, Row, Sql
+from tracker.dashboards.panel import Link, Panel, PromQL, Row, Sql
 
 MESSAGE = "${tracker}/find?flow=${__data.fields.flow:percentencode}&id=${__data.fields.message_id:percentencode}"
 RUNBOOK = "${tracker}/runbooks/${__data.fields.kind}"

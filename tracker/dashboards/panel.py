@@ -1,6 +1,6 @@
 """The pieces that dashboards are made of: queries, panels, rows; and their layout on Grafana's grid of 24 columns.
 
-Nothing here knows what is shown; `dashboards/overview.py` does. One file per dashboard, each with a `dashboard()`.
+Nothing here knows what is shown. One module per dashboard, each with a `dashboard()`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.panel import CLICKHOUSE, PROMETHEUS
+from tracker.dashboards.panel import CLICKHOUSE, PROMETHEUS
 
 TRACKER_URL = "http://127.0.0.1:8000"
 """Where the links to messages and runbooks lead until somebody types another address into `tracker`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.panel import Panel, PromQL, Row
+from tracker.dashboards.panel import Panel, PromQL, Row
 
 TRACKER = Row(
     "The tracker itself",

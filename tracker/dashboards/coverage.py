@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.panel import Panel, PromQL, Row, Sql
+from tracker.dashboards.panel import Panel, PromQL, Row, Sql
 
 COVERAGE = Row(
     "What we can see",

@@ -1,4 +1,4 @@
-"""Writes every dashboard's JSON beside this file: `python -m dashboards.generate` (`--check`: only compare)."""
+"""Writes every dashboard's JSON to `dashboards/`: `python -m tracker.dashboards.generate` (`--check`: only compare)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dashboards import overview
+from tracker.assets import folder
+from tracker.dashboards import overview
 
-FOLDER = Path(__file__).parent
 DASHBOARDS: Mapping[str, Callable[[], dict[str, Any]]] = {"overview": overview.dashboard}
 
 
@@ -21,18 +21,19 @@ def rendered(name: str) -> str:
 
 def stale() -> list[Path]:
     """Files that are not as they would be written now."""
-    paths = {FOLDER / f"{name}.json": rendered(name) for name in DASHBOARDS}
+    kept = folder("dashboards")
+    paths = {kept / f"{name}.json": rendered(name) for name in DASHBOARDS}
     old = [path for path, text in paths.items() if not path.is_file() or path.read_text("utf-8") != text]
-    return old + [path for path in FOLDER.glob("*.json") if path not in paths]
+    return old + [path for path in kept.glob("*.json") if path not in paths]
 
 
 def main(arguments: list[str]) -> int:
     """Exit status: 1 when `--check` finds a difference."""
     if "--check" in arguments:
-        sys.stdout.writelines(f"{path}: run `python -m dashboards.generate`\n" for path in stale())
+        sys.stdout.writelines(f"{path}: run `python -m tracker.dashboards.generate`\n" for path in stale())
         return int(bool(stale()))
     for name in DASHBOARDS:
-        (FOLDER / f"{name}.json").write_text(rendered(name), "utf-8")
+        (folder("dashboards") / f"{name}.json").write_text(rendered(name), "utf-8")
     return 0
 
 

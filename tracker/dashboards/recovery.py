@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.panel import BAD, GOOD, Panel, PromQL, Row, Sql
+from tracker.dashboards.panel import BAD, GOOD, Panel, PromQL, Row, Sql
 
 RECOVERY = Row(
     "Recovery",
