@@ -1,41 +1,48 @@
-"""Writes every dashboard's JSON to `dashboards/`: `python -m tracker.dashboards.generate` (`--check`: only compare)."""
+"""All dashboards, as text, and what is kept of them in a folder."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tracker.assets import folder
-from tracker.dashboards import overview
+from tracker.dashboards.board import Dashboard
+from tracker.dashboards.coverage import COVERAGE
+from tracker.dashboards.flow import FLOW_BOARD
+from tracker.dashboards.itself import ITSELF
+from tracker.dashboards.message import MESSAGE
+from tracker.dashboards.overview import OVERVIEW
+from tracker.dashboards.recovery import RECOVERY
 
-DASHBOARDS: Mapping[str, Callable[[], dict[str, Any]]] = {"overview": overview.dashboard}
+DASHBOARDS: Mapping[str, Dashboard] = {
+    "overview": OVERVIEW,
+    "flow": FLOW_BOARD,
+    "message": MESSAGE,
+    "recovery": RECOVERY,
+    "coverage": COVERAGE,
+    "itself": ITSELF,
+}
+"""By the name of their file."""
 
 
 def rendered(name: str) -> str:
     """The text of `NAME.json`."""
-    return json.dumps(DASHBOARDS[name](), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(DASHBOARDS[name].json(), indent=2, ensure_ascii=False) + "\n"
 
 
-def stale() -> list[Path]:
-    """Files that are not as they would be written now."""
-    kept = folder("dashboards")
-    paths = {kept / f"{name}.json": rendered(name) for name in DASHBOARDS}
+def stale(folder: Path) -> list[Path]:
+    """Files in the folder that are missing, not as they would be written now, or of no dashboard."""
+    paths = {folder / f"{name}.json": rendered(name) for name in DASHBOARDS}
     old = [path for path, text in paths.items() if not path.is_file() or path.read_text("utf-8") != text]
-    return old + [path for path in kept.glob("*.json") if path not in paths]
+    return old + [path for path in sorted(folder.glob("*.json")) if path not in paths]
 
 
-def main(arguments: list[str]) -> int:
-    """Exit status: 1 when `--check` finds a difference."""
-    if "--check" in arguments:
-        sys.stdout.writelines(f"{path}: run `python -m tracker.dashboards.generate`\n" for path in stale())
-        return int(bool(stale()))
+def write(folder: Path) -> list[Path]:
+    """Write those that are stale, and give them. Files of no dashboard are left alone. Raises OSError."""
+    written = []
     for name in DASHBOARDS:
-        (folder("dashboards") / f"{name}.json").write_text(rendered(name), "utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        path = folder / f"{name}.json"
+        if path in stale(folder):
+            path.write_text(rendered(name), "utf-8")
+            written.append(path)
+    return written

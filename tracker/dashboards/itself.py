@@ -1,11 +1,13 @@
-"""The tracker itself: what comes in, what is refused, passes, the size of the store, replays."""
+"""The tracker itself: what comes in, what is refused, passes, the store, who asks."""
 
 from __future__ import annotations
 
-from tracker.dashboards.panel import Panel, PromQL, Row
+from tracker.dashboards import places
+from tracker.dashboards.board import Dashboard
+from tracker.dashboards.panel import BAD, GOOD, Panel, PromQL, Row
 
-TRACKER = Row(
-    "The tracker itself",
+WAY_IN = Row(
+    "The way in",
     [
         Panel(
             "Events stored",
@@ -27,6 +29,45 @@ TRACKER = Row(
             unit="cps",
         ),
         Panel(
+            "How long an insert takes",
+            "timeseries",
+            [
+                PromQL(
+                    "histogram_quantile(0.99, "
+                    "sum by (le) (rate(tracker_ingest_commit_seconds_bucket[$__rate_interval])))",
+                    "p99",
+                )
+            ],
+            "Until it was durable; requests that wait share one.",
+            8,
+            unit="s",
+        ),
+        Panel(
+            "Waiting",
+            "timeseries",
+            [
+                PromQL("sum(tracker_ingest_pending_bytes)", "in memory"),
+                PromQL("sum(tracker_spool_bytes)", "in the spool on disk"),
+            ],
+            "What was taken and is not in the store yet. A spool that grows: the store is down or slow.",
+            12,
+            unit="bytes",
+        ),
+        Panel(
+            "Age of the spool",
+            "timeseries",
+            [PromQL("max(tracker_spool_oldest_seconds)", "oldest")],
+            "How long the oldest of it waits; 0 when nothing does.",
+            12,
+            unit="s",
+        ),
+    ],
+)
+
+WORK = Row(
+    "Work",
+    [
+        Panel(
             "Last pass",
             "timeseries",
             [
@@ -38,6 +79,31 @@ TRACKER = Row(
             unit="s",
         ),
         Panel(
+            "Counted last",
+            "timeseries",
+            [
+                PromQL("max(time() - tracker_counted_timestamp_seconds)", "messages and books"),
+                PromQL("max(time() - tracker_slo_timestamp_seconds)", "burn rates"),
+            ],
+            "How old the numbers are that alerts compare. They are given about a tenth of the time.",
+            8,
+            unit="s",
+        ),
+        Panel(
+            "Threads",
+            "bargauge",
+            [PromQL("min by (thread) (tracker_thread_up)", "{{thread}}", now=True)],
+            "1 while a worker lives.",
+            8,
+            steps=[(None, BAD), (1, GOOD)],
+        ),
+    ],
+)
+
+STORE = Row(
+    "The store",
+    [
+        Panel(
             "Store size",
             "timeseries",
             [PromQL("sum by (table) (tracker_store_bytes)", "{{table}}")],
@@ -47,21 +113,69 @@ TRACKER = Row(
             stacked=True,
         ),
         Panel(
+            "Rows",
+            "timeseries",
+            [PromQL("max by (table) (tracker_store_rows)", "{{table}}")],
+            "Of each table.",
+            8,
+        ),
+        Panel(
             "Parts",
             "timeseries",
             [PromQL("max by (table) (tracker_store_parts)", "{{table}}")],
             "Active parts per table. The engine slows inserts down at 1,000 in one partition.",
             8,
         ),
+    ],
+)
+
+ASKED = Row(
+    "Who asks",
+    [
         Panel(
-            "Replays that have not ended",
+            "Requests",
+            "timeseries",
+            [PromQL("sum by (status) (rate(tracker_http_requests_total[$__rate_interval]))", "{{status}}")],
+            "Per second, by status.",
+            8,
+            unit="reqps",
+        ),
+        Panel(
+            "Slowest routes: p99",
             "timeseries",
             [
-                PromQL("sum by (status) (tracker_replays)", "replays {{status}}"),
-                PromQL("sum by (state) (tracker_replay_messages)", "messages {{state}}"),
+                PromQL(
+                    "topk(10, histogram_quantile(0.99, "
+                    "sum by (route, le) (rate(tracker_http_request_seconds_bucket[$__rate_interval]))) > 0)",
+                    "{{route}}",
+                )
             ],
-            "in_doubt: sent or not is still open, the ledger will tell.",
+            "Time to answer.",
             8,
+            unit="s",
+        ),
+        Panel(
+            "Questions by SQL",
+            "timeseries",
+            [PromQL("sum by (outcome) (rate(tracker_clickhouse_questions_total[$__rate_interval]))", "{{outcome}}")],
+            "Per second; these dashboards ask them. busy: too many at once.",
+            8,
+            unit="reqps",
+        ),
+        Panel(
+            "Versions",
+            "table",
+            [PromQL("tracker_build_info", now=True)],
+            "Which version each process runs.",
+            24,
+            4,
         ),
     ],
+)
+
+ITSELF = Dashboard(
+    places.ITSELF,
+    "Tracker: itself",
+    "Is the tracker well: does it take in, judge, store and answer?",
+    [WAY_IN, WORK, STORE, ASKED],
 )

@@ -1,22 +1,15 @@
-"""Overview: are all flows well, what is missing, how fast is it found and back, and what can we not see."""
+"""Overview: are all flows well, are promises kept, what is missing, and can we see it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from tracker.dashboards import variables
-from tracker.dashboards.coverage import COVERAGE
-from tracker.dashboards.itself import TRACKER
-from tracker.dashboards.missing import MISSING
-from tracker.dashboards.panel import BAD, GOOD, SCHEMA_VERSION, WARN, Link, Panel, PromQL, Row, Sql, laid_out
-from tracker.dashboards.recovery import RECOVERY
+from tracker.dashboards import places
+from tracker.dashboards.asked import FINDINGS, FLOW, MESSAGES
+from tracker.dashboards.board import Dashboard
+from tracker.dashboards.panel import BAD, GOOD, WARN, Panel, PromQL, Row, Sql
 from tracker.model.verdict import WRONG
 
-UID = "tracker-overview"
-_STATES = """FROM ${database}.states FINAL
-WHERE tenant = '' AND flow IN (${flow:sqlstring}) AND $__timeFilter(origin_at)"""
+UID = places.OVERVIEW
 _WRONG = ", ".join(f"'{verdict}'" for verdict in WRONG)
-
 
 NOW = Row(
     "Now",
@@ -80,6 +73,49 @@ NOW = Row(
     ],
 )
 
+PROMISES = Row(
+    "Promises",
+    [
+        Panel(
+            "Delivered in time / settled",
+            "bargauge",
+            [
+                PromQL('tracker_delivery_ratio{flow=~"$flow"}', "{{flow}}", now=True),
+                PromQL('tracker_delivery_target{flow=~"$flow"}', "{{flow}} promised", now=True),
+            ],
+            "Over the objective's own window, not over the span chosen. Empty: no flow has a delivery objective.",
+            8,
+            unit="percentunit",
+            decimals=3,
+        ),
+        Panel(
+            "Error budget left",
+            "timeseries",
+            [PromQL('tracker_delivery_budget_left{flow=~"$flow"}', "{{flow}}")],
+            "Of the objective's own window. Below 0 the promise is broken.",
+            8,
+            unit="percentunit",
+        ),
+        Panel(
+            "Burn rate",
+            "timeseries",
+            [PromQL('tracker_delivery_burn_rate{flow=~"$flow", window=~"1h|6h"}', "{{flow}} {{window}}")],
+            "How many times faster than allowed the budget went in the last hour and the last six. Above 1 it will not "
+            "last.",
+            8,
+        ),
+        Panel(
+            "Other objectives",
+            "bargauge",
+            [PromQL('tracker_objective_met{flow=~"$flow"}', "{{flow}} {{objective}}", now=True)],
+            "1 while it is kept, 0 while it is not. Empty: no flow has one, or no message to go by.",
+            24,
+            6,
+            steps=[(None, BAD), (1, GOOD)],
+        ),
+    ],
+)
+
 FLOWS = Row(
     "Flows",
     [
@@ -99,29 +135,16 @@ SELECT
     countIf(verdict = 'explained') AS explained,
     countIf(verdict = 'delivered') AS delivered,
     max(origin_at) AS newest
-{_STATES}
+{MESSAGES}
 GROUP BY flow
 ORDER BY wrong DESC, flow
 LIMIT 1000"""
                 )
             ],
-            "Messages created in the span chosen, by what became of them.",
-            14,
+            "Messages created in the span chosen, by what became of them. Click a flow for its hops.",
+            12,
             9,
-            links=[Link("flow", "only this flow", "/d/" + UID + "?var-flow=${__value.raw:percentencode}")],
-        ),
-        Panel(
-            "Delivered in time / settled",
-            "bargauge",
-            [
-                PromQL('tracker_delivery_ratio{flow=~"$flow"}', "{{flow}}", now=True),
-                PromQL('tracker_delivery_target{flow=~"$flow"}', "{{flow}} promised", now=True),
-            ],
-            "Over the objective's own window, not over the span chosen. Empty: no flow has a delivery objective.",
-            10,
-            9,
-            unit="percentunit",
-            decimals=3,
+            links=[places.to_flow()],
         ),
         Panel(
             "Verdicts by creation time",
@@ -130,14 +153,14 @@ LIMIT 1000"""
                 Sql(
                     f"""
 SELECT $__timeInterval(origin_at) AS time, verdict, count() AS messages
-{_STATES}
+{MESSAGES}
 GROUP BY time, verdict
 ORDER BY time""",
                     series=True,
                 )
             ],
             "Every message stands where it was created, whatever became of it later. The sum is what was produced.",
-            24,
+            12,
             9,
             stacked=True,
             coloured=True,
@@ -145,26 +168,58 @@ ORDER BY time""",
     ],
 )
 
+MISSING = Row(
+    "What is missing",
+    [
+        Panel(
+            "Open findings by kind",
+            "timeseries",
+            [PromQL('sum by (kind) (tracker_findings{status="open", flow=~"$flow"})', "{{kind}}")],
+            "How many messages need somebody. Goes back to 0 when they are recovered or withdrawn.",
+            12,
+            coloured=True,
+        ),
+        Panel(
+            "Findings opened, by kind",
+            "timeseries",
+            [
+                Sql(
+                    f"""
+SELECT $__timeInterval(opened_at) AS time, kind, count() AS findings
+{FINDINGS} AND $__timeFilter(opened_at)
+GROUP BY time, kind
+ORDER BY time""",
+                    series=True,
+                )
+            ],
+            "When they were found, whatever their status is now.",
+            12,
+            stacked=True,
+            coloured=True,
+        ),
+        Panel(
+            "Incidents with open findings",
+            "table",
+            [
+                Sql(
+                    f"""
+SELECT first_opened_at AS since, flow, hop, kind, messages, open, recovered, incident
+FROM ${{database}}.incidents
+WHERE open > 0 AND {FLOW}
+ORDER BY since DESC
+LIMIT 100"""
+                )
+            ],
+            "Of any age. Click an incident for its page, a kind for its runbook, a hop for what happens there.",
+            24,
+            links=[places.to_incident(), places.to_runbook(), places.to_flow(), places.to_hop()],
+        ),
+    ],
+)
 
-def dashboard() -> dict[str, Any]:
-    """The dashboard as Grafana imports it."""
-    return {
-        "uid": UID,
-        "title": "Tracker: overview",
-        "description": "Made by `python -m tracker.dashboards.generate`; change that, not the JSON.",
-        "tags": ["tracker"],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": True,
-        "graphTooltip": 1,
-        "timezone": "utc",
-        "refresh": "30s",
-        "time": {"from": "now-1h", "to": "now"},
-        "templating": {"list": variables.all_of_them()},
-        "annotations": {"list": []},
-        "links": [
-            {"title": "Console", "type": "link", "url": "${tracker}/", "targetBlank": True},
-            {"title": "API", "type": "link", "url": "${tracker}/docs", "targetBlank": True},
-        ],
-        "panels": laid_out([NOW, FLOWS, MISSING, RECOVERY, COVERAGE, TRACKER]),
-    }
+OVERVIEW = Dashboard(
+    UID,
+    "Tracker: overview",
+    "Is every flow well, is what was promised kept, and what is missing?",
+    [NOW, PROMISES, FLOWS, MISSING],
+)

@@ -140,7 +140,11 @@ class Panel:
         if self.coloured:
             made += [_by_name(name, color={"mode": "fixed", "fixedColor": c}) for name, c in COLOURS.items()]
         made += [_by_name(name, unit=unit) for name, unit in self.columns.items()]
-        return made + [_by_name(link.column, links=[{"title": link.title, "url": link.url}]) for link in self.links]
+        linked: dict[str, list[Json]] = {}
+        for link in self.links:
+            away = link.url.startswith("${tracker}")
+            linked.setdefault(link.column, []).append({"title": link.title, "url": link.url, "targetBlank": away})
+        return made + [_by_name(column, links=links) for column, links in linked.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tracker.dashboards.panel import CLICKHOUSE, PROMETHEUS
+from tracker.dashboards.panel import CLICKHOUSE, PROMETHEUS, Sql
 
 TRACKER_URL = "http://127.0.0.1:8000"
-"""Where the links to messages and runbooks lead until somebody types another address into `tracker`."""
+"""Where the links to messages, incidents and runbooks lead until somebody types another address into `tracker`."""
+DATABASE = "tracker_views"
 
 
 def data_source(name: str, label: str, plugin: str) -> dict[str, Any]:
@@ -24,13 +26,44 @@ def typed_in(name: str, label: str, value: str) -> dict[str, Any]:
 def flows() -> dict[str, Any]:
     """Any number of flows, all of them at first."""
     query = "label_values(tracker_messages, flow)"
-    return {
-        "name": "flow",
-        "label": "Flow",
-        "type": "query",
+    return _chosen("flow", "Flow") | {
         "datasource": PROMETHEUS,
         "definition": query,
         "query": {"query": query, "refId": "flows"},
+    }
+
+
+def hops() -> dict[str, Any]:
+    """Any number of the hops at which something was seen in the span, all of them at first."""
+    query = Sql(
+        """
+SELECT DISTINCT hop
+FROM ${database}.events
+WHERE flow IN (${flow:sqlstring}) AND $__timeFilter(received_at)
+ORDER BY hop
+LIMIT 1000"""
+    ).text.strip()
+    return _chosen("hop", "Hop") | {"datasource": CLICKHOUSE, "definition": query, "query": query}
+
+
+def with_those_of_all(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The variables that every dashboard has, with its own behind the flow, which theirs may use. Those that `own`
+    uses stand before it."""
+    return [
+        data_source("prometheus", "Prometheus", PROMETHEUS["type"]),
+        data_source("clickhouse", "ClickHouse", CLICKHOUSE["type"]),
+        flows(),
+        *own,
+        typed_in("database", "Database", DATABASE),
+        typed_in("tracker", "Tracker", TRACKER_URL),
+    ]
+
+
+def _chosen(name: str, label: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": label,
+        "type": "query",
         "refresh": 2,
         "sort": 1,
         "multi": True,
@@ -38,14 +71,3 @@ def flows() -> dict[str, Any]:
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "hide": 0,
     }
-
-
-def all_of_them() -> list[dict[str, Any]]:
-    """The variables that every dashboard has."""
-    return [
-        data_source("prometheus", "Prometheus", PROMETHEUS["type"]),
-        data_source("clickhouse", "ClickHouse", CLICKHOUSE["type"]),
-        flows(),
-        typed_in("database", "Database", "tracker"),
-        typed_in("tracker", "Tracker", TRACKER_URL),
-    ]

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from clickhouse_connect.driver.httpclient import HttpClient
 
-from tests.faces import test_panel_sql as panels
+from tests.component.clickhouse import story
 from tests.servers.ports import free_port
 from tracker.api.app import create_app
 from tracker.api.service import Service
@@ -27,8 +27,8 @@ from tracker.slo.metrics import Metrics
 from tracker.store.readonly import Bounds, Reader
 
 PATIENCE = 30.0
-World = panels.World
-world = panels.world
+World = story.World
+world = story.world
 """The fixture: a ledger in which something is missing."""
 
 
@@ -59,9 +59,9 @@ class Face:
 
 
 @contextmanager
-def served(story: World, bounds: Bounds) -> Iterator[Face]:
+def served(told: World, bounds: Bounds) -> Iterator[Face]:
     """The app over this ledger."""
-    made = story.installation
+    made = told.installation
     committer = Committer(made.store, Sharing(wait=0))
     specs = Specs(made.control)
     intake = Intake(committer, specs.at_ingest, salt=7, inflated=1 << 20)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.faces.test_panel_sql import World
+from tests.component.clickhouse.story import World
 from tracker.store.columns import QUARANTINE
 from tracker.store.readonly import Answer, Bounds, Question, Reader, Refused
 from tracker.store.readonly.syntax import functions

@@ -13,9 +13,7 @@ import yaml
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.component.clickhouse.conftest import Face
-from tests.faces.test_panel_sql import FLOWS, QUERIES, World
-from tests.unit.faces import grafana
-from tracker.model.units import SECOND
+from tests.component.clickhouse.story import World
 
 ROOT = Path(__file__).parents[3]
 
@@ -99,7 +97,7 @@ def test_tables_and_columns_are_listed(face: Face, world: World) -> None:
     client = face.connect(database="tracker_views")
     assert client.query("SHOW DATABASES").result_rows == [("tracker_views",)]
     tables = [row[0] for row in client.query('SHOW TABLES FROM "tracker_views"').result_rows]
-    assert tables == ["coverage", "events", "findings", "incidents", "messages", "reports", "windows"]
+    assert tables == ["coverage", "events", "findings", "incidents", "latencies", "messages", "reports", "windows"]
     for table in tables:
         described = client.query(f'DESC TABLE "tracker_views"."{table}"').result_rows
         listed = client.query(
@@ -139,12 +137,3 @@ def test_the_page_has_every_view_and_column(face: Face) -> None:
     for view, section in sections.items():
         missing = [row[0] for row in client.query(f"DESC TABLE {view}").result_rows if f"`{row[0]}`" not in section]
         assert missing == [], view
-
-
-@pytest.mark.parametrize("title", QUERIES)
-def test_every_panel_of_the_dashboards_is_answered(face: Face, world: World, title: str) -> None:
-    """As Grafana would ask; each gives what it gives when the engine is asked directly."""
-    text = grafana.sql(QUERIES[title], FLOWS, "tracker", world.start // SECOND, world.installation.now // SECOND, 10)
-    found = face.connect(database="tracker").query_arrow(text, use_strings=True)
-    assert found.num_rows > 0
-    assert found.to_pylist() == world.installation.store.engine.table(text).to_pylist()

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.component.clickhouse.conftest import PATIENCE, Face, served
-from tests.faces.test_panel_sql import World
+from tests.component.clickhouse.story import World
 from tracker.store.readonly import Bounds
 
 _IDS = ", ".join(f"{name}.message_id" for name in "abcde")

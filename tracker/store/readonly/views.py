@@ -8,9 +8,7 @@ from importlib import resources
 from tracker.store.engine import Engine
 from tracker.store.readonly.bounds import TAKEN
 
-VIEWS = ("coverage", "events", "findings", "incidents", "messages", "reports", "windows")
-LEDGER = ("coverage", "findings", "reports", "states")
-"""Tables that the dashboards in this repository read directly. They change with versions."""
+VIEWS = ("coverage", "events", "findings", "incidents", "latencies", "messages", "reports", "windows")
 _STANDING_IN = ("databases", "tables", "columns", "functions", "settings")
 
 
@@ -22,8 +20,7 @@ def database_of(engine: Engine) -> str:
 def relations(engine: Engine) -> frozenset[str]:
     """Every table that may be read, with its database."""
     views = database_of(engine)
-    shown = {f"{views}.{name}" for name in (*VIEWS, *(f"system_{name}" for name in _STANDING_IN))}
-    return frozenset(shown | {f"{engine.database}.{name}" for name in LEDGER})
+    return frozenset(f"{views}.{name}" for name in (*VIEWS, *(f"system_{name}" for name in _STANDING_IN)))
 
 
 def make(engine: Engine) -> None:
