@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,12 +13,18 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from confluent_kafka import Producer
 
-from tests.e2e.service import Service, now_us
+from tests.e2e.service import Service, environment, now_us
+from tests.e2e.story.brokers import own_topic
+from tests.servers.ports import free_port
+from tests.servers.process import Process
 from tests.servers.prometheus import Prometheus
 from tests.unit.faces import grafana
+from tests.unit.faces.grafana import Query
 from tracker.alerting.rules import alerts
-from tracker.dashboards import overview
+from tracker.dashboards.generate import DASHBOARDS
+from tracker.model.carry import MESSAGE_ID
 
 pytestmark = pytest.mark.brokers
 
@@ -24,14 +33,21 @@ owner: team-payments
 checkpoints:
   - {hop: checkout, stage: produce}
   - {hop: kafka-eu, stage: persist, after: checkout, within: 1s}
+  - {hop: kafka-us, stage: replicate, after: kafka-eu, within: 1s}
   - {hop: billing,  stage: ack,     after: kafka-eu, within: 1s}
 objectives:
   delivery: {target: 99%, window: 1d}
+  latency:  {p99: 2s, window: 30d}
   recovery: {p90: 15m}
+replay: {sources: [log: kafka-eu], mode: auto, after: 1h}
 """
-QUERIES = grafana.queries(overview.dashboard(), "expr")
-EMPTY_WHEN_WELL = {"Blind spots by cause", "Not stored", "Replays that have not ended"}
-"""Panels in which nothing is drawn while nothing of the kind happened."""
+COLLECTORS = """tracker: {{url: '{tracker}'}}
+spool: {folder}/spool
+listen: 127.0.0.1:{port}
+collectors: [{{name: tail, kind: memory, topics: [{{topic: orders, flow: orders, hop: kafka-us}}]}}]
+"""
+QUERIES = [query for board in DASHBOARDS.values() for query in grafana.queries(board.json(), "expr")]
+COMMAND = str(Path(sys.executable).with_name("collectors"))
 
 
 @dataclass
@@ -49,23 +65,43 @@ class Chain:
 
 
 @pytest.fixture
-def chain(tmp_path_factory: pytest.TempPathFactory, prometheus_server: Callable[[str], Prometheus]) -> Iterator[Chain]:
-    """Two messages: m-1 passes, m-2 stops before billing. Its collector reports, so absence is known."""
-    tracker = Service(tmp_path_factory.mktemp("tracker"), "--insecure").start()
-    tracker.http.put("/v1/flows/orders", content=SPEC).raise_for_status()
-    _report(tracker, 1)
-    tracker.send(_way("m-1", "checkout", "kafka-eu", "billing") + _way("m-2", "checkout", "kafka-eu"))
-    address = urlsplit(tracker.url).netloc
-    rules = tmp_path_factory.mktemp("rules") / "tracker.yaml"
-    _cli(tracker, "render", "--to", str(rules.parent))
-    rules.write_text(rules.read_text("utf-8").replace("interval: 15s", "interval: 1s"), "utf-8")
-    config = f"""
+def chain(tmp_path: Path, kafka_server: str, prometheus_server: Callable[[str], Prometheus]) -> Iterator[Chain]:
+    """m-1 passes, m-2 stops before billing, m-3 before the log, m-4 comes late. Their collector misses a report, a line
+    is in quarantine, a request was refused; another collector is a process of its own."""
+    with own_topic(kafka_server) as topic:
+        record = Producer({"bootstrap.servers": kafka_server})
+        record.produce(topic.name, b"m-2", partition=0, headers={MESSAGE_ID: b"m-2"})
+        assert record.flush(30) == 0
+        (tmp_path / "hops.yaml").write_text(f'kafka-eu: {{kind: kafka, url: "{kafka_server}", topic: {topic.name}}}\n')
+        tracker = Service(tmp_path, "--insecure", TRACKER_HOPS=str(tmp_path / "hops.yaml")).start()
+        tracker.http.put("/v1/flows/orders", content=SPEC).raise_for_status()
+        _report(tracker, 1)
+        tracker.send(_way("m-1", "checkout", "kafka-eu", "kafka-us", "billing") + _way("m-2", "checkout"))
+        tracker.send([one | {"partition": "0", "offset": 0} for one in _way("m-2", "kafka-eu")])
+        tracker.send(
+            _way("m-2", "kafka-us") + _way("m-3", "checkout") + _way("m-4", "checkout", "kafka-eu", "kafka-us")
+        )
+        assert tracker.http.post("/v1/events", content='{"flow": "orders", "stage": "produce"}').status_code == 207
+        assert tracker.http.post("/v1/events", content="<no>", headers={"Content-Type": "text/xml"}).is_client_error
+        assert tracker.http.post("/clickhouse", content="SELECT count() FROM messages").text == "4\n"
+        listen = free_port()
+        (tmp_path / "collectors.yaml").write_text(COLLECTORS.format(tracker=tracker.url, folder=tmp_path, port=listen))
+        collectors = Process("collectors", [COMMAND, "run", "collectors.yaml"], tmp_path, environment())
+        collectors.start(lambda: httpx.get(f"http://127.0.0.1:{listen}/metrics").raise_for_status())
+        targets = [urlsplit(tracker.url).netloc, f"127.0.0.1:{listen}"]
+        rules = tmp_path / "tracker.yaml"
+        _cli(tracker, "render", "--to", str(tmp_path))
+        rules.write_text(rules.read_text("utf-8").replace("interval: 15s", "interval: 1s"), "utf-8")
+        config = f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: [{rules}]
-scrape_configs: [{{job_name: tracker, static_configs: [{{targets: ["{address}"]}}]}}]
+scrape_configs:
+  - {{job_name: tracker, static_configs: [{{targets: ["{targets[0]}"]}}]}}
+  - {{job_name: collectors, static_configs: [{{targets: ["{targets[1]}"]}}]}}
 """
-    yield Chain(tracker, prometheus_server(config), rules)
-    tracker.close()
+        yield Chain(tracker, prometheus_server(config), rules)
+        collectors.stop()
+        tracker.close()
 
 
 def _cli(tracker: Service, *arguments: str) -> str:
@@ -76,7 +112,7 @@ def _cli(tracker: Service, *arguments: str) -> str:
 
 
 def _way(name: str, *hops: str) -> list[dict[str, Any]]:
-    stages = {"checkout": "produce", "kafka-eu": "persist", "billing": "ack"}
+    stages = {"checkout": "produce", "kafka-eu": "persist", "kafka-us": "replicate", "billing": "ack"}
     return [
         {"flow": "orders", "message_id": name, "hop": hop, "stage": stages[hop], "observed_at": now_us()}
         for hop in hops
@@ -84,7 +120,7 @@ def _way(name: str, *hops: str) -> list[dict[str, Any]]:
 
 
 def _report(tracker: Service, sequence: int) -> None:
-    places = (("checkout", "produce"), ("kafka-eu", "persist"), ("billing", "ack"))
+    places = (("checkout", "produce"), ("kafka-eu", "persist"), ("kafka-us", "replicate"), ("billing", "ack"))
     sources = [{"flow": "orders", "hop": hop, "stage": stage, "source": "s"} for hop, stage in places]
     report = {"collector": "c", "epoch": 1, "sequence": sequence, "sources": sources}
     tracker.http.post("/v1/coverage", content=json.dumps(report)).raise_for_status()
@@ -93,7 +129,7 @@ def _report(tracker: Service, sequence: int) -> None:
 def test_a_real_prometheus_sees_it_all(chain: Chain) -> None:
     """Prometheus scrapes the tracker, evaluates every rule without error, and the incident's alert is on its way with
     flow, hop, severity and a runbook that the tracker serves; once m-2 is processed the alert goes. Meanwhile every
-    PromQL query of the dashboard runs there and gives data."""
+    PromQL query of every dashboard runs there and gives what its panel draws."""
     sequence = iter(range(2, 10_000))
 
     def seen() -> dict[str, Any] | None:
@@ -107,11 +143,17 @@ def test_a_real_prometheus_sees_it_all(chain: Chain) -> None:
     page = chain.tracker.http.get(alert["annotations"]["runbook_url"])
     assert page.status_code == 200
     assert "past its deadline, and not processed" in page.text
-    [incident] = chain.tracker.get("/v1/incidents")["items"]
-    assert incident["id"] in page.text, "the link leads to the numbers of this flow and hop"
-    chain.tracker.http.patch(f"/v1/incidents/{incident['id']}", json={"acknowledge": True}).raise_for_status()
+    chain.tracker.send(_way("m-4", "billing"))
+    next(sequence)  # a report that is missed
+    incidents = chain.tracker.get("/v1/incidents")["items"]
+    mine = next(one for one in incidents if (one["kind"], one["hop"]) == ("unacknowledged", "billing"))
+    assert mine["id"] in page.text, "the link leads to the numbers of this flow and hop"
+    for incident in incidents:
+        chain.tracker.http.patch(f"/v1/incidents/{incident['id']}", json={"acknowledge": True}).raise_for_status()
+    replay = {"flow": "orders", "message_ids": ["m-2"], "kind": "unacknowledged"}
+    chain.tracker.http.post("/v1/replays", json=replay).raise_for_status()
     _rules_are_well(chain.prometheus)
-    _panels_have_data(chain.prometheus)
+    _panels_have_data(chain, seen)
     chain.tracker.send(_way("m-2", "billing"))
     chain.tracker.until(seen, lambda found: found is None)
     _another_owner(chain)
@@ -140,10 +182,31 @@ def _rules_are_well(prometheus: Prometheus) -> None:
     assert loud <= quiet, "an alert about the tracker itself fires though it is well"
 
 
-def _panels_have_data(prometheus: Prometheus) -> None:
-    left = [(title, query) for title, query in QUERIES if title not in EMPTY_WHEN_WELL]
-    deadline = time.monotonic() + 30  # some are worked out aside, and shown when that is done
+def _panels_have_data(chain: Chain, report: Callable[[], object]) -> None:
+    left = list(QUERIES)
+    deadline = time.monotonic() + 60  # some are worked out aside, and shown when that is done
     while left and time.monotonic() < deadline:
-        left = [(title, query) for title, query in left if not prometheus.query(grafana.promql(query))]
+        report()
+        left = [query for query in left if not _drawn(chain.prometheus, query)]
         time.sleep(0.2)
-    assert left == []
+    assert [query.where for query in left] == []
+
+
+def _drawn(prometheus: Prometheus, query: Query) -> bool:
+    """Whether it gives data, as Grafana asks for it: over a span, unless the panel shows one moment. What comes has to
+    be of the kind that the panel draws, with every label that the legend names."""
+    if query.kind == "variable":
+        metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", query.text).groups()
+        asked = {"match[]": metric}
+        return "orders" in httpx.get(f"{prometheus.url}/api/v1/label/{label}/values", params=asked).json()["data"]
+    now, text = query.target["instant"], grafana.promql(query.text)
+    asked = {"query": text} | ({} if now else {"start": time.time() - 60, "end": time.time(), "step": 1})
+    answer = httpx.get(f"{prometheus.url}/api/v1/query{'' if now else '_range'}", params=asked).json()
+    assert answer["status"] == "success", answer
+    assert answer["data"]["resultType"] == ("vector" if now else "matrix")
+    assert now or query.kind in ("timeseries", "stat")
+    found = answer["data"]["result"]
+    named = re.findall(r"{{(\w+)}}", query.target["legendFormat"])
+    assert all(set(named) <= set(one["metric"]) for one in found), query.where
+    values = [one["value"] if now else one["values"][-1] for one in found]
+    return any(math.isfinite(float(value)) for _, value in values)

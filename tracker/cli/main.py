@@ -15,6 +15,7 @@ from tracker.cli import (
     alerts,
     audit,
     books,
+    dashboards,
     demo,
     events,
     flows,
@@ -54,6 +55,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(gameday.canary, name="canary")
 app.command()(gameday.drill)
 app.command()(simulate.simulate)
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(token.app, name="token")
 
 

@@ -189,7 +189,7 @@ THEMSELVES = Row(
             "timeseries",
             [
                 PromQL(
-                    "sum by (collector) (rate(collector_undecodable_total[$__rate_interval]))",
+                    "sum by (collector) (rate(collector_undecodable_records_total[$__rate_interval]))",
                     "{{collector}} undecodable",
                 ),
                 PromQL(
