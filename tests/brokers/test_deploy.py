@@ -4,7 +4,6 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -15,6 +14,7 @@ from tracker.alerting.rules import alerts
 from tracker.cli.settings import ServiceSettings, described
 from tracker.dashboards import variables
 from tracker.dashboards.panel import CLICKHOUSE, PROMETHEUS
+from tracker.dashboards.push import Sought, sources
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
@@ -146,12 +146,10 @@ def test_grafana_gets_both_data_sources_and_the_dashboards() -> None:
     mounted; the plugin is installed."""
     sources = yaml.safe_load((DEPLOY / "grafana/datasources.yaml").read_text("utf-8"))["datasources"]
     assert {source["type"] for source in sources} == {CLICKHOUSE["type"], PROMETHEUS["type"]}
-    clickhouse = next(s for s in sources if s["type"] == CLICKHOUSE["type"])
-    assert clickhouse["jsonData"]["host"] in SERVICES
-    database = next(v for v in variables.all_of_them() if v["name"] == "database")["query"]
-    assert (
-        clickhouse["jsonData"]["defaultDatabase"] == database == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_DB"]
-    )
+    views = next(source for source in sources if source["type"] == CLICKHOUSE["type"])
+    assert (views["jsonData"]["host"], views["jsonData"]["port"]) == ("tracker", 8000)
+    assert "8000:8000" in SERVICES["tracker"]["ports"][0]
+    assert views["jsonData"]["defaultDatabase"] == variables.DATABASE
     [provider] = yaml.safe_load((DEPLOY / "grafana/dashboards.yaml").read_text("utf-8"))["providers"]
     assert _inside("grafana", provider["options"]["path"]) == ROOT / "dashboards"
     told = SERVICES["grafana"]["environment"]
@@ -159,17 +157,28 @@ def test_grafana_gets_both_data_sources_and_the_dashboards() -> None:
     assert _inside("grafana", told["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).is_file()
 
 
+def test_files_and_push_make_the_same_data_sources() -> None:
+    """Who begins with files and pushes later, or the other way round, gets no second data source."""
+    kept = yaml.safe_load((DEPLOY / "grafana/datasources.yaml").read_text("utf-8"))["datasources"]
+    pushed = sources(Sought("http://prometheus:9090", "tracker", 8000))
+    for one in (*kept, *pushed):
+        one["jsonData"] = {
+            k: v for k, v in one["jsonData"].items() if k not in ("timeInterval", "httpMethod", "secure")
+        }
+        one.pop("secureJsonData", None)
+        one.pop("isDefault", None)
+    assert kept == pushed
+
+
 def test_grafana_may_only_read() -> None:
-    """ClickHouse's user for Grafana is the one that the data source names, and is granted SELECT on one database."""
-    users = ElementTree.parse(DEPLOY / "clickhouse/grafana.xml").getroot()
-    [user] = users.findall("users/*")
+    """Its password is the token with scope `read` that the one-shot container left in the volume that it mounts."""
     source = yaml.safe_load((DEPLOY / "grafana/datasources.yaml").read_text("utf-8"))["datasources"][1]
-    assert user.tag == source["jsonData"]["username"]
-    assert [query.text for query in user.iter("query")] == ["GRANT SELECT ON tracker.*"]
-    assert users.findtext(f"profiles/{user.findtext('profile')}/readonly") == "2"
-    variable = user.find("password").get("from_env")
-    assert variable in SERVICES["clickhouse"]["environment"]
-    assert f"${variable}" == source["secureJsonData"]["password"]
+    assert source["secureJsonData"] == {"password": "$GRAFANA_TRACKER_TOKEN"}
+    [(_, folder)] = _mounts("token")
+    assert f"token create grafana --scope read > {folder}/grafana" in SERVICES["token"]["command"][0]
+    assert ("token", folder) in _mounts("grafana")
+    assert f"GRAFANA_TRACKER_TOKEN=$$(cat {folder}/grafana)" in SERVICES["grafana"]["command"][0]
+    assert SERVICES["grafana"]["depends_on"]["token"] == {"condition": "service_completed_successfully"}
 
 
 def _checked(*command: str) -> str:

@@ -171,7 +171,7 @@ _OPTIONS: Mapping[str, Json] = {
         "textMode": "auto",
     },
     "timeseries": {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "multi", "sort": "desc"},
     },
     "table": {"showHeader": True, "cellHeight": "sm"},

@@ -14,7 +14,7 @@ DATABASE = "tracker_views"
 
 def data_source(name: str, label: str, plugin: str) -> dict[str, Any]:
     """Which data source of this plugin the panels ask."""
-    return {"name": name, "label": label, "type": "datasource", "query": plugin, "refresh": 1, "hide": 0, "current": {}}
+    return {"name": name, "label": label, "type": "datasource", "query": plugin, "refresh": 1, "hide": 0}
 
 
 def typed_in(name: str, label: str, value: str) -> dict[str, Any]:
@@ -28,7 +28,6 @@ def flows() -> dict[str, Any]:
     query = "label_values(tracker_messages, flow)"
     return _chosen("flow", "Flow") | {
         "datasource": PROMETHEUS,
-        "definition": query,
         "query": {"query": query, "refId": "flows"},
     }
 
@@ -43,7 +42,7 @@ WHERE flow IN (${flow:sqlstring}) AND $__timeFilter(received_at)
 ORDER BY hop
 LIMIT 1000"""
     ).text.strip()
-    return _chosen("hop", "Hop") | {"datasource": CLICKHOUSE, "definition": query, "query": query}
+    return _chosen("hop", "Hop") | {"datasource": CLICKHOUSE, "query": query}
 
 
 def with_those_of_all(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -122,7 +122,8 @@ def test_the_examples_on_the_page_run(face: Face) -> None:
     [asked] = re.findall(r'-d "(SELECT .*?)"', page)
     rows = face.post(asked, default_format="JSONEachRow").text.splitlines()
     assert {json.loads(row)["verdict"] for row in rows} == {"delivered", "late", "lost", "unacknowledged"}
-    source = yaml.safe_load((ROOT / "deploy/grafana/tracker-datasource.yaml").read_text("utf-8"))["datasources"][0]
+    sources = yaml.safe_load((ROOT / "deploy/grafana/datasources.yaml").read_text("utf-8"))["datasources"]
+    source = next(one for one in sources if one["type"] == "grafana-clickhouse-datasource")
     shown = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
     assert shown == {key: source[key] for key in ("jsonData", "secureJsonData")}
     assert face.url.endswith(f"/{source['jsonData']['path']}")
