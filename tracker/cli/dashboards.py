@@ -54,6 +54,9 @@ def push(
     tracker: Annotated[
         str, typer.Option(help="how Grafana reaches the tracker; without it that data source is not made")
     ] = "",
+    console: Annotated[
+        str, typer.Option(help="the tracker's address as people reach it, where links lead; they can change it")
+    ] = "http://127.0.0.1:8000",
     token_file: Annotated[
         Path | None, typer.Option(help=f"file with the token of a service account of Grafana, instead of {TOKEN}")
     ] = None,
@@ -68,7 +71,7 @@ def push(
     token = _secret(token_file, TOKEN)
     if not token:
         raise CommandError(f"no token for Grafana: set {TOKEN}, or --token-file, to one of a service account")
-    sought = _sought(prometheus, tracker, _secret(read_token_file, READ_TOKEN))
+    sought = _sought(prometheus, tracker, _secret(read_token_file, READ_TOKEN), _http(console, "--console"))
     steps = _pushed(_http(grafana, "--grafana"), token, sought, yes, again)
     done = "DONE" if yes else "WOULD DO"
     columns = {"does": done, "kind": "WHAT", "name": "NAME"}
@@ -79,7 +82,7 @@ def push(
 
 def _pushed(address: str, token: str, sought: Sought, yes: bool, again: bool) -> list[dict[str, Any]]:
     try:
-        from grafana_client import GrafanaApi
+        from grafana_client.api import GrafanaApi
         from grafana_client.client import GrafanaException
         from niquests.exceptions import RequestException
     except ModuleNotFoundError as error:
@@ -120,16 +123,17 @@ def _refused(address: str, status: int | None, said: str) -> CommandError:
     return CommandError(f"{address} refuses: {said}")
 
 
-def _sought(prometheus: str, tracker: str, read: str) -> Sought:
+def _sought(prometheus: str, tracker: str, read: str, console: str) -> Sought:
     from tracker.dashboards.push import Sought
 
+    prometheus = _http(prometheus, "--prometheus") if prometheus else ""
     if not tracker:
-        return Sought(prometheus=_http(prometheus, "--prometheus") if prometheus else "")
+        return Sought(prometheus, console=console)
     parts = urlsplit(_http(tracker, "--tracker"))
     tls = parts.scheme == "https"
     path = f"{parts.path.strip('/')}/clickhouse".lstrip("/")
     port = parts.port or (443 if tls else 80)
-    return Sought(_http(prometheus, "--prometheus") if prometheus else "", parts.hostname or "", port, path, tls, read)
+    return Sought(prometheus, parts.hostname or "", port, path, tls, read, console)
 
 
 def _http(address: str, option: str) -> str:

@@ -44,8 +44,8 @@ class Dashboard:
     span: str = "now-1h"
     refresh: str = "30s"
 
-    def json(self) -> dict[str, Any]:
-        """As Grafana imports it."""
+    def json(self, tracker: str = variables.TRACKER_URL) -> dict[str, Any]:
+        """As Grafana imports it, with links to the tracker at this address."""
         return {
             "uid": self.uid,
             "title": self.title,
@@ -58,7 +58,7 @@ class Dashboard:
             "timezone": "utc",
             "refresh": self.refresh,
             "time": {"from": self.span, "to": "now"},
-            "templating": {"list": variables.with_those_of_all(self.own)},
+            "templating": {"list": variables.with_those_of_all(self.own, tracker)},
             "annotations": {"list": [_incidents()]},
             "links": [
                 _link("dashboards", "Tracker", tags=[TAG], includeVars=True, keepTime=True),

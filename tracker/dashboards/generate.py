@@ -39,10 +39,7 @@ def stale(folder: Path) -> list[Path]:
 
 def write(folder: Path) -> list[Path]:
     """Write those that are stale, and give them. Files of no dashboard are left alone. Raises OSError."""
-    written = []
-    for name in DASHBOARDS:
-        path = folder / f"{name}.json"
-        if path in stale(folder):
-            path.write_text(rendered(name), "utf-8")
-            written.append(path)
+    written = [path for path in stale(folder) if path.stem in DASHBOARDS]
+    for path in written:
+        path.write_text(rendered(path.stem), "utf-8")
     return written

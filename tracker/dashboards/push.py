@@ -12,10 +12,12 @@ from typing import Any, Literal, Protocol
 
 from tracker.dashboards.generate import DASHBOARDS
 from tracker.dashboards.panel import CLICKHOUSE, PROMETHEUS
-from tracker.dashboards.variables import DATABASE
+from tracker.dashboards.variables import DATABASE, TRACKER_URL
 
 FOLDER, FOLDER_TITLE = "tracker", "Tracker"
 Json = dict[str, Any]
+Absent = Callable[[Callable[[], Json]], Json | None]
+"""Calls what it is given, and gives None where Grafana says that there is no such thing."""
 
 
 class Folders(Protocol):
@@ -70,7 +72,7 @@ class Api(Protocol):
 @dataclass(frozen=True, slots=True)
 class Sought:
     """How Grafana's own server reaches what the dashboards ask. Without an address, a data source is somebody else's
-    business. `token`: of the tracker, with scope `read`."""
+    business. `token`: of the tracker, with scope `read`. `console`: the tracker as people reach it, for links."""
 
     prometheus: str = ""
     host: str = ""
@@ -78,6 +80,7 @@ class Sought:
     path: str = "clickhouse"
     tls: bool = False
     token: str = ""
+    console: str = TRACKER_URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,9 @@ def sources(sought: Sought) -> list[Json]:
     return made
 
 
-def push(
-    api: Api, sought: Sought, absent: Callable[[Callable[[], Json]], Json | None], do: bool, again: bool = False
-) -> Iterator[Step]:
-    """Step by step: folder, data sources, dashboards. Without `do` nothing is changed. `absent` calls what it is given,
-    and gives None where Grafana says that there is no such thing. `again`: secrets are sent even where one is kept,
-    since nobody can read which it is. Whatever else the API raises goes through."""
+def push(api: Api, sought: Sought, absent: Absent, do: bool, again: bool = False) -> Iterator[Step]:
+    """Step by step: folder, data sources, dashboards. Without `do` nothing is changed. `again`: secrets are
+    sent even where one is kept, since nobody can read which it is. What the API raises goes through."""
     if absent(lambda: api.folder.get_folder(FOLDER)) is None:
         if do:
             api.folder.create_folder(FOLDER_TITLE, uid=FOLDER)
@@ -133,14 +133,14 @@ def push(
     for source in sources(sought):
         yield _source(api, source, sought.token, absent, do, again)
     for name in DASHBOARDS:
-        yield _dashboard(api, DASHBOARDS[name].json(), absent, do)
+        yield _dashboard(api, DASHBOARDS[name].json(sought.console), absent, do)
 
 
 def _source(
     api: Api,
     wanted: Json,
     token: str,
-    absent: Callable[[Callable[[], Json]], Json | None],
+    absent: Absent,
     do: bool,
     again: bool,
 ) -> Step:
@@ -160,7 +160,7 @@ def _source(
     return Step("data source", wanted["name"], "update")
 
 
-def _dashboard(api: Api, wanted: Json, absent: Callable[[Callable[[], Json]], Json | None], do: bool) -> Step:
+def _dashboard(api: Api, wanted: Json, absent: Absent, do: bool) -> Step:
     there = absent(lambda: api.dashboard.get_dashboard(wanted["uid"]))
     own = {key: value for key, value in wanted.items() if key != "version"}  # Grafana counts versions itself
     if there and there["meta"].get("folderUid") == FOLDER and includes(there["dashboard"], own):

@@ -45,16 +45,16 @@ LIMIT 1000"""
     return _chosen("hop", "Hop") | {"datasource": CLICKHOUSE, "query": query}
 
 
-def with_those_of_all(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The variables that every dashboard has, with its own behind the flow, which theirs may use. Those that `own`
-    uses stand before it."""
+def with_those_of_all(own: Sequence[dict[str, Any]], tracker: str) -> list[dict[str, Any]]:
+    """The variables that every dashboard has, with its own behind the flow, which they may use. `tracker`: where
+    links lead."""
     return [
         data_source("prometheus", "Prometheus", PROMETHEUS["type"]),
         data_source("clickhouse", "ClickHouse", CLICKHOUSE["type"]),
         flows(),
         *own,
         typed_in("database", "Database", DATABASE),
-        typed_in("tracker", "Tracker", TRACKER_URL),
+        typed_in("tracker", "Tracker", tracker),
     ]
 
 

@@ -110,6 +110,14 @@ def test_data_sources_are_made_only_where_asked_for(there: Grafana) -> None:
     assert len(there.boards) == len(DASHBOARDS)
 
 
+def test_links_lead_to_where_people_reach_the_tracker(there: Grafana) -> None:
+    """The address is a variable of each dashboard."""
+    _push(there, "--yes", "--console", "https://tracker.example/")
+    for board in there.boards.values():
+        [tracker] = [one for one in board["dashboard"]["templating"]["list"] if one["name"] == "tracker"]
+        assert tracker["query"] == tracker["current"]["value"] == "https://tracker.example"
+
+
 def test_tokens_come_from_files_too(there: Grafana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As secrets are mounted."""
     monkeypatch.delenv("GRAFANA_TOKEN")
