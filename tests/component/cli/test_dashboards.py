@@ -150,14 +150,14 @@ def test_a_refusal_is_told_in_words(there: Grafana, status: int, code: int, told
 @pytest.mark.parametrize(
     ("address", "code", "told"),
     [
-        (f"http://127.0.0.1:{free_port()}", 3, "nobody answers"),
+        ("http://127.0.0.1:{port}", 3, "nobody answers"),
         ("grafana:3000", 2, "write http://host:port"),
         ("http://admin:secret@127.0.0.1:1", 2, "without user"),
     ],
 )
 def test_an_address_that_is_wrong_is_told(there: Grafana, address: str, code: int, told: str) -> None:
     """Before, or when, it is asked."""
-    error = _fails("push", "--grafana", address)
+    error = _fails("push", "--grafana", address.format(port=free_port()))
     assert (error.code, told in str(error)) == (code, True)
 
 
