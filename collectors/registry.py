@@ -57,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
     "rabbitmq-stream": Kind(
         "collectors.rabbitmq.stream:streams", "rabbitmq", "pika", name_inside=True, own_clock=_always
     ),
+    "redis-streams": Kind("collectors.redis.streams:streams", "redis", "redis", own_clock=_always),
 }
 
 
@@ -66,6 +67,8 @@ DISCOVERERS: Mapping[str, Kind] = {
     "amqps": Kind("collectors.rabbitmq.discover:discover", "rabbitmq", "pika"),
     "postgres": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
     "postgresql": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
+    "redis": Kind("collectors.redis.discover:discover", "redis", "redis"),
+    "rediss": Kind("collectors.redis.discover:discover", "redis", "redis"),
 }
 """By the scheme of a URL: who looks at a live system of that kind."""
 

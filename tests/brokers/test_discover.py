@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 import yaml
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from typer.testing import CliRunner
@@ -252,3 +253,29 @@ def test_what_cannot_be_looked_at(url: str, code: int, said: str) -> None:
     assert done.exit_code == code, done.output
     assert said in done.output
     assert "secret" not in done.output
+
+
+def test_redis(redis_factory: Any, tmp_path: Path) -> None:
+    """Streams with their groups; the draft runs as it is. A stream without ids says so; nothing is changed."""
+    server = redis_factory({"save": "", "repl-diskless-sync-delay": "0"})
+    with redis.Redis.from_url(server.url) as client:
+        client.xadd("orders", {"x-message-id": "m-1", "payload": "{}"})
+        client.xgroup_create("orders", "billing", id="0")
+        client.xadd("bare", {"a": "1"})
+        client.set("else", "1")
+        before = client.xinfo_stream("orders", full=True)
+        drafts = Drafts(tmp_path / "drafts", server.url)
+        assert client.xinfo_stream("orders", full=True) == before
+    assert "TODO stream bare: no field 'x-message-id'" in drafts.text
+    assert "stream orders, group billing: 1 not read yet, 0 pending" in drafts.text
+    [collector] = drafts.collectors
+    assert collector["streams"][1] == {"stream": "orders", "flow": "orders", "hop": "orders", "payload": "payload",
+                                       "groups": [{"group": "billing", "hop": "billing"}]}  # fmt: skip
+    assert [c.name for c in drafts.specs["orders"].checkpoints] == ["orders:persist", "billing:ack"]
+    collector["cursor"] = str(tmp_path / "redis.cursor")
+    with HttpTracker() as tracker:
+        stop = drafts.run(tracker, tmp_path)
+        try:
+            wait_for(lambda: events(tracker, "orders") == {("m-1", "orders", "persist")}, "the persist", 40)
+        finally:
+            stop()

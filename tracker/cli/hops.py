@@ -6,6 +6,7 @@
       topic: orders
       snapshot: {kind: archive, url: "file:///var/lib/tracker/archive", key: "env:ORDERS_KEY"}
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
+    cache:     {kind: redis, url: "redis://127.0.0.1/0", stream: orders}
     rabbit-log: {kind: rabbitmq-stream, url: "amqp://guest:guest@127.0.0.1/", stream: orders.log}
     checkout:  {kind: postgres, url: "postgresql://reader@127.0.0.1/shop", table: outbox, payload: payload}
     billing:
@@ -68,6 +69,14 @@ KINDS: Mapping[str, Kind] = {
         "pika",
         sources={LOG: "collectors.rabbitmq.stream_source:source"},
         publisher="collectors.rabbitmq.publisher:stream_publisher",
+        source_only=frozenset({"identity_header"}),
+        publisher_only=frozenset({"stream"}),
+    ),
+    "redis": Kind(
+        "redis",
+        "redis",
+        sources={LOG: "collectors.redis.source:source"},
+        publisher="collectors.redis.publisher:publisher",
         source_only=frozenset({"identity_header"}),
         publisher_only=frozenset({"stream"}),
     ),
