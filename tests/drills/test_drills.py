@@ -25,6 +25,7 @@ DRILLS = [
     "retention",
     "unclean_election",
     "region_lost",
+    "redis_restarted",
 ]
 
 
@@ -122,7 +123,7 @@ def test_the_truth_is_nobodys_opinion() -> None:
     tree = ast.parse(Path(truth.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    foreign = {"pika", "psycopg", "confluent_kafka", "pyarrow"}
+    foreign = {"pika", "psycopg", "confluent_kafka", "pyarrow", "redis"}
     assert {name.partition(".")[0] for name in names} == {"__future__", "io", "struct", "pathlib"} | foreign
 
 

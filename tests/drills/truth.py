@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pika
 import psycopg
+import redis
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from pyarrow import parquet
 
@@ -100,3 +101,9 @@ def in_queue(url: str, queue: str) -> set[str]:
             found.add(str(properties.message_id))
     finally:
         connection.close()
+
+
+def in_stream(url: str, stream: str, field: str = "x-message-id") -> set[str]:
+    """The ids of all entries that a Redis stream holds, by field."""
+    with redis.Redis.from_url(url) as client:
+        return {fields[field.encode()].decode() for _, fields in client.xrange(stream)}
