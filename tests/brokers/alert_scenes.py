@@ -216,6 +216,9 @@ SCENES = (
         "orders: p90 of what was missing back after 20m 0s",
         {"flow": "orders", "percentile": "p90", **T},
     ),
+    _gauge("Anomaly", 'tracker_anomalies{flow="orders",hop="billing",signal="latency",instance="t",job="tracker"}', "0",
+           "1", 0, "orders: latency is not as usual at billing",
+           labels={"flow": "orders", "hop": "billing", "signal": "latency"}),
     Scene(
         "CoverageStalled",  # reports until 60 s, then none until 240 s, then again
         {

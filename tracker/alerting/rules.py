@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from tracker.alerting.alert import Alert, Places, Whom, rule
+from tracker.alerting.anomalies import ANOMALIES
 from tracker.alerting.collecting import COLLECTING
 from tracker.alerting.findings import FINDINGS
 from tracker.alerting.itself import COVERAGE, ITSELF
@@ -19,6 +20,7 @@ GROUPS: Mapping[str, Sequence[Alert]] = {
     "outages": OUTAGES,
     "findings": FINDINGS,
     "objectives": OBJECTIVES,
+    "anomalies": ANOMALIES,
     "coverage": COVERAGE,
     "collecting": COLLECTING,
     "itself": ITSELF,

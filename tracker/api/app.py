@@ -11,6 +11,7 @@ from tracker.api.exports import Exports
 from tracker.api.gate import Gate
 from tracker.api.guard import Guard
 from tracker.api.routes import (
+    anomalies,
     audit,
     clickhouse,
     coverage,
@@ -72,6 +73,7 @@ def create_app(service: Service) -> FastAPI:
         statements,
         messages,
         findings,
+        anomalies,
         incidents,
         hops,
         recovery,

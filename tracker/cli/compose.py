@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from tracker.anomalies.running import Watching
 from tracker.api.service import Limits, Service
 from tracker.api.specs import Specs
 from tracker.cli.settings import ServiceSettings
@@ -30,7 +31,15 @@ from tracker.reconcile.listening import Listening
 from tracker.replay.automatic import Automatic, Left, Room
 from tracker.replay.routes import Keeper
 from tracker.replay.service import Replays
-from tracker.slo.metrics import COMMIT_ROWS, COMMIT_SECONDS, POLICY_BUDGET, POLICY_LEFT, SPOOL_DRAINED, Metrics
+from tracker.slo.metrics import (
+    ANOMALIES,
+    COMMIT_ROWS,
+    COMMIT_SECONDS,
+    POLICY_BUDGET,
+    POLICY_LEFT,
+    SPOOL_DRAINED,
+    Metrics,
+)
 from tracker.store import Store, readonly
 
 log = structlog.get_logger()
@@ -124,6 +133,17 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
         automatic = Automatic(store, control, replays, _policy_shown(metrics), now_us)
         asking = Worker("policy", automatic.run)
         stack.callback(asking.close)
+        unhurried = store.yielding()
+        stack.callback(unhurried.close)
+        watching = Watching(
+            unhurried,
+            control,
+            lambda: {flow: known.spec for flow, known in specs.known().items()},
+            lambda found: metrics.replace(ANOMALIES, found),
+            now_us,
+        )
+        looking = Worker("anomalies", watching.run)
+        stack.callback(looking.close)
         telling = Worker("arrears", arrears.run)
         stack.callback(telling.close)
         hearing = Worker("listening", listening.run)
@@ -147,6 +167,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
                 "replay": sending.alive,
                 "policy": asking.alive,
                 "commit": committer.alive,
+                "anomalies": looking.alive,
                 "arrears": telling.alive,
                 "listening": hearing.alive,
             },

@@ -13,6 +13,7 @@ import typer
 import tracker
 from tracker.cli import (
     alerts,
+    anomalies,
     audit,
     books,
     dashboards,
@@ -47,6 +48,7 @@ app.add_typer(look.messages, name="messages")
 app.add_typer(places.app, name="hops")
 app.command()(books.reconcile)
 app.command()(look.findings)
+app.command()(anomalies.anomalies)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(replay.app, name="replay")
 app.add_typer(slo.app, name="slo")

@@ -197,6 +197,15 @@ OBJECTIVE_MET = Metric(
     ("flow", "objective"),
 )
 
+# --- what is not as usual
+ANOMALIES = Metric(
+    "tracker_anomalies",
+    Kind.gauge,
+    "Anomalies that last, by signal: volume, latency, loss, duplicates, coverage; `hop` is empty for the whole flow. "
+    "Only the tracker that looks for them shows it.",
+    ("flow", "hop", "signal"),
+)
+
 # --- what we can see
 BLIND_SPOTS = Metric(
     "tracker_blind_spots", Kind.gauge, "Blind spots of the last hour, by cause.", ("flow", "hop", "stage", "cause")

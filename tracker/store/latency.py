@@ -1,4 +1,5 @@
-"""How long messages took, as SQL over their states: from origin to end, and from hop to hop.
+"""How long messages took, as SQL over their states: from origin to end, and from hop to hop; and which hops they were
+due to reach, and reached.
 
 Names go as query parameters; flows whose checkpoints are joined in the same way share their expressions.
 """
@@ -22,6 +23,21 @@ def expressions(shape: Shape) -> tuple[str, ...]:
     required = (_observed(shape, i) for i in range(len(points)) if paths.required[i])
     last = _of("greatest", [f"if({at} = {NEVER}, toInt64({UNKNOWN}), {at})" for at in required])
     return (_since(last, "toUnixTimestamp64Micro(origin_at)"), *(_hop(shape, i) for i in range(len(points))))
+
+
+def passages(shape: Shape) -> tuple[str, ...]:
+    """SQL over a state, beside each of `expressions`: bit 0 when the checkpoint was due to see the message, for it is
+    required, and one before it saw it, or none is before it; bit 1 when it saw it then. Both 0 for the whole way."""
+    return ("toUInt8(0)", *(_passage(shape, i) for i in range(len(shape.spec.checkpoints))))
+
+
+def _passage(shape: Shape, i: int) -> str:
+    paths = shape.spec.paths
+    if not paths.required[i]:
+        return "toUInt8(0)"
+    before = [bit for p in paths.before[i] for bit in shape.bits(p)]
+    due, here = (f"bitAnd(seen, {sum(1 << bit for bit in bits)}) != 0" for bits in (before, shape.bits(i)))
+    return f"toUInt8(if({due if before else 'true'}, 1 + 2 * ({here}), 0))"
 
 
 def _hop(shape: Shape, i: int) -> str:
@@ -63,6 +79,10 @@ def together(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
         yield group
 
 
+def _ways(shape: Shape) -> tuple[str, ...]:
+    return tuple(f"({took}, {passed})" for took, passed in zip(expressions(shape), passages(shape), strict=True))
+
+
 def asked(shapes: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     """(SQL of an array over a state, parameters) for `queries/keep_latencies.sql`. The array has an entry per
     expression; the parameters name hop and stage of each, both empty for the first."""
@@ -70,7 +90,7 @@ def asked(shapes: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     places: dict[str, tuple[str, str]] = {}
     for shape in shapes:
         flow = shape.spec.flow
-        alike.setdefault(expressions(shape), []).append(flow)
+        alike.setdefault(_ways(shape), []).append(flow)
         for i, point in enumerate(shape.spec.checkpoints):
             places[f"{flow} {i + 2}"] = "|".join(point.hop), point.stage.value
     cases = [f"flow IN {{like{n}:Array(String)}}, [{', '.join(made)}]" for n, made in enumerate(alike)]

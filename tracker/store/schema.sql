@@ -1,5 +1,27 @@
 -- What all migrations together make. Never applied: for reading, and held against the migrations by a test.
 
+CREATE TABLE {db}.anomalies
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `signal` LowCardinality(String),
+    `direction` LowCardinality(String),
+    `since` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `opened_at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `last_at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `until` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `ended_by` LowCardinality(String),
+    `expected` Float64 CODEC(ZSTD(1)),
+    `came` Float64 CODEC(ZSTD(1)),
+    `distance` Float64 CODEC(ZSTD(1)),
+    `baseline` LowCardinality(String),
+    `looked_at` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(looked_at)
+ORDER BY (tenant, flow, hop, stage, signal, direction, since);
+
 CREATE TABLE {db}.coverage
 (
     `tenant` LowCardinality(String),
@@ -145,7 +167,9 @@ CREATE TABLE {db}.latencies
     `stage` LowCardinality(String),
     `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
     `pass` UInt64 CODEC(Delta(8), ZSTD(1)),
-    `sketch` AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) CODEC(ZSTD(1))
+    `sketch` AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) CODEC(ZSTD(1)),
+    `due` UInt64 CODEC(T64, ZSTD(1)),
+    `seen` UInt64 CODEC(T64, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(at)
@@ -158,7 +182,9 @@ CREATE TABLE {db}.latency_hours
     `hop` LowCardinality(String),
     `stage` LowCardinality(String),
     `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
-    `sketch` AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) CODEC(ZSTD(1))
+    `sketch` AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) CODEC(ZSTD(1)),
+    `due` UInt64 CODEC(T64, ZSTD(1)),
+    `seen` UInt64 CODEC(T64, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(at)
@@ -436,3 +462,16 @@ CREATE TABLE {db}.timers
 ENGINE = MergeTree
 PARTITION BY toDate(due_at)
 ORDER BY due_at;
+
+CREATE TABLE {db}.unwatched
+(
+    `tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hop` LowCardinality(String),
+    `stage` LowCardinality(String),
+    `at` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `missing` UInt32 CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (tenant, at, flow, hop, stage);

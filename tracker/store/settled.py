@@ -122,6 +122,7 @@ class Settled:
             "blind": str(counted.BLIND),
             "explained": str(counted.EXPLAINED),
             "complete": str(counted.COMPLETE),
+            "either": str(counted.SETTLED),
             "duplicated": str(counted.DUPLICATED),
             "diverged": str(counted.DIVERGENT),
         }

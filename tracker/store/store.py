@@ -8,6 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from tracker.store.anomalies import Anomalies
 from tracker.store.answers import Answers
 from tracker.store.engine import Engine
 from tracker.store.exceptions import Exceptions
@@ -27,13 +28,15 @@ PROMISED = ("events", "ranges", "reports", "quarantine")
 """Tables whose rows were promised to somebody when an insert returns."""
 CONCLUDED = (
     "states", "timers", "findings", "positions", "lines", "reordered", "coverage", "heard",
-    "settled", "settled_hours", "latencies", "latency_hours",
+    "settled", "settled_hours", "latencies", "latency_hours", "unwatched", "anomalies",
 )  # fmt: skip
 """What passes make of them. The control database, which is synced, says that a pass is done: what it left out would be
 looked for by nobody."""
 
 
-class Store(Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Settled, Timers):
+class Store(
+    Anomalies, Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Settled, Timers
+):
     """An open ClickHouse store. Any thread may call it; calls block."""
 
     def __init__(self, engine: Engine, durability: Literal["fsync", "process"]) -> None:

@@ -9,4 +9,5 @@ FROM (
     WHERE tenant = '' AND {mine} AND at >= toDateTime({first:UInt32}, 'UTC') AND at < toDateTime({last:UInt32}, 'UTC') AND at < toDateTime({split:UInt32}, 'UTC')
 )
 GROUP BY flow, hop, stage
+HAVING NOT isNaN(took[1])
 ORDER BY flow, hop, stage

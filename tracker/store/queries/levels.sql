@@ -1,0 +1,8 @@
+-- The level of hourly series that are too short for a season, and the usual distance from it.
+SELECT flow, hop, stage, toUInt32({hours} - min(i)) AS hours, toUInt32(1) AS period, [toFloat32(0)] AS seasonal,
+    medianExact(toFloat64(y)) AS long, long AS short,
+    1.4826 * arrayReduce('medianExact', arrayMap(x -> abs(x - long), groupArray(toFloat64(y)))) AS spread
+FROM ({values})
+WHERE NOT blind AND isFinite(y)
+GROUP BY flow, hop, stage
+HAVING hours < {day:UInt32} AND hours >= {least:UInt32}
