@@ -133,8 +133,8 @@ def measure(seeds: Sequence[int], flows: int, rate: float, count: int, folder: P
         store = Store.open(f"chdb://{folder}/store?database=seed{seed}", durability="process")
         store.migrate()
         made = {f"flow-{seed}-{n}": weeks(seed * 1000 + n, rate, count, HISTORY) for n in range(flows)}
-        for flow, one in made.items():
-            fill(store, flow, one)
+        for flow, filled in made.items():
+            fill(store, flow, filled)
             sum_up(store, flow)
         specs: dict[str, FlowSpec] = {flow: load_spec(SPEC.format(flow=flow)) for flow in made}
         watch = Watch(store, lambda specs=specs: specs, lambda: 0.0, every=6 * HOUR)  # type: ignore[misc]
@@ -160,7 +160,8 @@ def measure(seeds: Sequence[int], flows: int, rate: float, count: int, folder: P
 def scores(labels: Sequence[tuple[Label, Sequence[Anomaly]]], anomalies: Sequence[tuple[Anomaly, Sequence[Label]]],
            flow_weeks: int, told: bool) -> dict[str, Any]:  # fmt: skip
     """Recall, precision, false alarms per flow and week, delays; by signal."""
-    found, delays = {}, {}
+    found: dict[str, list[bool]] = {}
+    delays: dict[str, list[float]] = {}
     for label, mine in labels:
         first = min((one.opened_at for one in mine if one.signal == label.signal and _within(one, label)), default=None)
         found.setdefault(label.signal, []).append(first is not None)

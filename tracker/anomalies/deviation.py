@@ -94,4 +94,4 @@ def _sums(values: Floats, width: int) -> Floats:
     """Over the last `width` columns, fewer at the beginning."""
     total = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
     ends = np.arange(1, total.shape[1])
-    return total[:, ends] - total[:, np.maximum(ends - width, 0)]
+    return np.asarray(total[:, ends] - total[:, np.maximum(ends - width, 0)])

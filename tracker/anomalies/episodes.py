@@ -45,7 +45,7 @@ def follow(
             last = _go_on(last, windows, row, t, end)
             if last.until:
                 found.append(last)
-                last, over = None, last.until
+                over, last = last.until, None
     return found if last is None else [*found, last]
 
 

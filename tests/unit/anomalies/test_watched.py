@@ -24,8 +24,8 @@ def run(hop: str, start: int, end: int, source: str = "all", **more: Any) -> Run
                              "evidence": "message",
                              "collector": "c", "epoch": 1, "first_sequence": 1, "last_sequence": 9,
                              "signed_off": False, "broken": False}  # fmt: skip
-    times = {"start": (START + start) * SECOND, "end": (START + end) * SECOND}
-    return Run(hop=hop, source=source, **(given | more), **times)
+    given |= {"start": (START + start) * SECOND, "end": (START + end) * SECOND}
+    return Run(hop=hop, source=source, **(given | more))
 
 
 def found(*runs: Run, refused: tuple[Run, ...] = ()) -> dict[tuple[str, int], int]:
