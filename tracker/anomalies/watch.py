@@ -24,10 +24,11 @@ log = structlog.get_logger()
 
 SETTLING = 30
 """Seconds after a minute until it is looked at: what happened in it has been reported and passed by then."""
-TOGETHER = 100
-"""Flows of which series are in memory at once."""
+TOGETHER = 400
+"""Flows of which series are in memory at once, some 100 MB: counts are stored by time, so a question about few flows
+reads as much as one about many."""
 REFRESH = 10.0
-"""Seconds that one look may spend on seasons; those that it leaves are the first of the next."""
+"""Seconds after which a look begins no more seasons; those that it leaves are the first of the next."""
 FARTHEST = 60
 """Minutes that a look catches up with at most; after a longer pause the others are not looked at."""
 RECENT = 2 * WINDOWS[-1] * MINUTE
@@ -104,7 +105,7 @@ class Watch:
         hour, deadline = now // self._every * self._every, self._steady() + REFRESH
         due = sorted((flow for flow in specs if self._age(flow) < hour), key=self._age)
         waiting = iter(due)
-        while some := [specs[flow] for flow in islice(waiting, TOGETHER // 4)]:
+        while some := [specs[flow] for flow in islice(waiting, TOGETHER // 2)]:
             found = usual(self._store, some, now)
             for spec in some:
                 mine = {key: one for key, one in found.items() if key[1][0] == spec.flow}
