@@ -1,0 +1,1 @@
+"""NATS JetStream: see docs/collectors/nats.md."""

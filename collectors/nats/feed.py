@@ -1,0 +1,146 @@
+"""Reading one stream by its sequence numbers: asked for one by one, many at a time. Nobody else notices.
+
+A consumer of our own would be simpler, and would hold messages back in a stream whose retention is by interest, or not
+be allowed where it is a work queue.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from collectors.errors import Unavailable
+from collectors.nats.link import NO_MESSAGE, Link
+from tracker.model.units import instant
+
+AT_ONCE = 500
+"""Questions on their way at the same time."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A message as the API gives it (`STREAM.MSG.GET`)."""
+
+    subject: str
+    seq: int
+    time: str
+    hdrs: bytes = b""
+    data: bytes = b""
+
+    @property
+    def at(self) -> int:
+        """When it was stored, µs: of a mirror's message, when its original was."""
+        return instant(self.time)
+
+
+class _Error(msgspec.Struct, frozen=True):
+    description: str = ""
+    err_code: int = 0
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    message: Stored | None = None
+    error: _Error | None = None
+
+
+class State(msgspec.Struct, frozen=True):
+    """Of a stream."""
+
+    messages: int
+    bytes: int
+    first_seq: int
+    last_seq: int
+    first_ts: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Of a stream's configuration, what says why it forgets. `max_age` in ns; 0 or less: no limit."""
+
+    max_msgs: int = -1
+    max_bytes: int = -1
+    max_age: int = 0
+    max_msgs_per_subject: int = -1
+
+
+class Info(msgspec.Struct, frozen=True):
+    """What the API says of a stream (`STREAM.INFO`). `created` tells one from another of its name."""
+
+    created: str
+    state: State
+    config: Limits = Limits()
+
+
+class Stands(msgspec.Struct, frozen=True):
+    """Where reading stood. `first`: what was dropped before it was told; `at`: when this was kept (µs)."""
+
+    life: str
+    seq: int
+    first: int = 0
+    at: int = 0
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class Feed:
+    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream, self.life = stream, ""
+        self.next = self.first = 1
+        self.end = 0
+        self._size = 1
+
+    @property
+    def left(self) -> int:
+        """How many are to be read up to `end`."""
+        return max(0, self.end - self.next + 1)
+
+    def begin(self, stands: Stands) -> None:
+        """Go on behind what was read."""
+        self.life, self.next, self.first = stands.life, stands.seq + 1, stands.first
+
+    def found(self, info: Info, start: int) -> bool:
+        """Take note of what it holds; whether something is missing that was not read. `start`: where to begin at the
+        first time."""
+        state, missed = info.state, False
+        low = max(1, state.first_seq)
+        if info.created != self.life:  # the first time, or it was made again
+            missed = bool(self.life)
+            self.next = self.first = low if self.life else max(low, start)
+            self.life = info.created
+        missed = missed or self.next < low or self.next > state.last_seq + 1
+        if missed:
+            self.next = min(max(self.next, low), state.last_seq + 1)
+        self.end, self._size = state.last_seq, state.bytes // max(1, state.messages) + 1
+        return missed
+
+    def page(self, link: Link, limit: int, most: int) -> tuple[list[Stored], bool]:
+        """The next messages, about `most` bytes of them, and whether some are missing. Raises `Unavailable`."""
+        count = min(limit, AT_ONCE, self.left, max(1, most // self._size))
+        found = self.get(link, range(self.next, self.next + count))
+        read = [each for each in found if each is not None]
+        self.next += count
+        if not read:
+            self.next = self._jump(link)
+        return read, len(read) < count
+
+    def get(self, link: Link, seqs: range | list[int]) -> list[Stored | None]:
+        """These messages; None for one that is not there. Raises `Unavailable`."""
+        return self._asked(link, [b'{"seq":%d}' % seq for seq in seqs])
+
+    def _jump(self, link: Link) -> int:
+        """The next that is there: where much was deleted, to ask for each would take long."""
+        (found,) = self._asked(link, [b'{"seq":%d,"next_by_subj":">"}' % self.next])
+        return found.seq if found else max(self.next, self.end + 1)
+
+    def _asked(self, link: Link, bodies: list[bytes]) -> list[Stored | None]:
+        subject = f"STREAM.MSG.GET.{self.stream}"
+        found: list[Stored | None] = []
+        for data in link.ask_all(subject, bodies):
+            try:
+                answer = _answer.decode(data)
+            except msgspec.MsgspecError as error:
+                raise Unavailable(f"{link.what}: {subject}: not an answer: {error}") from None
+            if answer.message is None and (answer.error is None or answer.error.err_code != NO_MESSAGE):
+                raise Unavailable(f"{link.what}: {subject}: {answer.error and answer.error.description}")
+            found.append(answer.message)
+        return found

@@ -1,0 +1,274 @@
+"""NATS JetStream: `persist` of what streams hold (`replicate` of what is copied from others), `ack` and its kin of what
+durable consumers say, and `drop` of what a stream forgot before it was given to them.
+
+Streams are read by the numbers of their messages; no consumer is made in them. Two things of our own stand beside them:
+a bucket that keeps where we are, and per followed consumer a stream that catches what it says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from collectors.base import NOTHING_YET_MS, Content, Lag, Observation, Raw
+from collectors.clock import Clock, now_micros, steady
+from collectors.errors import CollectorError, ConfigInvalid, Unavailable
+from collectors.nats import acks, cursor
+from collectors.nats.config import Followed, NatsConfig
+from collectors.nats.feed import Feed, Info, Stands, Stored
+from collectors.nats.link import NO_CONSUMER, NO_STREAM, Link, Refused
+from collectors.nats.records import Decoder, Gone, Known, Place, Said, headers_of, place_of
+from collectors.nats.why import why_gone
+from collectors.part import settings
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Event, Stage
+
+PAUSE = 0.02
+"""Seconds between two thoughts whether it is time to look again."""
+
+
+def tail(name: str, config: Mapping[str, Any]) -> NatsTail:
+    """A collector as the configuration file describes it. Raises `ConfigInvalid` that names the key."""
+    return NatsTail(name, settings(NatsConfig, config, f"collector {name}"))
+
+
+class NatsTail:
+    """Reads what the configured streams hold. One thread at a time.
+
+    `clock` dates copies and what is gone, `ticks` (microseconds, never jumping) measures the lag. Where messages of a
+    stream may have been missed it is left out of `sources`, until somebody has asked for these, and all that was there
+    when that was found out has been read.
+    """
+
+    def __init__(self, name: str, config: NatsConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
+        self._name, self._config, self._clock, self._ticks = name, config, clock, ticks or steady()
+        self._decoder = Decoder(config)
+        self._streams = {route.stream: Feed(route.stream) for route in config.streams}
+        self._caught = {acks.stream_of(each): (Feed(acks.stream_of(each)), each) for each in config.consumers}
+        self._feeds = {**self._streams, **{name: feed for name, (feed, _) in self._caught.items()}}
+        self._kept: dict[str, Stands] | None = None
+        self._known: OrderedDict[tuple[str, int], Known] = OrderedDict()
+        self._ready: deque[Raw] = deque()
+        self._came: dict[str, tuple[int, int, int]] = {}
+        self._missed: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._there: frozenset[str] = frozenset()
+        self._link: Link | None = None
+        self._look_at = self._asked = self._looked = 0
+        self._complete_to: int | None = None
+
+    def read(self, limit: int, wait: float) -> list[Raw]:
+        """See `Collector.read`."""
+        until = time.monotonic() + wait
+        with self._cut_off_on_errors():
+            while True:
+                if raws := self._page(limit):
+                    return raws
+                if self._ticks() >= self._look_at:
+                    self._look()
+                elif (left := until - time.monotonic()) <= 0:
+                    return []
+                else:
+                    time.sleep(min(left, PAUSE))
+
+    def decode(self, raw: Raw) -> Sequence[Observation]:
+        """`persist` or `replicate` of a message; `ack`, `nack` or `dead_letter` of what was said of one; the range that
+        is gone. Times are the server's, but for copies and what is gone."""
+        return self._decoder.decode(raw)
+
+    def content(self, raw: Raw, event: Event) -> Content:
+        """The message."""
+        return Content(None, raw.value, raw.headers)
+
+    def commit(self, raws: Sequence[Raw]) -> None:
+        """Keep where reading stands behind the last of each stream."""
+        kept = dict(self._kept or {})
+        for raw in raws:
+            place = place_of(raw)
+            before = kept.get(place.stream)
+            if before is None or before.life != place.life:
+                feed = self._feeds[place.stream]
+                if feed.life != place.life:
+                    continue  # of a stream that is no more
+                before = Stands(place.life, 0, feed.first)
+            if isinstance(raw.position, Gone):
+                after = msgspec.structs.replace(before, first=max(before.first, place.seq))
+            else:
+                after = msgspec.structs.replace(before, seq=max(before.seq, place.seq))
+            kept[place.stream] = msgspec.structs.replace(after, at=self._clock())
+        if kept != self._kept:
+            with self._cut_off_on_errors():
+                cursor.stored(self._connected(), self._name, kept)
+            self._kept = kept
+
+    def sources(self) -> list[SourceRef] | None:
+        """The streams, and the followed consumers. Left out: what is not there, and where messages may be missing. None
+        until the first look."""
+        if self._complete_to is None and not self._looked:
+            return None
+        done = self._complete_to or 0
+        self._missed = {name: at for name, at in self._missed.items() if at > done or name not in self._told}
+        self._told = set(self._missed)
+        vouched = self._there - self._missed.keys()
+        found = [SourceRef(r.flow, r.hop, r.stage, r.stream) for r in self._config.streams if r.stream in vouched]
+        found += [
+            SourceRef(flow, each.hop, Stage.ack.value, f"{each.stream}/{each.consumer}")
+            for name, (_, each) in self._caught.items()
+            if name in vouched
+            for flow in {route.flow for route in self._config.streams if route.stream == each.stream}
+        ]
+        return sorted(set(found))
+
+    def lag(self) -> Lag:
+        """The age of the newest look of which all was read that was there."""
+        backlog = len(self._ready) + sum(feed.left for feed in self._feeds.values())
+        if self._complete_to is None:
+            return Lag(NOTHING_YET_MS, backlog)
+        return Lag(max(0, self._ticks() - self._complete_to) // 1000, backlog)
+
+    def close(self) -> None:
+        """Close the connection; nothing is committed. Closing again does nothing."""
+        link, self._link = self._link, None
+        if link:
+            link.close()
+
+    def _connected(self) -> Link:
+        """The link. What we need of our own is made with it."""
+        if self._link is None:
+            self._link = link = Link(self._config, f"tracker.{self._name}")
+            try:
+                cursor.made(link, self._config.replicas)
+                for each in self._config.consumers:
+                    acks.made(link, each, self._config.keep_mb, self._config.replicas)
+                if self._kept is None:
+                    self._kept = cursor.loaded(link, self._name)
+                    for name in self._kept.keys() & self._feeds.keys():
+                        self._feeds[name].begin(self._kept[name])
+            except Refused as error:
+                raise ConfigInvalid(f"{error}; see what a collector needs in docs/collectors/nats.md") from None
+        return self._link
+
+    def _page(self, limit: int) -> list[Raw]:
+        """What was found by the last look and not read yet: first the messages, then what was said of them."""
+        if self._ready:
+            return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        link = self._link
+        feed = next((feed for feed in self._feeds.values() if feed.left), None)
+        if link is None or feed is None:
+            if link and self._asked:
+                self._complete_to = max(self._complete_to or 0, self._asked)
+            return []
+        found, missing = feed.page(link, limit, self._config.read_mb << 20)
+        if missing:
+            self._miss(feed.stream)
+        if feed.stream in self._caught:
+            return self._said(link, feed, self._caught[feed.stream][1], found)
+        return [self._stored(feed, each) for each in found]
+
+    def _stored(self, feed: Feed, stored: Stored) -> Raw:
+        headers = headers_of(stored.hdrs)
+        if self._caught and self._config.remember:
+            self._known[feed.stream, stored.seq] = self._decoder.known(stored.subject, headers, stored.data)
+            if len(self._known) > self._config.remember:
+                self._known.popitem(last=False)
+        place = Place(feed.stream, feed.life, stored.seq, stored.subject)
+        if not self._config.copies:
+            return Raw(stored.data, headers, None, place, stored.at)
+        last, since, at = self._came[feed.stream]
+        since = since if stored.seq > last else min(stored.at, at)  # it was there when we first looked
+        return Raw(stored.data, headers, None, msgspec.structs.replace(place, came=(since, at)), at)
+
+    def _said(self, link: Link, feed: Feed, followed: Followed, found: Sequence[Stored]) -> list[Raw]:
+        """What a consumer said, each with the message that it was said of."""
+        places = [Place(feed.stream, feed.life, each.seq) for each in found]
+        said = [acks.said(each.subject, each.data, at, followed) for each, at in zip(found, places, strict=True)]
+        unknown = sorted({each.seq for each in said if each.stage and (each.stream, each.seq) not in self._known})
+        looked_up: dict[int, Known] = {}
+        for seq, stored in zip(unknown, self._streams[followed.stream].get(link, unknown), strict=True):
+            if stored is not None:
+                looked_up[seq] = self._decoder.known(stored.subject, headers_of(stored.hdrs), stored.data)
+            else:
+                self._miss(feed.stream)
+        known = [self._known.get((each.stream, each.seq)) or looked_up.get(each.seq) for each in said]
+        both = zip(found, said, known, strict=True)
+        return [Raw(each.data, {}, None, acks.with_known(one, whom), each.at) for each, one, whom in both]
+
+    def _look(self) -> None:
+        """Ask what there is: first of what was said, so that what it was said of is there."""
+        link, asked, at = self._connected(), self._ticks(), self._clock()
+        self._look_at = asked + int(self._config.look_every * 1_000_000)
+        caught = {name: self._info(link, name) for name in self._caught}
+        there = {name: self._info(link, name) for name in self._streams}
+        given = [(each, self._given(link, each)) for each in self._config.consumers]
+        for name, info in {**caught, **there}.items():
+            if info is None:
+                continue
+            begin = 1 if self._config.from_ == "first" or name in caught else info.state.last_seq + 1
+            begin = max(begin, *(seq + 1 for each, seq in given if seq is not None and each.stream == name), 1)
+            feed, last = self._feeds[name], self._feeds[name].end
+            if feed.found(info, begin):
+                self._miss(name)
+            before = self._came.get(name)
+            self._came[name] = (last if before else info.state.last_seq, self._looked or at, at)
+            if name in self._streams:
+                self._ready.extend(self._gone(feed, info, given, at))
+        self._there = frozenset(name for name, info in {**caught, **there}.items() if info is not None)
+        self._asked, self._looked = asked, at
+        if not self._there & self._streams.keys():
+            raise Unavailable(f"{link.what}: none of the streams exists: {', '.join(self._streams)}")
+
+    def _gone(self, feed: Feed, info: Info, given: Sequence[tuple[Followed, int | None]], at: int) -> Iterator[Raw]:
+        """What the stream forgot since it was told last, and some followed consumer was not given. (That was asked for
+        later: it will never get it.)"""
+        first = max(1, info.state.first_seq)
+        reached = [seq for each, seq in given if seq is not None and each.stream == feed.stream]
+        start = max(feed.first, min(reached, default=first) + 1)
+        kept = (self._kept or {}).get(feed.stream)
+        since = self._looked or (kept.at if kept else at)
+        if start < first:
+            place = Place(feed.stream, feed.life, first)
+            yield Raw(b"", {}, None, Gone(place, start, why_gone(info, at, self._config.look_every), since), at)
+        feed.first = max(feed.first, first)
+
+    def _info(self, link: Link, stream: str) -> Info | None:
+        """None where there is no such stream."""
+        try:
+            return msgspec.convert(link.ask(f"STREAM.INFO.{stream}"), Info)
+        except Refused as error:
+            if error.code != NO_STREAM:
+                raise Unavailable(str(error)) from None
+            return None
+
+    def _given(self, link: Link, followed: Followed) -> int | None:
+        """The last message that a consumer was given; None where there is no such consumer."""
+        try:
+            info = link.ask(f"CONSUMER.INFO.{followed.stream}.{followed.consumer}")
+        except Refused as error:
+            if error.code not in (NO_CONSUMER, NO_STREAM):
+                raise Unavailable(str(error)) from None
+            return None
+        policy = info["config"].get("ack_policy")
+        if policy != "explicit":
+            raise ConfigInvalid(
+                f"{link.what}: consumer {followed.consumer!r} of {followed.stream} has ack_policy {policy}: what it "
+                "acks cannot be told message by message; take it out of `consumers`, and instrument its clients"
+            )
+        return int(info["delivered"]["stream_seq"])
+
+    def _miss(self, name: str) -> None:
+        self._missed[name] = self._ticks()
+        self._told.discard(name)
+
+    @contextmanager
+    def _cut_off_on_errors(self) -> Iterator[None]:
+        """Whatever goes wrong closes the connection: the next read makes a new one, and goes on where this one was."""
+        try:
+            yield
+        except CollectorError:
+            self.close()
+            raise
