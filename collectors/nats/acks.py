@@ -13,7 +13,7 @@ import msgspec
 from collectors.nats.config import Followed
 from collectors.nats.cursor import keep
 from collectors.nats.link import Link
-from collectors.nats.records import Known, Place, Said, delivery_of
+from collectors.nats.records import Place, Said, delivery_of
 from tracker.model.event import Stage
 
 ACK, METRIC = "$JS.ACK.", "$JS.EVENT.METRIC.CONSUMER.ACK."
@@ -55,17 +55,12 @@ def made(link: Link, followed: Followed, keep_mb: int, replicas: int) -> None:
 
 
 def said(subject: str, payload: bytes, place: Place, followed: Followed) -> Said:
-    """What a message of that stream says; its `known` is looked up by others."""
+    """What a message of that stream says; its `known` is for others to look up."""
     stage, reason, seq, number, deliveries = _meaning(subject, payload)
     delivery = delivery_of(followed.stream, seq, followed.consumer, number)
     return Said(
         place, followed.stream, seq, followed.consumer, followed.hop, stage, reason, delivery, deliveries, None
     )  # fmt: skip
-
-
-def with_known(found: Said, known: Known | None) -> Said:
-    """The same, of a message that is known."""
-    return msgspec.structs.replace(found, known=known)
 
 
 def _meaning(subject: str, payload: bytes) -> tuple[Stage | None, str, int, int | str, int]:

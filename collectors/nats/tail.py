@@ -82,8 +82,10 @@ class NatsTail:
         return self._decoder.decode(raw)
 
     def content(self, raw: Raw, event: Event) -> Content:
-        """The message."""
-        return Content(None, raw.value, raw.headers)
+        """The message; of a dead letter that the stream no longer holds nothing."""
+        at = raw.position
+        gone = isinstance(at, Said) and (at.known is None or not at.known.digest)
+        return Content(None, None if gone else raw.value, raw.headers)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep where reading stands behind the last of each stream."""
@@ -187,16 +189,26 @@ class NatsTail:
         """What a consumer said, each with the message that it was said of."""
         places = [Place(feed.stream, feed.life, each.seq) for each in found]
         said = [acks.said(each.subject, each.data, at, followed) for each, at in zip(found, places, strict=True)]
-        unknown = sorted({each.seq for each in said if each.stage and (each.stream, each.seq) not in self._known})
-        looked_up: dict[int, Known] = {}
-        for seq, stored in zip(unknown, self._streams[followed.stream].get(link, unknown), strict=True):
-            if stored is not None:
-                looked_up[seq] = self._decoder.known(stored.subject, headers_of(stored.hdrs), stored.data)
-            else:
-                self._miss(feed.stream)
-        known = [self._known.get((each.stream, each.seq)) or looked_up.get(each.seq) for each in said]
-        both = zip(found, said, known, strict=True)
-        return [Raw(each.data, {}, None, acks.with_known(one, whom), each.at) for each, one, whom in both]
+        wanted = {one.seq for one in said if one.stage is Stage.dead_letter or (one.stage and not self._remembered(one))}
+        asked = sorted(wanted)
+        there = dict(zip(asked, self._streams[followed.stream].get(link, asked), strict=True))
+        return [self._with_message(one, each, there.get(one.seq)) for one, each in zip(said, found, strict=True)]
+
+    def _remembered(self, said: Said) -> Known | None:
+        return self._known.get((said.stream, said.seq))
+
+    def _with_message(self, said: Said, caught: Stored, stored: Stored | None) -> Raw:
+        """What was said, with the message where that was asked for: an archive keeps dead letters whole."""
+        if stored is not None:
+            headers = headers_of(stored.hdrs)
+            known = self._decoder.known(stored.subject, headers, stored.data)
+            return Raw(stored.data, headers, None, msgspec.structs.replace(said, known=known), caught.at)
+        remembered = self._remembered(said)
+        if remembered is not None and said.stage is Stage.dead_letter:
+            remembered = msgspec.structs.replace(remembered, digest="")
+        if remembered is None and said.stage:
+            self._miss(said.place.stream)
+        return Raw(b"", {}, None, msgspec.structs.replace(said, known=remembered), caught.at)
 
     def _look(self) -> None:
         """Ask what there is: first of what was said, so that what it was said of is there."""
@@ -217,10 +229,23 @@ class NatsTail:
             self._came[name] = (last if before else info.state.last_seq, self._looked or at, at)
             if name in self._streams:
                 self._ready.extend(self._gone(feed, info, given, at))
+        self._keep_beginnings(link)
         self._there = frozenset(name for name, info in {**caught, **there}.items() if info is not None)
         self._asked, self._looked = asked, at
         if not self._there & self._streams.keys():
             raise Unavailable(f"{link.what}: none of the streams exists: {', '.join(self._streams)}")
+
+    def _keep_beginnings(self, link: Link) -> None:
+        """Where reading began is kept at once: a start before the first commit must not begin somewhere else."""
+        kept = self._kept or {}
+        fresh = {
+            name: Stands(feed.life, feed.next - 1, feed.first, self._clock())
+            for name, feed in self._feeds.items()
+            if feed.life and name not in kept
+        }
+        if fresh:
+            self._kept = {**kept, **fresh}
+            cursor.stored(link, self._name, self._kept)
 
     def _gone(self, feed: Feed, info: Info, given: Sequence[tuple[Followed, int | None]], at: int) -> Iterator[Raw]:
         """What the stream forgot since it was told last, and some followed consumer was not given. (That was asked for

@@ -21,9 +21,13 @@ class Stream:
     def __init__(self, url: str, **config: Any) -> None:
         self.url, self.name, self.config = url, f"S{uuid.uuid4().hex[:12]}", config
         self._runner = asyncio.Runner()
-        self.client: Any = self.do(nats.connect(url, user="app", password="app"))
-        self.js: Any = self.client.jetstream()
+        self.connect()
         self.create()
+
+    def connect(self) -> None:
+        """As a client that comes anew."""
+        self.client: Any = self.do(nats.connect(self.url, user="app", password="app", allow_reconnect=False))
+        self.js: Any = self.client.jetstream()
 
     def do(self, work: Any) -> Any:
         """What comes of it."""
