@@ -81,13 +81,14 @@ _answer = msgspec.json.Decoder(_Answer)
 
 
 class Feed:
-    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made."""
+    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made; `size`: of a
+    message there, bytes."""
 
     def __init__(self, stream: str) -> None:
         self.stream, self.life = stream, ""
         self.next = self.first = 1
         self.end = 0
-        self._size = 1
+        self.size = 1
 
     @property
     def left(self) -> int:
@@ -110,12 +111,12 @@ class Feed:
         missed = missed or self.next < low or self.next > state.last_seq + 1
         if missed:
             self.next = min(max(self.next, low), state.last_seq + 1)
-        self.end, self._size = state.last_seq, state.bytes // max(1, state.messages) + 1
+        self.end, self.size = state.last_seq, state.bytes // max(1, state.messages) + 1
         return missed
 
     def page(self, link: Link, limit: int, most: int) -> tuple[list[Stored], bool]:
         """The next messages, about `most` bytes of them, and whether some are missing. Raises `Unavailable`."""
-        count = min(limit, AT_ONCE, self.left, max(1, most // self._size))
+        count = min(limit, AT_ONCE, self.left, max(1, most // self.size))
         found = self.get(link, range(self.next, self.next + count))
         read = [each for each in found if each is not None]
         self.next += count

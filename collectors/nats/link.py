@@ -169,12 +169,13 @@ class Link:
             await asyncio.wait_for(self._client.close(), 1.0)
         transport = self._client._transport
         if transport is not None:  # the library leaves it open where the login was refused
-            transport.close()
+            transport.close()  # type: ignore[no-untyped-call] # the library's own
         await asyncio.sleep(0)  # sockets are closed by the loop
 
     async def _send(self, messages: Sequence[tuple[str, bytes, dict[str, str] | None]]) -> list[Msg]:
         self._round += 1
-        self._answers = answers = {}
+        answers: dict[int, Msg] = {}
+        self._answers = answers
         for number, (subject, body, headers) in enumerate(messages):
             await self._client.publish(subject, body, f"{self._inbox}.{self._round}.{number}", headers)
         while len(answers) < len(messages):
@@ -200,7 +201,7 @@ class Link:
     def _run(self, work: Coroutine[Any, Any, ANSWER]) -> ANSWER:
         try:
             return self._runner.run(work)
-        except (OSError, ValueError, errors.Error, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError, ValueError, errors.Error) as error:
             raise self._translated(error) from None
 
     def _translated(self, error: Exception) -> CollectorError:

@@ -12,7 +12,7 @@ from collectors.base import Observation, Raw
 from collectors.carried import MORE, Carried, carried, digest_of
 from collectors.errors import Undecodable
 from collectors.nats.config import NatsConfig, Route
-from tracker.model.carry import ORIGIN_AT
+from tracker.model.carry import MESSAGE_ID, ORIGIN_AT
 from tracker.model.event import Event, Range, Stage
 
 DEDUPLICATED = "Nats-Msg-Id"
@@ -54,6 +54,11 @@ class Said(msgspec.Struct, frozen=True):
     deliveries: int
     known: Known | None
 
+    @property
+    def whole(self) -> bool:
+        """Whether the message itself belongs to it: an archive keeps dead letters."""
+        return self.stage is Stage.dead_letter
+
 
 class Gone(msgspec.Struct, frozen=True):
     """`place` is the first message that the stream still holds; from `start` on those before it were given to nobody.
@@ -82,9 +87,10 @@ def headers_of(encoded: bytes) -> dict[str, bytes]:
 
 
 def said_of(headers: Mapping[str, object], identity: str) -> Carried:
-    """What headers say; the id is in `identity`, else it is the one by which the server removes duplicates."""
-    said = carried(dict(headers), identity)
-    return said if said.message_id else msgspec.structs.replace(said, message_id=carried(headers, DEDUPLICATED).message_id)
+    """What headers say; the id is in `identity`, else in our own, else it is that by which the server removes
+    duplicates."""
+    named = next((name for name in (identity, MESSAGE_ID, DEDUPLICATED) if headers.get(name)), identity)
+    return carried(headers, named)
 
 
 def delivery_of(stream: str, seq: int, consumer: str, number: int | str) -> str:
@@ -114,7 +120,7 @@ class Decoder(NamedTuple):
 
     def known(self, subject: str, headers: Mapping[str, bytes], value: bytes) -> Known:
         """What to remember of it."""
-        names = MORE | {self.config.identity_header, DEDUPLICATED, ORIGIN_AT}
+        names = MORE | {self.config.identity_header, MESSAGE_ID, DEDUPLICATED, ORIGIN_AT}
         return Known(subject, {k: v for k, v in headers.items() if k in names}, digest_of(value), len(value))
 
     def decode(self, raw: Raw) -> Sequence[Observation]:

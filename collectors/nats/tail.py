@@ -165,11 +165,15 @@ class NatsTail:
             if link and self._asked:
                 self._complete_to = max(self._complete_to or 0, self._asked)
             return []
-        found, missing = feed.page(link, limit, self._config.read_mb << 20)
+        most = self._config.read_mb << 20
+        followed = self._caught[feed.stream][1] if feed.stream in self._caught else None
+        if followed:  # each may need its message
+            limit = min(limit, max(1, most // self._streams[followed.stream].size))
+        found, missing = feed.page(link, limit, most)
         if missing:
             self._miss(feed.stream)
-        if feed.stream in self._caught:
-            return self._said(link, feed, self._caught[feed.stream][1], found)
+        if followed:
+            return self._said(link, feed, followed, found)
         return [self._stored(feed, each) for each in found]
 
     def _stored(self, feed: Feed, stored: Stored) -> Raw:
@@ -189,8 +193,7 @@ class NatsTail:
         """What a consumer said, each with the message that it was said of."""
         places = [Place(feed.stream, feed.life, each.seq) for each in found]
         said = [acks.said(each.subject, each.data, at, followed) for each, at in zip(found, places, strict=True)]
-        wanted = {one.seq for one in said if one.stage is Stage.dead_letter or (one.stage and not self._remembered(one))}
-        asked = sorted(wanted)
+        asked = sorted({one.seq for one in said if one.stage and (one.whole or not self._remembered(one))})
         there = dict(zip(asked, self._streams[followed.stream].get(link, asked), strict=True))
         return [self._with_message(one, each, there.get(one.seq)) for one, each in zip(said, found, strict=True)]
 
@@ -204,7 +207,7 @@ class NatsTail:
             known = self._decoder.known(stored.subject, headers, stored.data)
             return Raw(stored.data, headers, None, msgspec.structs.replace(said, known=known), caught.at)
         remembered = self._remembered(said)
-        if remembered is not None and said.stage is Stage.dead_letter:
+        if remembered is not None and said.whole:
             remembered = msgspec.structs.replace(remembered, digest="")
         if remembered is None and said.stage:
             self._miss(said.place.stream)

@@ -83,7 +83,7 @@ def nats_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def nats_server(request: pytest.FixtureRequest) -> str:
-    """The URL of a running NATS shared by the session: use streams of your own, and do not stop it (`nats_factory` gives
-    one to kill). TRACKER_TEST_NATS (nats://host:port) wins over our own."""
+    """The URL of a running NATS shared by the session: use streams of your own, and do not stop it (`nats_factory`
+    gives one to kill). TRACKER_TEST_NATS (nats://host:port) wins over our own."""
     url = os.environ.get("TRACKER_TEST_NATS")
     return url or request.getfixturevalue("nats_factory")().url

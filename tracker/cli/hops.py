@@ -8,6 +8,7 @@
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
     cache:     {kind: redis, url: "redis://127.0.0.1/0", stream: orders}
     rabbit-log: {kind: rabbitmq-stream, url: "amqp://guest:guest@127.0.0.1/", stream: orders.log}
+    nats-eu: {kind: nats, url: "nats://127.0.0.1:4222"}
     checkout:  {kind: postgres, url: "postgresql://reader@127.0.0.1/shop", table: outbox, payload: payload}
     billing:
       dead_letter: {kind: kafka, url: "127.0.0.1:9092", topic: orders.billing.dlt}
@@ -56,6 +57,14 @@ KINDS: Mapping[str, Kind] = {
         source_only=frozenset({"id", "identity_header"}),
         publisher_needs="topic",
         publisher_only=frozenset({"topic", "partition"}),
+    ),
+    "nats": Kind(
+        "nats",
+        "nats",
+        sources={LOG: "collectors.nats.source:source"},
+        publisher="collectors.nats.publisher:publisher",
+        source_only=frozenset({"identity_header"}),
+        publisher_only=frozenset({"subject"}),
     ),
     "postgres": Kind("postgres", "psycopg", sources={LOG: "collectors.postgres.source:source"}),
     "rabbitmq": Kind(
