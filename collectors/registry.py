@@ -70,6 +70,7 @@ DISCOVERERS: Mapping[str, Kind] = {
     "kafka": Kind("collectors.kafka.discover:discover", "kafka", "confluent_kafka"),
     "amqp": Kind("collectors.rabbitmq.discover:discover", "rabbitmq", "pika"),
     "amqps": Kind("collectors.rabbitmq.discover:discover", "rabbitmq", "pika"),
+    "nats": Kind("collectors.nats.discover:discover", "nats", "nats"),
     "postgres": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
     "postgresql": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
     "redis": Kind("collectors.redis.discover:discover", "redis", "redis"),

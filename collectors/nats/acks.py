@@ -1,8 +1,8 @@
 """What consumers say, caught in a stream of our own, so that nothing is missed while nobody reads.
 
 A client acks by publishing to `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQ.CONSUMER_SEQ.TIME.PENDING`, with nothing, `+ACK`,
-`+NXT`, `-NAK`, `+WPI` or `+TERM` as payload (ADR-15 of nats-architecture-and-design); newer servers may put a domain and
-a hash of the account behind `ACK`. The server itself says what nobody says to it, as advisories and metrics.
+`+NXT`, `-NAK`, `+WPI` or `+TERM` as payload (ADR-15 of nats-architecture-and-design); newer servers may put a domain
+and a hash of the account behind `ACK`. The server itself says what nobody says to it, as advisories and metrics.
 The stream does not answer (`no_ack`), or a client that waits for the server's word would take ours for it.
 """
 

@@ -81,13 +81,14 @@ _answer = msgspec.json.Decoder(_Answer)
 
 
 class Feed:
-    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made; `size`: of a
-    message there, bytes."""
+    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made;
+    `began`: where this process
+    did; `first`: what lay before it was told as dropped; `size`: of a message there, bytes."""
 
     def __init__(self, stream: str) -> None:
         self.stream, self.life = stream, ""
         self.next = self.first = 1
-        self.end = 0
+        self.end = self.began = 0
         self.size = 1
 
     @property
@@ -108,6 +109,7 @@ class Feed:
             missed = bool(self.life)
             self.next = self.first = low if self.life else max(low, start)
             self.life = info.created
+        self.began = self.began or self.next
         missed = missed or self.next < low or self.next > state.last_seq + 1
         if missed:
             self.next = min(max(self.next, low), state.last_seq + 1)

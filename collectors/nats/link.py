@@ -53,10 +53,8 @@ class Server(Part):
     @classmethod
     def _url(cls, value: str) -> str:
         try:
-            wrong = any(
-                (parts := urlsplit(one)).scheme not in ("nats", "tls") or not parts.hostname or not (parts.port or 1)
-                for one in value.split(",")
-            )
+            parts = [urlsplit(one) for one in value.split(",")]
+            wrong = any(one.scheme not in ("nats", "tls") or not one.hostname or one.port == 0 for one in parts)
         except ValueError:
             wrong = True
         if wrong:  # not shown: it may hold a password

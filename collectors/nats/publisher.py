@@ -96,8 +96,8 @@ def _text(name: str, value: bytes) -> str:
 def _error(link: Link, answer: Msg, subject: str) -> str:
     try:
         said = link.read(answer, subject)
-    except CollectorError as error:
-        return (
-            f"refused: {error}" if isinstance(error, Refused) else f"refused: {link.what}: no stream takes {subject!r}"
-        )
+    except Refused as error:
+        return f"refused: {error}"
+    except CollectorError:
+        return f"refused: {link.what}: no stream takes {subject!r}"
     return "" if said.get("stream") else f"in doubt: {link.what}: {said}"

@@ -61,11 +61,12 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """`place` is the first message that the stream still holds; from `start` on those before it were given to nobody.
-    It happened after `since` (our own clock, µs)."""
+    """`place` is the first message that the stream still holds; those from `start` to `end` (not among them) will be
+    given to nobody. It happened after `since` (our own clock, µs)."""
 
     place: Place
     start: int
+    end: int
     reason: str
     since: int
 
@@ -170,7 +171,7 @@ class Decoder(NamedTuple):
         return [
             Range(
                 flow=flow, hop=hop, stage=Stage.drop, reason=gone.reason, log=hop, partition=gone.place.stream,
-                offset=gone.start, offset_to=gone.place.seq, observed_from=min(gone.since, at), observed_at=at,
+                offset=gone.start, offset_to=gone.end, observed_from=min(gone.since, at), observed_at=at,
                 evidence="range", node=self.config.node,
             )
             for flow, hop in sorted(routes)

@@ -19,9 +19,10 @@ from collectors.base import NOTHING_YET_MS, Content, Lag, Observation, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.nats import acks, cursor
-from collectors.nats.config import Followed, NatsConfig
+from collectors.nats.config import NatsConfig
+from collectors.nats.consumer import Consumer
 from collectors.nats.feed import Feed, Info, Stands, Stored
-from collectors.nats.link import NO_CONSUMER, NO_STREAM, Link, Refused
+from collectors.nats.link import NO_STREAM, Link, Refused
 from collectors.nats.records import Decoder, Gone, Known, Place, Said, headers_of, place_of
 from collectors.nats.why import why_gone
 from collectors.part import settings
@@ -49,15 +50,16 @@ class NatsTail:
         self._name, self._config, self._clock, self._ticks = name, config, clock, ticks or steady()
         self._decoder = Decoder(config)
         self._streams = {route.stream: Feed(route.stream) for route in config.streams}
-        self._caught = {acks.stream_of(each): (Feed(acks.stream_of(each)), each) for each in config.consumers}
-        self._feeds = {**self._streams, **{name: feed for name, (feed, _) in self._caught.items()}}
+        self._caught = {acks.stream_of(each): Consumer(each, config.remember) for each in config.consumers}
+        self._feeds = {**self._streams, **{name: each.feed for name, each in self._caught.items()}}
         self._kept: dict[str, Stands] | None = None
         self._known: OrderedDict[tuple[str, int], Known] = OrderedDict()
         self._ready: deque[Raw] = deque()
         self._came: dict[str, tuple[int, int, int]] = {}
+        self._shown: dict[str, Info] = {}
+        self._judged = 0
         self._missed: dict[str, int] = {}
         self._told: set[str] = set()
-        self._there: frozenset[str] = frozenset()
         self._link: Link | None = None
         self._look_at = self._asked = self._looked = 0
         self._complete_to: int | None = None
@@ -116,13 +118,14 @@ class NatsTail:
         done = self._complete_to or 0
         self._missed = {name: at for name, at in self._missed.items() if at > done or name not in self._told}
         self._told = set(self._missed)
-        vouched = self._there - self._missed.keys()
+        vouched = self._shown.keys() - self._missed.keys()
         found = [SourceRef(r.flow, r.hop, r.stage, r.stream) for r in self._config.streams if r.stream in vouched]
         found += [
-            SourceRef(flow, each.hop, Stage.ack.value, f"{each.stream}/{each.consumer}")
-            for name, (_, each) in self._caught.items()
+            SourceRef(route.flow, each.followed.hop, Stage.ack.value, each.source)
+            for name, each in self._caught.items()
             if name in vouched
-            for flow in {route.flow for route in self._config.streams if route.stream == each.stream}
+            for route in self._config.streams
+            if route.stream == each.followed.stream
         ]
         return sorted(set(found))
 
@@ -161,19 +164,25 @@ class NatsTail:
             return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
         link = self._link
         feed = next((feed for feed in self._feeds.values() if feed.left), None)
-        if link is None or feed is None:
-            if link and self._asked:
+        if link is None:
+            return []
+        if feed is None:
+            if self._judged != self._asked:
+                self._judged = self._asked
+                self._ready.extend(self._gone())
+                return self._page(limit)
+            if self._asked:
                 self._complete_to = max(self._complete_to or 0, self._asked)
             return []
         most = self._config.read_mb << 20
-        followed = self._caught[feed.stream][1] if feed.stream in self._caught else None
-        if followed:  # each may need its message
-            limit = min(limit, max(1, most // self._streams[followed.stream].size))
+        consumer = self._caught.get(feed.stream)
+        if consumer:  # each may need its message
+            limit = min(limit, max(1, most // self._streams[consumer.followed.stream].size))
         found, missing = feed.page(link, limit, most)
         if missing:
             self._miss(feed.stream)
-        if followed:
-            return self._said(link, feed, followed, found)
+        if consumer:
+            return self._said(link, consumer, found)
         return [self._stored(feed, each) for each in found]
 
     def _stored(self, feed: Feed, stored: Stored) -> Raw:
@@ -182,6 +191,9 @@ class NatsTail:
             self._known[feed.stream, stored.seq] = self._decoder.known(stored.subject, headers, stored.data)
             if len(self._known) > self._config.remember:
                 self._known.popitem(last=False)
+        for each in self._caught.values():
+            if each.followed.stream == feed.stream:
+                each.unread.stored(stored.seq, stored.subject)
         place = Place(feed.stream, feed.life, stored.seq, stored.subject)
         if not self._config.copies:
             return Raw(stored.data, headers, None, place, stored.at)
@@ -189,10 +201,14 @@ class NatsTail:
         since = since if stored.seq > last else min(stored.at, at)  # it was there when we first looked
         return Raw(stored.data, headers, None, msgspec.structs.replace(place, came=(since, at)), at)
 
-    def _said(self, link: Link, feed: Feed, followed: Followed, found: Sequence[Stored]) -> list[Raw]:
+    def _said(self, link: Link, consumer: Consumer, found: Sequence[Stored]) -> list[Raw]:
         """What a consumer said, each with the message that it was said of."""
+        feed, followed = consumer.feed, consumer.followed
         places = [Place(feed.stream, feed.life, each.seq) for each in found]
         said = [acks.said(each.subject, each.data, at, followed) for each, at in zip(found, places, strict=True)]
+        for one in said:
+            if one.stage in (Stage.ack, Stage.dead_letter):
+                consumer.unread.settled(one.seq)
         asked = sorted({one.seq for one in said if one.stage and (one.whole or not self._remembered(one))})
         there = dict(zip(asked, self._streams[followed.stream].get(link, asked), strict=True))
         return [self._with_message(one, each, there.get(one.seq)) for one, each in zip(said, found, strict=True)]
@@ -219,24 +235,25 @@ class NatsTail:
         self._look_at = asked + int(self._config.look_every * 1_000_000)
         caught = {name: self._info(link, name) for name in self._caught}
         there = {name: self._info(link, name) for name in self._streams}
-        given = [(each, self._given(link, each)) for each in self._config.consumers]
-        for name, info in {**caught, **there}.items():
-            if info is None:
-                continue
-            begin = 1 if self._config.from_ == "first" or name in caught else info.state.last_seq + 1
-            begin = max(begin, *(seq + 1 for each, seq in given if seq is not None and each.stream == name), 1)
+        for each in self._caught.values():
+            each.look(link)
+        self._shown = {name: info for name, info in {**caught, **there}.items() if info is not None}
+        for name, info in self._shown.items():
             feed, last = self._feeds[name], self._feeds[name].end
-            if feed.found(info, begin):
+            if feed.found(info, self._beginning(name, info)):
                 self._miss(name)
-            before = self._came.get(name)
-            self._came[name] = (last if before else info.state.last_seq, self._looked or at, at)
-            if name in self._streams:
-                self._ready.extend(self._gone(feed, info, given, at))
+            self._came[name] = (last if name in self._came else info.state.last_seq, self._looked or at, at)
         self._keep_beginnings(link)
-        self._there = frozenset(name for name, info in {**caught, **there}.items() if info is not None)
         self._asked, self._looked = asked, at
-        if not self._there & self._streams.keys():
+        if not self._shown.keys() & self._streams.keys():
             raise Unavailable(f"{link.what}: none of the streams exists: {', '.join(self._streams)}")
+
+    def _beginning(self, name: str, info: Info) -> int:
+        """Where to begin at the first start. What a consumer was given before we caught what it says may be acked."""
+        if name in self._caught:
+            return 1
+        begin = 1 if self._config.from_ == "first" else info.state.last_seq + 1
+        return max([begin, *(c.reached + 1 for c in self._caught.values() if c.followed.stream == name)])
 
     def _keep_beginnings(self, link: Link) -> None:
         """Where reading began is kept at once: a start before the first commit must not begin somewhere else."""
@@ -250,18 +267,21 @@ class NatsTail:
             self._kept = {**kept, **fresh}
             cursor.stored(link, self._name, self._kept)
 
-    def _gone(self, feed: Feed, info: Info, given: Sequence[tuple[Followed, int | None]], at: int) -> Iterator[Raw]:
-        """What the stream forgot since it was told last, and some followed consumer was not given. (That was asked for
-        later: it will never get it.)"""
-        first = max(1, info.state.first_seq)
-        reached = [seq for each, seq in given if seq is not None and each.stream == feed.stream]
-        start = max(feed.first, min(reached, default=first) + 1)
-        kept = (self._kept or {}).get(feed.stream)
-        since = self._looked or (kept.at if kept else at)
-        if start < first:
-            place = Place(feed.stream, feed.life, first)
-            yield Raw(b"", {}, None, Gone(place, start, why_gone(info, at, self._config.look_every), since), at)
-        feed.first = max(feed.first, first)
+    def _gone(self) -> Iterator[Raw]:
+        """What the streams forgot and some consumer will never get, when all was read that the last look showed."""
+        for name, info in self._shown.items():
+            if name not in self._streams:
+                continue
+            feed, first = self._streams[name], max(1, info.state.first_seq)
+            _, since, at = self._came[name]
+            if since == at and self._kept:  # our first look: it happened since we were here
+                since = self._kept[name].at
+            why, place = why_gone(info, at, self._config.look_every), Place(name, feed.life, first)
+            for consumer in self._caught.values():
+                if consumer.followed.stream == name:
+                    for start, end in consumer.gone(first, feed, self._asked):
+                        yield Raw(b"", {}, None, Gone(place, start, end, why, since), at)
+            feed.first = max(feed.first, first)
 
     def _info(self, link: Link, stream: str) -> Info | None:
         """None where there is no such stream."""
@@ -271,22 +291,6 @@ class NatsTail:
             if error.code != NO_STREAM:
                 raise Unavailable(str(error)) from None
             return None
-
-    def _given(self, link: Link, followed: Followed) -> int | None:
-        """The last message that a consumer was given; None where there is no such consumer."""
-        try:
-            info = link.ask(f"CONSUMER.INFO.{followed.stream}.{followed.consumer}")
-        except Refused as error:
-            if error.code not in (NO_CONSUMER, NO_STREAM):
-                raise Unavailable(str(error)) from None
-            return None
-        policy = info["config"].get("ack_policy")
-        if policy != "explicit":
-            raise ConfigInvalid(
-                f"{link.what}: consumer {followed.consumer!r} of {followed.stream} has ack_policy {policy}: what it "
-                "acks cannot be told message by message; take it out of `consumers`, and instrument its clients"
-            )
-        return int(info["delivered"]["stream_seq"])
 
     def _miss(self, name: str) -> None:
         self._missed[name] = self._ticks()

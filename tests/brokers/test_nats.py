@@ -167,6 +167,31 @@ def _ranges(found: list[Any]) -> list[Range]:
     return [each for each in found if isinstance(each, Range)]
 
 
+def test_what_a_consumer_was_given_past_the_discarded(stream: Stream) -> None:
+    """A consumer that goes on behind what was discarded was not given that: known when the time for an ack is over, and
+    not before, for what it was given may be acked yet."""
+    stream.update(max_msgs=3)
+    consumer = stream.consumer(ack_wait=2)
+    first = collector(stream, "billing")
+    vouched(first)
+    stream.put(["m-0", "m-1", "m-2"])
+    (held,) = stream.take(consumer, 1)
+    seen(first, lambda found: len(found) == 3)
+    stream.put(["m-3", "m-4", "m-5"])
+    (later,) = stream.take(consumer, 1)
+    assert later.metadata.sequence.stream == 4
+    found = seen(first, lambda found: len(found) == 3)
+    for _ in range(3):
+        found += [each for raw in first.read(10, 0.2) for each in first.decode(raw)]
+    assert _ranges(found) == []
+    for message in (held, later):
+        stream.do(message.ack())
+    found = seen(first, lambda found: _ranges(found))
+    assert told(found) == {("m-0", "ack", ""), ("m-3", "ack", "")}
+    assert [(r.offset, r.offset_to) for r in _ranges(found)] == [(2, 4)]
+    first.close()
+
+
 def test_what_grew_old_and_what_was_purged(stream: Stream) -> None:
     """The limits tell why: too old, or somebody purged it. A purge moves the server's own idea of what a consumer was
     given, so it is only seen where there is none of that."""
