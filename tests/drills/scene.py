@@ -17,10 +17,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.drills.result import Result
 from tests.e2e.service import PATIENCE, Service, environment
-from tests.servers import kafka, postgres, rabbitmq
+from tests.servers import kafka, nats, postgres, rabbitmq
 from tests.servers.kafka import Kafka
 from tests.servers.kafka_cluster import Cluster
 from tests.servers.mirror_maker import MirrorMaker
+from tests.servers.nats import Nats
 from tests.servers.postgres import PostgreSQL
 from tests.servers.process import Process
 from tests.servers.rabbitmq import RabbitMQ
@@ -77,6 +78,19 @@ def started_postgres() -> Iterator[PostgreSQL]:
     if binaries is None:
         raise Missing("this drill needs PostgreSQL: make servers")
     server = PostgreSQL(binaries)
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        yield server.start()
+
+
+@contextmanager
+def started_nats(folder: Path) -> Iterator[Nats]:
+    """A server of NATS with JetStream, gone afterwards."""
+    program = nats.binary()
+    if program is None:
+        raise Missing("this drill needs NATS: make servers")
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Nats(folder, program)
     with ExitStack() as stack:
         stack.callback(server.stop)
         yield server.start()

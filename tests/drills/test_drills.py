@@ -26,6 +26,7 @@ DRILLS = [
     "unclean_election",
     "region_lost",
     "redis_restarted",
+    "stream_overflown",
 ]
 
 
@@ -123,8 +124,8 @@ def test_the_truth_is_nobodys_opinion() -> None:
     tree = ast.parse(Path(truth.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    foreign = {"pika", "psycopg", "confluent_kafka", "pyarrow", "redis"}
-    assert {name.partition(".")[0] for name in names} == {"__future__", "io", "struct", "pathlib"} | foreign
+    foreign = {"nats", "pika", "psycopg", "confluent_kafka", "pyarrow", "redis"}
+    assert {name.partition(".")[0] for name in names} == {"__future__", "asyncio", "io", "struct", "pathlib"} | foreign
 
 
 @pytest.mark.parametrize(("found", "blind", "good"), [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
 from pathlib import Path
 
+import nats
+import nats.js.errors
 import pika
 import psycopg
 import redis
@@ -107,3 +110,25 @@ def in_stream(url: str, stream: str, field: str = "x-message-id") -> set[str]:
     """The ids of all entries that a Redis stream holds, by field."""
     with redis.Redis.from_url(url) as client:
         return {fields[field.encode()].decode() for _, fields in client.xrange(stream)}
+
+
+def in_nats_stream(url: str, stream: str, header: str = "x-message-id") -> set[str]:
+    """The ids of all messages that a stream of NATS holds."""
+
+    async def held() -> set[str]:
+        client = await nats.connect(url)
+        try:
+            js = client.jetstream()
+            state = (await js.stream_info(stream)).state
+            found: set[str] = set()
+            for seq in range(state.first_seq, state.last_seq + 1):
+                try:
+                    message = await js.get_msg(stream, seq)
+                except nats.js.errors.NotFoundError:
+                    continue
+                found.add((message.headers or {})[header])
+            return found
+        finally:
+            await client.close()
+
+    return asyncio.run(held())
