@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from collectors.main import app
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
+from tests.brokers.nats_stream import own_stream
 from tests.brokers.rabbitmq_vhost import own_vhost
 from tests.brokers.running import covered, lines, run
 from tests.contract.http_tracker import HttpTracker
@@ -279,3 +280,36 @@ def test_redis(redis_factory: Any, tmp_path: Path) -> None:
             wait_for(lambda: events(tracker, "orders") == {("m-1", "orders", "persist")}, "the persist", 40)
         finally:
             stop()
+
+
+def test_nats(nats_factory: Any, tmp_path: Path) -> None:
+    """Streams with their durable consumers; a mirror is a copy, of the same flow, in a collector of its own. Nothing is
+    made by looking, and the drafts see what is put."""
+    url = nats_factory().url
+    with own_stream(url) as stream:
+        stream.consumer("billing")
+        stream.do(stream.js.add_stream(name="COPY", mirror={"name": stream.name}))
+        drafts = Drafts(tmp_path / "drafts", url)
+        assert {info.config.name for info in stream.do(stream.js.streams_info())} == {stream.name, "COPY"}
+        origin, copies = drafts.collectors
+        route = {"stream": stream.name, "flow": stream.name, "hop": stream.name}
+        assert origin["streams"] == [route]
+        assert origin["consumers"] == [{"stream": stream.name, "consumer": "billing", "hop": "billing"}]
+        assert copies["streams"] == [{**route, "stream": "COPY", "hop": "COPY", "stage": "replicate"}]
+        points = {(point.hop[0], point.stage.value) for point in drafts.specs[stream.name].checkpoints}
+        assert points == {(stream.name, "persist"), ("billing", "ack"), ("COPY", "replicate")}
+        with HttpTracker() as tracker:
+            stop = drafts.run(tracker, tmp_path / "run")
+            wait_for(lambda: all(covered(tracker, stage) for stage in ("persist", "ack", "replicate")), "coverage", 40)
+            stream.put(["m-1"])
+            (message,) = stream.take(stream.do(_bound(stream)), 1)
+            stream.do(message.ack())
+            wait_for(lambda: len(events(tracker, stream.name)) == 3, "what happened", 40)
+            stop()
+        assert events(tracker, stream.name) == {
+            ("m-1", stream.name, "persist"), ("m-1", "billing", "ack"), ("m-1", "COPY", "replicate"),
+        }  # fmt: skip
+
+
+async def _bound(stream: Any) -> Any:
+    return await stream.js.pull_subscribe(f"{stream.name}.>", durable="billing", stream=stream.name)
