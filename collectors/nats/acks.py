@@ -56,28 +56,28 @@ def made(link: Link, followed: Followed, keep_mb: int, replicas: int) -> None:
 
 def said(subject: str, payload: bytes, place: Place, followed: Followed) -> Said:
     """What a message of that stream says; its `known` is for others to look up."""
-    stage, reason, seq, number, deliveries = _meaning(subject, payload)
+    stage, reason, seq, number, deliveries, at = _meaning(subject, payload)
     delivery = delivery_of(followed.stream, seq, followed.consumer, number)
     return Said(
-        place, followed.stream, seq, followed.consumer, followed.hop, stage, reason, delivery, deliveries, None
+        place, followed.stream, seq, at, followed.consumer, followed.hop, stage, reason, delivery, deliveries, None
     )  # fmt: skip
 
 
-def _meaning(subject: str, payload: bytes) -> tuple[Stage | None, str, int, int | str, int]:
-    """Stage, reason, the message's number, that of the delivery, and how many there were."""
+def _meaning(subject: str, payload: bytes) -> tuple[Stage | None, str, int, int | str, int, int]:
+    """Stage, reason, the message's number, that of the delivery, how many there were, when the message was stored."""
     if subject.startswith(ACK):
         words = subject.split(".")
         words = words[2:] if len(words) < 11 else words[4:]
         try:
-            deliveries, seq, number = (int(word) for word in words[2:5])
+            deliveries, seq, number, at = (int(word) for word in words[2:6])
         except ValueError:
-            return None, "", 0, 0, 0
+            return None, "", 0, 0, 0, 0
         stage, reason = next(((s, r) for word, s, r in SAYS if payload.startswith(word)), (None, ""))
-        return Stage.ack if not payload else stage, reason, seq, number, deliveries
+        return Stage.ack if not payload else stage, reason, seq, number, deliveries, at // 1000
     try:
         advice = msgspec.json.decode(payload, type=Advice)
     except msgspec.MsgspecError:
-        return None, "", 0, 0, 0
+        return None, "", 0, 0, 0, 0
     if subject.startswith(METRIC):
-        return Stage.ack, "", advice.stream_seq, advice.consumer_seq, advice.deliveries
-    return Stage.dead_letter, "max_deliveries", advice.stream_seq, "max", advice.deliveries
+        return Stage.ack, "", advice.stream_seq, advice.consumer_seq, advice.deliveries, 0
+    return Stage.dead_letter, "max_deliveries", advice.stream_seq, "max", advice.deliveries, 0

@@ -20,9 +20,11 @@ DEDUPLICATED = "Nats-Msg-Id"
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is remembered of a message: all that its ack says again. `headers`: those that matter."""
+    """What is remembered of a message: all that its ack says again. `headers`: those that matter; `at`: when it was
+    stored (µs), by which it is told from one of the same number in a stream that was made again."""
 
     subject: str
+    at: int
     headers: dict[str, bytes]
     digest: str
     size: int
@@ -41,11 +43,13 @@ class Place(msgspec.Struct, frozen=True):
 
 class Said(msgspec.Struct, frozen=True):
     """What stands at `place`, in a stream of ours: that `consumer`, the hop `hop`, did `stage` to the message `seq` of
-    `stream`, in its delivery `delivery`. `stage` None: nothing that counts. `known` None: nobody knows that message."""
+    `stream`, stored at `at` (µs, 0: it does not say), in its delivery `delivery`. `stage` None: nothing that counts.
+    `known` None: nobody knows that message."""
 
     place: Place
     stream: str
     seq: int
+    at: int
     consumer: str
     hop: str
     stage: Stage | None
@@ -58,6 +62,10 @@ class Said(msgspec.Struct, frozen=True):
     def whole(self) -> bool:
         """Whether the message itself belongs to it: an archive keeps dead letters."""
         return self.stage is Stage.dead_letter
+
+    def of(self, known: Known | None) -> bool:
+        """Whether it is this message."""
+        return known is not None and self.at in (0, known.at)
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -119,10 +127,10 @@ class Decoder(NamedTuple):
         """The first that the subject fits."""
         return next((r for r in self.config.streams if r.stream == stream and fits(r.subject, subject)), None)
 
-    def known(self, subject: str, headers: Mapping[str, bytes], value: bytes) -> Known:
+    def known(self, subject: str, at: int, headers: Mapping[str, bytes], value: bytes) -> Known:
         """What to remember of it."""
         names = MORE | {self.config.identity_header, MESSAGE_ID, DEDUPLICATED, ORIGIN_AT}
-        return Known(subject, {k: v for k, v in headers.items() if k in names}, digest_of(value), len(value))
+        return Known(subject, at, {k: v for k, v in headers.items() if k in names}, digest_of(value), len(value))
 
     def decode(self, raw: Raw) -> Sequence[Observation]:
         """What was observed; nothing where it is none of our business."""

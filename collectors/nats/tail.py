@@ -24,6 +24,7 @@ from collectors.nats.consumer import Consumer
 from collectors.nats.feed import Feed, Info, Stands, Stored
 from collectors.nats.link import NO_STREAM, Link, Refused
 from collectors.nats.records import Decoder, Gone, Known, Place, Said, headers_of, place_of
+from collectors.nats.unread import Unread
 from collectors.nats.why import why_gone
 from collectors.part import settings
 from tracker.model.coverage import SourceRef
@@ -178,17 +179,20 @@ class NatsTail:
         consumer = self._caught.get(feed.stream)
         if consumer:  # each may need its message
             limit = min(limit, max(1, most // self._streams[consumer.followed.stream].size))
-        found, missing = feed.page(link, limit, most)
-        if missing:
-            self._miss(feed.stream)
-        if consumer:
-            return self._said(link, consumer, found)
-        return [self._stored(feed, each) for each in found]
+        began = feed.next
+        try:
+            found, missing = feed.page(link, limit, most)
+            if missing:
+                self._miss(feed.stream)
+            return self._said(link, consumer, found) if consumer else [self._stored(feed, each) for each in found]
+        except CollectorError:
+            feed.next = began  # nobody was given these
+            raise
 
     def _stored(self, feed: Feed, stored: Stored) -> Raw:
         headers = headers_of(stored.hdrs)
         if self._caught and self._config.remember:
-            self._known[feed.stream, stored.seq] = self._decoder.known(stored.subject, headers, stored.data)
+            self._known[feed.stream, stored.seq] = self._decoder.known(stored.subject, stored.at, headers, stored.data)
             if len(self._known) > self._config.remember:
                 self._known.popitem(last=False)
         for each in self._caught.values():
@@ -214,14 +218,16 @@ class NatsTail:
         return [self._with_message(one, each, there.get(one.seq)) for one, each in zip(said, found, strict=True)]
 
     def _remembered(self, said: Said) -> Known | None:
-        return self._known.get((said.stream, said.seq))
+        found = self._known.get((said.stream, said.seq))
+        return found if said.of(found) else None
 
     def _with_message(self, said: Said, caught: Stored, stored: Stored | None) -> Raw:
         """What was said, with the message where that was asked for: an archive keeps dead letters whole."""
         if stored is not None:
             headers = headers_of(stored.hdrs)
-            known = self._decoder.known(stored.subject, headers, stored.data)
-            return Raw(stored.data, headers, None, msgspec.structs.replace(said, known=known), caught.at)
+            known = self._decoder.known(stored.subject, stored.at, headers, stored.data)
+            if said.of(known):
+                return Raw(stored.data, headers, None, msgspec.structs.replace(said, known=known), caught.at)
         remembered = self._remembered(said)
         if remembered is not None and said.whole:
             remembered = msgspec.structs.replace(remembered, digest="")
@@ -240,6 +246,9 @@ class NatsTail:
         self._shown = {name: info for name, info in {**caught, **there}.items() if info is not None}
         for name, info in self._shown.items():
             feed, last = self._feeds[name], self._feeds[name].end
+            if info.created != feed.life:  # numbers begin anew
+                for each in (each for each in self._caught.values() if each.followed.stream == name):
+                    each.unread = Unread(self._config.remember)
             if feed.found(info, self._beginning(name, info)):
                 self._miss(name)
             self._came[name] = (last if name in self._came else info.state.last_seq, self._looked or at, at)

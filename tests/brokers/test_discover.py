@@ -240,7 +240,8 @@ def test_what_the_server_lacks(postgres_server: Databases, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("url", "code", "said"),
     [
-        ("nats://127.0.0.1", 2, "no system is known by nats://; there are kafka://"),
+        ("mqtt://127.0.0.1", 2, "no system is known by mqtt://; there are kafka://"),
+        ("nats://u:secret@127.0.0.1:1", 3, "NATS 127.0.0.1:1"),
         ("kafka://127.0.0.1:1", 3, "Kafka 127.0.0.1:1"),
         ("amqp://guest:secret@127.0.0.1:1/%2F", 3, "rabbitmq_management"),
         ("postgresql://u:secret@127.0.0.1:1/db", 3, "PostgreSQL 127.0.0.1:1/db"),

@@ -11,6 +11,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, StreamSource
 
 from collectors.base import Undecodable
 from collectors.errors import ConfigInvalid, Unavailable
+from collectors.nats.feed import Feed
 from collectors.nats.tail import NatsTail, tail
 from tests.brokers.nats_stream import Stream, own_stream
 from tracker.model.event import Event, Range, Stage
@@ -138,6 +139,47 @@ def test_acks_of_what_the_stream_no_longer_holds(stream: Stream) -> None:
         assert time.monotonic() < until
         second.read(10, 0.2)
     second.close()
+
+
+def test_an_ack_from_before_the_stream_was_made_again(stream: Stream) -> None:
+    """Its number is another message's now: it is not that one's ack."""
+    consumer = stream.consumer()
+    first = collector(stream, "billing")
+    vouched(first)
+    stream.put(["m-0"])
+    (message,) = stream.take(consumer, 1)
+    stream.do(message.ack_sync())
+    stream.delete()
+    stream.create()
+    stream.put(["m-1"])
+    found = seen(first, lambda found: len(found) == 2)
+    assert [e.message_id for e in found if isinstance(e, Event)] == ["m-1"]
+    assert "which is gone" in found[1]
+    first.close()
+
+
+def test_what_cannot_be_looked_up_comes_again(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ack whose message cannot be asked for at the moment is not passed over."""
+    consumer = stream.consumer()
+    first = collector(stream, "billing", remember=0)
+    vouched(first)
+    stream.put(["m-0"])
+    seen(first, lambda found: len(found) == 1)
+    (message,) = stream.take(consumer, 1)
+    stream.do(message.ack_sync())
+    get = Feed.get
+
+    def cut(feed: Feed, *about: Any) -> Any:
+        if feed.stream == stream.name:
+            raise Unavailable("cut")
+        return get(feed, *about)
+
+    monkeypatch.setattr(Feed, "get", cut)
+    with pytest.raises(Unavailable, match="cut"):
+        seen(first, lambda found: found)
+    monkeypatch.setattr(Feed, "get", get)
+    assert told(seen(first, lambda found: found)) == {("m-0", "ack", "")}
+    first.close()
 
 
 def test_what_a_full_stream_forgets_unread_is_dropped(stream: Stream) -> None:

@@ -71,10 +71,10 @@ def drill(folder: Path, kill: bool) -> Result:
 
 
 async def _made(url: str) -> None:
-    """What the application has: a stream and a durable consumer. What was acked is not kept for anybody else."""
+    """What the application has: a stream and a durable consumer."""
     client = await nats.connect(url)
     js = client.jetstream()
-    await js.add_stream(name="ORDERS", subjects=["orders.>"], max_msgs=HELD, retention="interest", discard="old")
+    await js.add_stream(name="ORDERS", subjects=["orders.>"], max_msgs=HELD, discard="old")
     await js.pull_subscribe("orders.>", durable="billing", stream="ORDERS", config=ConsumerConfig(ack_wait=5))
     await client.close()
 

@@ -29,8 +29,8 @@ TOKENS = "S.billing.2.17.9.1795363274791425628.0"
 def test_what_a_client_says(subject: str, payload: bytes, stage: Stage | None, reason: str) -> None:
     """By the payload, under the old form of the subject and the one with domain and account."""
     found = said(subject, payload, PLACE, BILLING)
-    assert (found.stage, found.reason, found.seq, found.delivery, found.deliveries) == (
-        stage, reason, 17, "S:17:billing:9", 2,
+    assert (found.stage, found.reason, found.seq, found.delivery, found.deliveries, found.at) == (
+        stage, reason, 17, "S:17:billing:9", 2, 1795363274791425,
     )  # fmt: skip
 
 
