@@ -40,19 +40,15 @@ class Kind(NamedTuple):
 
 
 def _copies(config: Mapping[str, Any]) -> bool:
-    """Records that a mirror wrote: their timestamps are those of the originals."""
-    return any(route.get("stage") == "replicate" for route in config["topics"])
-
-
-def _nats_copies(config: Mapping[str, Any]) -> bool:
-    return any(route.get("stage") == "replicate" for route in config["streams"])
+    """What a mirror wrote: its timestamps are those of the originals."""
+    return any(route.get("stage") == "replicate" for route in config.get("topics") or config["streams"])
 
 
 KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
     "kafka": Kind("collectors.kafka.tail:tail", "kafka", "confluent_kafka", own_clock=_copies),
     "kafka-groups": Kind("collectors.kafka.groups:groups", "kafka", "confluent_kafka", own_clock=_always),
-    "nats": Kind("collectors.nats.tail:tail", "nats", "nats", own_clock=_nats_copies),
+    "nats": Kind("collectors.nats.tail:tail", "nats", "nats", own_clock=_copies),
     "postgres-outbox": Kind("collectors.postgres.outbox:outbox", "postgres", "psycopg", remembers=True),
     "postgres-outbox-poll": Kind("collectors.postgres.poll:poll", "postgres", "psycopg", own_clock=_always),
     "rabbitmq": Kind("collectors.rabbitmq.firehose:firehose", "rabbitmq", "pika", name_inside=True, own_clock=_always),

@@ -86,7 +86,7 @@ def test_the_image_has_what_the_file_uses() -> None:
     text = (DEPLOY / "Dockerfile").read_text("utf-8")
     copied = set(re.findall(r"^COPY (?!--from)([\w/. ]+) [\w./]+$", text, re.M))
     assert {"tracker", "collectors", "dashboards", "alerts", "docs/runbooks", "scripts"} <= copied
-    assert ".[server,grpc,postgres,kafka,rabbitmq]" in text
+    assert ".[server,grpc,postgres,kafka,rabbitmq,nats]" in text
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8")
     sources = {name for line in copied for name in line.split()}
     assert all(f"!{name}" in ignored for name in sources)
