@@ -39,7 +39,7 @@ def test_an_incident_ends_with_what_was_parked_and_given_up(tmp_path):
         lost = service.get(f"{path}/loss")
         assert (lost["lost"], {item["message_id"] for item in lost["items"]}) == (3, {"m-3", "m-14", "m-15"})
         shown = service.http.get(f"/incidents/{one['id']}").text
-        assert "Lost for good" in shown and ">m-14<" in shown and "0 parked, 3 abandoned" in shown
+        assert all(text in shown for text in ("Lost for good", ">m-14<", "0 parked, 3 abandoned"))
         assert "is missing any more" not in shown
         [item] = service.get("/v1/recovery", flow="orders", **{"from": "-1h"})["items"]
         assert (item["findings"], item["abandoned"], item["lost"], item["incidents"]) == (3, 3, 3, 1)

@@ -1,5 +1,5 @@
-"""What Grafana's HTTP API takes and answers, as it is published (its OpenAPI document, `public/api-merged.json` in
-grafana/grafana, and the pages of its HTTP API), as far as pushing goes. It is no Grafana: it proves what is sent."""
+"""What Grafana's HTTP API takes and answers, written down by hand from its documentation (its OpenAPI document is
+`public/api-merged.json` in grafana/grafana), as far as pushing goes. It is no Grafana: it proves what is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKEN = "glsa_of_a_service_account"
 
 
 class Command(BaseModel):
-    """A body with fields that are published, and no others."""
+    """A body with fields that are documented, and no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -113,7 +113,7 @@ class Grafana:
                 return (200, self.boards[uid]) if uid in self.boards else (404, {"message": "Dashboard not found"})
             case "POST", ["dashboards", "db"]:
                 return self._board(SaveDashboardCommand.model_validate(body))
-        raise AssertionError(f"not published: {method} {path}")
+        raise AssertionError(f"not documented: {method} {path}")
 
     def _source(self, made: DataSource, version: int) -> tuple[int, Any]:
         self.secrets.setdefault(made.uid, {}).update(made.secureJsonData)

@@ -1,4 +1,4 @@
-"""`tracker dashboards`, by the real client library, against what Grafana's API is published to take."""
+"""`tracker dashboards`, by the real client library, against what Grafana's API is documented to take."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_dry_run_changes_nothing(there: Grafana) -> None:
 
 
 def test_everything_is_put_there_and_a_second_time_nothing_changes(there: Grafana) -> None:
-    """Folder, data sources, dashboards in that order, with bodies as published; then all is found as it should be."""
+    """Folder, data sources, dashboards in that order, with bodies as documented; then all is found as it should be."""
     _push(there, "--yes")
     assert there.writes() == [
         ("POST", "/grafana/api/folders"),

@@ -51,7 +51,8 @@ def test_any_other_refusal_is_said_at_once() -> None:
 
 def test_one_that_is_never_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a bound, with the driver's own words."""
-    monkeypatch.setattr(consumers.Consumers.seek.retry, "stop", lambda state: state.attempt_number >= 3)  # type: ignore[attr-defined]
+    retrying: Any = consumers.Consumers.seek
+    monkeypatch.setattr(retrying.retry, "stop", lambda state: state.attempt_number >= 3)
     driver = Driver(99, KafkaError._STATE)
     with pytest.raises(KafkaException):
         seeking(driver)
