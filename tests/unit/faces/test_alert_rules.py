@@ -15,7 +15,6 @@ from tracker.alerting.alert import GRAFANA, OPERATIONS, TRACKER, Alert, Places, 
 from tracker.alerting.generate import FILE, FOLDER, kept
 from tracker.alerting.rules import GROUPS, alerts, rendered
 from tracker.assets import folder
-from tracker.dashboards.generate import DASHBOARDS
 from tracker.model.verdict import WRONG
 from tracker.slo.metrics import ALL
 
