@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -81,6 +82,8 @@ class Server(Part):
         elif first.username:
             found |= {"user": unquote(first.username), "password": unquote(first.password or "")}
         if self.credentials:
+            if find_spec("nkeys") is None:
+                raise ValueError("credentials: they are signed with nkeys, which is not installed: pip install nkeys")
             found["user_credentials"] = str(self.credentials)
         if self.tls:
             try:

@@ -103,6 +103,7 @@ def test_why_a_stream_forgot(limits: dict[str, int], state: dict[str, object], w
 
 @pytest.mark.parametrize(("wrong", "text"), [
     ({"url": "http://x"}, "nats://HOST:PORT"), ({"url": "nats://tracker:pass:word@x:y"}, "percent-encode"),
+    ({"credentials": "of.creds"}, "pip install nkeys"),
     ({"consumers": [{"stream": "T", "consumer": "c", "hop": "h"}]}, "T is not among"),
     ({"streams": [{"stream": "S", "flow": "f", "hop": "h"}, {"stream": "T", "flow": "f", "hop": "h",
                                                             "stage": "replicate"}]}, "collector of their own"),
