@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from tracker.dashboards.anomalies import ANOMALIES
 from tracker.dashboards.board import Dashboard
 from tracker.dashboards.coverage import COVERAGE
 from tracker.dashboards.flow import FLOW_BOARD
@@ -19,6 +20,7 @@ DASHBOARDS: Mapping[str, Dashboard] = {
     "flow": FLOW_BOARD,
     "message": MESSAGE,
     "recovery": RECOVERY,
+    "anomalies": ANOMALIES,
     "coverage": COVERAGE,
     "itself": ITSELF,
 }

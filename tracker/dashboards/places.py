@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tracker.dashboards.panel import Link
 
-OVERVIEW, FLOW, MESSAGE, RECOVERY, COVERAGE, ITSELF = (
-    f"tracker-{name}" for name in ("overview", "flow", "message", "recovery", "coverage", "itself")
+OVERVIEW, FLOW, MESSAGE, RECOVERY, ANOMALIES, COVERAGE, ITSELF = (
+    f"tracker-{name}" for name in ("overview", "flow", "message", "recovery", "anomalies", "coverage", "itself")
 )
 """Uids of the dashboards."""
 _KEPT = "${database:queryparam}&${tracker:queryparam}&${__url_time_range}"
@@ -42,3 +42,8 @@ def to_incident() -> Link:
 def to_runbook() -> Link:
     """From a kind of finding to what to do."""
     return Link("kind", "runbook", "${tracker}/runbooks/${__data.fields.kind:percentencode}")
+
+
+def to_anomaly() -> Link:
+    """From a signal that is off to what to do."""
+    return Link("signal", "runbook", "${tracker}/runbooks/anomaly")

@@ -18,6 +18,7 @@ from tracker.dashboards.generate import DASHBOARDS
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 from tracker.model.units import SECOND
+from tracker.store.anomalies import Anomaly
 from tracker.store.readonly import Bounds
 
 SPEC = """
@@ -68,6 +69,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made.now += SECOND
     _vouch(made)
     made.run_pass()
+    at = told.start // SECOND
+    made.store.keep_anomalies([_off("volume", at, 0), _off("latency", at, at + 5, "billing", "ack")], made.now)
     yield told
     made.close()
 
@@ -81,6 +84,13 @@ def asked(story: World) -> Iterator[Face]:
 
 def _seen(made: Installation, number: int, hop: str, stage: str, **more: Any) -> Event:
     return Event(flow="orders", message_id=f"m-{number}", hop=hop, stage=Stage(stage), observed_at=made.now, **more)
+
+
+def _off(signal: str, since: int, until: int, hop: str = "", stage: str = "") -> Anomaly:
+    times = {"since": since, "opened_at": since + 1, "last_at": since + 2, "until": until}
+    ended = "usual" if until else ""
+    return Anomaly(flow="orders", hop=hop, stage=stage, signal=signal, direction="high", ended_by=ended, expected=1.0,
+                   came=3.0, distance=9.0, baseline="hour of week", **times)  # fmt: skip
 
 
 def _vouch(made: Installation) -> None:

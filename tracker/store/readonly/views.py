@@ -8,7 +8,7 @@ from importlib import resources
 from tracker.store.engine import Engine
 from tracker.store.readonly.bounds import TAKEN
 
-VIEWS = ("coverage", "events", "findings", "incidents", "latencies", "messages", "reports", "windows")
+VIEWS = ("anomalies", "coverage", "events", "findings", "incidents", "latencies", "messages", "reports", "windows")
 _STANDING_IN = ("databases", "tables", "columns", "functions", "settings")
 
 
