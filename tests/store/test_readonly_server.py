@@ -20,11 +20,12 @@ ASKED = [
     "SHOW TABLES",
     "DESCRIBE TABLE findings",
     "SELECT name, readonly FROM system.settings ORDER BY name",
-    "SELECT count() FROM story.states FINAL",
+    "SELECT flow, hop, stage FROM latencies ORDER BY ALL",
     "SELECT currentDatabase(), timezone()",
     "SELECT {n:UInt8} + 1, {s:String}",
 ]
 REFUSED = [
+    "SELECT count() FROM story.states FINAL",
     "SELECT * FROM story.events",
     "SELECT * FROM system.users",
     "SELECT file('/etc/passwd')",

@@ -31,12 +31,13 @@ def report(service: Service, flow: str | None, owner: str | None, start: int, en
     first, last = (_cut(moment // SECOND, now // SECOND) for moment in (start, min(end, now)))
     if not 0 < last - first <= LONGEST:
         raise Invalid(f"`to` must lie after `from`, and at most {LONGEST // DAY} days after it")
+    until = last + (end >= now)  # counts are kept by the second: a pass of this one is known, too
     specs = _specs(service, flow, owner)
     counted: dict[str, list[Counts]] = {}
-    for one in service.store.settled_between([spec.flow for spec in specs], first, last, DAY):
+    for one in service.store.settled_between([spec.flow for spec in specs], first, until, DAY):
         counted.setdefault(one.flow, []).append(one)
     took: dict[str, list[shapes.SloTook]] = {}
-    for t in service.store.took(first, last, [spec.flow for spec in specs]):
+    for t in service.store.took(first, until, [spec.flow for spec in specs]):
         p50, p95, p99 = t.took
         took.setdefault(t.flow, []).append(shapes.SloTook(hop=t.hop, stage=t.stage, p50=p50, p95=p95, p99=p99))
     flows = [_flow(service, spec, counted.get(spec.flow, []), took.get(spec.flow, []), first, last) for spec in specs]
