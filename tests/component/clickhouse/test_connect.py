@@ -97,7 +97,8 @@ def test_tables_and_columns_are_listed(face: Face, world: World) -> None:
     client = face.connect(database="tracker_views")
     assert client.query("SHOW DATABASES").result_rows == [("tracker_views",)]
     tables = [row[0] for row in client.query('SHOW TABLES FROM "tracker_views"').result_rows]
-    assert tables == ["coverage", "events", "findings", "incidents", "latencies", "messages", "reports", "windows"]
+    assert tables == ["anomalies", "coverage", "events", "findings", "incidents", "latencies", "messages", "reports",
+                      "windows"]  # fmt: skip
     for table in tables:
         described = client.query(f'DESC TABLE "tracker_views"."{table}"').result_rows
         listed = client.query(
