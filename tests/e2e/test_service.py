@@ -128,7 +128,9 @@ def test_objectives_are_reported(service, flow):
     """For a period, of one flow or of all of an owner: as JSON, as Markdown, as a page; a wrong question is refused."""
     service.send(many(flow, 40, now_us(), {7}))
     service.until(lambda: books(service, flow), lambda b: b["verdicts"].get("unacknowledged") == 1)
-    told = service.get("/v1/slos/report", flow=flow, **{"from": "-1h"})
+    told = service.until(
+        lambda: service.get("/v1/slos/report", flow=flow, **{"from": "-1h"}), lambda told: told["flows"][0]["bad"]
+    )
     [one] = told["flows"]
     assert (one["good"], one["bad"], one["met"], one["counts"]["unacknowledged"]) == (39, 1, False, 1)
     assert [(t["hop"], t["p50"]) for t in one["latency"]] == [
