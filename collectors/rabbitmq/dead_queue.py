@@ -70,12 +70,12 @@ class DeadQueue:
 
     def find(self, flow: str, message_ids: Sequence[str]) -> list[Locator]:
         """Those that are among the first `most` messages of the queue. Raises `Unavailable`, `ConfigInvalid`."""
-        self._take(set(message_ids))
+        self._take()
         return [Locator(one, "", self._config.queue, 0) for one in message_ids if one in self._held]
 
     def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
         """A copy of each that is still there; the newest of a message that died several times."""
-        self._take({place.message_id for place in locators})
+        self._take()
         self._out |= {place.message_id for place in locators} & self._held.keys()
         return [self._copy(place) for place in locators]
 
@@ -106,8 +106,8 @@ class DeadQueue:
         self._held, self._out, self._count, self._depth = {}, set(), 0, 0
         closed(connection)
 
-    def _take(self, wanted: set[str]) -> None:
-        """Hold these, or all that may be held."""
+    def _take(self) -> None:
+        """Hold all that may be held: of a message that died twice, the second copy may be the last one of the queue."""
         if self._connection is None or self._connection.is_closed or not self._channel.consumer_tags:
             self._attach()
         until = time.monotonic() + QUIET
@@ -115,13 +115,13 @@ class DeadQueue:
             with working(self._at):
                 assert self._connection is not None
                 self._connection.process_data_events(0)
-                while self._count < min(self._depth, self._config.most) and not wanted <= self._held.keys():
+                while self._count < min(self._depth, self._config.most):
                     before = self._count
                     self._connection.process_data_events(0.05)
                     if self._count > before:
                         until = time.monotonic() + QUIET
                     elif time.monotonic() > until:
-                        break
+                        self._depth = self._count  # somebody else has the rest
         except Exception:
             self.close()
             raise

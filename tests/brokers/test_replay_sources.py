@@ -277,6 +277,16 @@ def test_what_was_sent_leaves_the_queue_and_the_rest_stays(vhost: Vhost) -> None
     assert left(vhost) == ["b", "d", "late"]
 
 
+def test_the_second_copy_is_found_at_the_end_of_a_long_queue(vhost: Vhost) -> None:
+    """What is acked is all of a message, however far apart its copies are."""
+    others = [f"m-{n}" for n in range(3_000)]
+    buried(vhost, "a", *others, "a")
+    with held(vhost) as source:
+        source.settle(source.find("orders", ["a"]), [])
+    wait_for(lambda: vhost.message_count("dead") == len(others))
+    assert left(vhost) == others
+
+
 def test_a_look_beside_a_replay_takes_nothing_from_it(vhost: Vhost) -> None:
     """Somebody makes a plan while copies are being sent: these stay held until it is known what became of them."""
     buried(vhost, "a", "b")
