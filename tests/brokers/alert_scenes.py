@@ -140,7 +140,6 @@ SCENES = (
         {
             _watermark("orders", "kafka-eu"): "0+15x4 60x12 255+15x40",
             _watermark("parcels", "kafka-eu"): "0+15x4 60x12 255+15x40",
-            _watermark("gone", "kafka-eu"): "-4000x100",
             _watermark("orders", "kafka-us"): "0+15x4 60x12 255+15x40",
             _watermark("parcels", "kafka-us"): "0+15x80",
             _watermark("orders", "billing"): "0+15x4 60x80",
@@ -220,17 +219,16 @@ SCENES = (
            "1", 0, "orders: latency is not as usual at billing",
            labels={"flow": "orders", "hop": "billing", "signal": "latency"}),
     Scene(
-        "CoverageStalled",  # reports until 60 s, then none until 240 s, then again
+        "CoverageStalled",  # reports until 60 s, then none for three hours, then again
         {
             'tracker_watermark_timestamp_seconds{flow="orders",hop="billing",stage="ack",instance="t",job="tracker"}': (
-                "0+15x4 60x12 255+15x40"
+                "0+15x4 60x720 10875+15x40"
             ),
-            'tracker_watermark_timestamp_seconds{flow="old",hop="h",stage="ack",instance="t"}': "-4000x100",
         },
         165,
-        210,
-        300,
-        "orders: billing:ack not vouched for: 2m 30s",
+        10800,
+        10935,
+        "orders: billing:ack not vouched for: 2h 59m 0s",
         {**PLACE, **T},
     ),
     Scene(
@@ -319,6 +317,24 @@ SCENES = (
     ),
     _gauge("StoreDown", 'tracker_store_up{instance="t",job="tracker"}', "1", "0", 60,
            "the tracker's store does not answer", labels=T),
+    Scene(
+        "MetricsOld",  # read until 60 s, then not until 600 s
+        {'tracker_read_timestamp_seconds{instance="t",job="tracker"}': "0+15x4 60x35 600+15x40"},
+        210,
+        255,
+        660,
+        "findings and coverage as Prometheus sees them are 3m 15s old",
+        T,
+    ),
+    Scene(
+        "BooksOld",  # counted until 60 s, then not until 6,000 s
+        {'tracker_counted_timestamp_seconds{instance="t",job="tracker"}': "0+15x4 60x395 6000+15x40"},
+        2700,
+        2775,
+        6060,
+        "messages and books as Prometheus sees them are 45m 15s old",
+        T,
+    ),
     _gauge("WorkerDown", 'tracker_thread_up{thread="reconcile",instance="t",job="tracker"}', "1", "0", 60,
            "worker reconcile of the tracker has ended", labels={"thread": "reconcile", **T}),
     Scene(

@@ -129,3 +129,36 @@ def test_the_slowest_source_holds_the_watermark_back(world: Installation) -> Non
     at(world, 10 + 3600 + 1, watched=(SHOP, BILLING, slow))
     at(world, 10 + 3600 + 5, watched=(SHOP, BILLING))
     assert world.store.watermarks() == {shop: 3615 * SECOND, billing: 3611 * SECOND}
+
+
+def test_a_place_that_everybody_left_keeps_its_watermark(world: Installation) -> None:
+    """Unless the last one to end had signed off: then nothing runs there that could be missed."""
+    first, second = (SourceRef("orders", "billing", "ack", name) for name in ("first", "second"))
+    billing = ("orders", "billing", "ack")
+    at(world, 10, watched=(SHOP, first))
+    at(world, 20, watched=(SHOP, first, second))
+    at(world, 30, watched=(SHOP, second))
+    at(world, 30 + 2 * 3600, watched=(SHOP,))
+    assert world.store.watermarks()[billing] == 30 * SECOND
+    at(world, 30 + 3 * 3600, watched=(SHOP, second))
+    assert world.store.watermarks()[billing] == (30 + 3 * 3600) * SECOND
+    world.vouch([], signed_off=[second])
+    at(world, 40 + 3 * 3600, watched=(SHOP,))
+    assert billing not in world.store.watermarks()
+
+
+def test_a_flow_that_all_have_left_is_blind_while_others_report(world: Installation) -> None:
+    """What was on its way is not called in flight for ever, and the books say since when nobody looks."""
+    other = world.put(SPEC.replace("orders", "payments"))
+    elsewhere = SourceRef("payments", "shop", "produce", "s")
+    at(world, 10, ("gone", "shop:produce"), watched=(SHOP, BILLING))
+    world.vouch([elsewhere], collector="elsewhere")
+    for hours in range(1, 4):
+        at(world, 11 + hours * 3600, watched=(elsewhere,))
+    assert other.flow == "payments"
+    assert verdicts(world) == {"gone": "blind"}
+    books = reconcile(world.store, world.control, world.put(SPEC), 0, 3 * 3600 * SECOND)
+    assert {(s.hop, s.cause, s.start // SECOND) for s in books.blind_spots if s.cause == "silent"} == {
+        ("shop", "silent", 10 + 3600),
+        ("billing", "silent", 10 + 3600),
+    }

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
 
-STALE_S, GONE_S = 60, 3600
-"""Coverage older than the first is stalled; a source silent for longer than the second has ended (`source_ttl`)."""
+STALE_S = 60
+"""Coverage that is older is stalled. The gauge leaves out what has ended, unless nobody is left there: however long ago
+the last one vanished, that is told until somebody comes back, signs off, or the flow no longer names the hop."""
 PENDING_BYTES = 512 * 2**20 * 7 // 10
 """70 % of `TRACKER_COMMIT_MEMORY_MB` as it is by default; from 75 % on, batches go to the spool."""
 SPOOL_BYTES = 2**30
@@ -16,7 +17,7 @@ MANY_PARTS = 700
 """The engine slows inserts down at 1,000 parts in one partition."""
 
 WATERMARK = "tracker_watermark_timestamp_seconds"
-STALLED = f"(time() - {WATERMARK}) > {STALE_S} < {GONE_S}"
+STALLED = f"(time() - {WATERMARK}) > {STALE_S}"
 
 COVERAGE: Sequence[Alert] = (
     Alert(
@@ -70,6 +71,24 @@ ITSELF: Sequence[Alert] = (
         "store-down",
         "the tracker's store does not answer",
         "Events wait in the tracker's spool, then in the collectors'; nothing is judged.",
+    ),
+    Alert(
+        "MetricsOld",
+        "time() - tracker_read_timestamp_seconds > 120",
+        "1m",
+        "page",
+        "metrics-old",
+        "findings and coverage as Prometheus sees them are {{ $value | humanizeDuration }} old",
+        "The store answers, but not these questions: alerts about findings and coverage stand still, nobody is told.",
+    ),
+    Alert(
+        "BooksOld",
+        "time() - tracker_counted_timestamp_seconds > 1800",
+        "15m",
+        "ticket",
+        "metrics-old",
+        "messages and books as Prometheus sees them are {{ $value | humanizeDuration }} old",
+        "Counting fails or takes very long. Blind spots, conservation and objectives other than delivery stand still.",
     ),
     Alert(
         "WorkerDown",

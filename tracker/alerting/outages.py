@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
-from tracker.alerting.itself import GONE_S, STALLED, WATERMARK
+from tracker.alerting.itself import STALLED, WATERMARK
 
 KIND = "hop-outage"
 SILENT_FLOWS, FAILING_FLOWS = 2, 3
@@ -25,13 +25,12 @@ def _open(before: str = "") -> str:
 
 MORE = f"(({_open()} > 0) unless {_open(' offset 1h')} >= {_open()})"
 """More are open than an hour ago. What has been open for long, since nobody gave it up, is no outage."""
-KNOWN = f"(time() - {WATERMARK}) < {GONE_S}"
 
 OUTAGES: Sequence[Alert] = (
     Alert(
         "HopSilent",
         f"max by (flow, hop) ({STALLED}) and on (hop) "
-        f"({_flows(STALLED)} >= {SILENT_FLOWS} and {_flows(STALLED)} == {_flows(KNOWN)})",
+        f"({_flows(STALLED)} >= {SILENT_FLOWS} and {_flows(STALLED)} == {_flows(WATERMARK)})",
         "45s",  # shorter than that of CoverageStalled, which it silences: it has to be there first
         "page",
         KIND,
@@ -44,7 +43,7 @@ OUTAGES: Sequence[Alert] = (
     ),
     Alert(
         "HopFailing",
-        f"{MORE} and on (hop) ({_flows(MORE)} >= {FAILING_FLOWS} unless 2 * {_flows(MORE)} < {_flows(KNOWN)})",
+        f"{MORE} and on (hop) ({_flows(MORE)} >= {FAILING_FLOWS} unless 2 * {_flows(MORE)} < {_flows(WATERMARK)})",
         "15s",  # likewise, of the alerts about findings
         "page",
         KIND,

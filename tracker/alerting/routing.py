@@ -24,7 +24,8 @@ OF_COLLECTORS = "collecting"
 """The group that collectors tell by themselves: it stays true and loud while the tracker is down."""
 PLACE = ("hop", "incident_kind")
 """Of an outage of a hop: one notification for all its flows."""
-OF_STORE = ("WorkerDown", "ReconcilerStalled", "IngestRefused", "IngestMemoryFilling", "CoverageStalled")
+OF_STORE = ("WorkerDown", "ReconcilerStalled", "IngestRefused", "IngestMemoryFilling", "CoverageStalled",
+            "MetricsOld", "BooksOld", "ObjectivesNotJudged")  # fmt: skip
 MISSING = ("MessagesLost", "MessagesUnacknowledged", "MessagesUnderReplicated")
 FOUND = (*MISSING, "MessagesDivergent", "MessagesDeadLettered")
 OBJECTIVES = ("DeliveryBudgetBurningSlowly", "DeliveryObjectiveMissed", "ObjectiveMissed")

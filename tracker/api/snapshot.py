@@ -11,7 +11,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 
@@ -45,6 +46,8 @@ CLOSING = 20.0
 """Seconds that it gets to finish at the end."""
 CLOCKS = 20
 """So many nodes are shown by name: a collector's name is a label, so they must stay few."""
+IN_A_ROW = 3
+"""After so many flows in a row that could not be asked about it is not them."""
 GIVEN_UP = (PARKED, ABANDONED)
 """Statuses of findings that nobody tries to bring back."""
 LIVING = ("planned", "awaiting_approval", "approved", "running", "paused")
@@ -62,6 +65,7 @@ class Snapshot:
         self._at = 0
         self._asides = (Aside("slo", self._judge, stopwatch), Aside("count", self._count, stopwatch))
         self._ending = False
+        self._shown: dict[str, Labels] = {}
 
     @cached_property
     def _aside(self) -> Service:
@@ -74,12 +78,15 @@ class Snapshot:
             if now - self._at < FRESH:
                 return
             self._at = now
-            read = self._read(now, self._threads, self._findings, self._store, self._control, self._clocks)
-        patience = time.monotonic() + PATIENCE
-        for wait in [aside.begin(now) for aside in self._asides]:
-            wait(max(patience - time.monotonic(), 0))
-        read = read and all(aside.succeeded for aside in self._asides)
-        self._service.metrics.set(metrics.STORE_UP, float(read))
+            up = self._read(now, self._ping)
+            self._service.metrics.set(metrics.STORE_UP, float(up))
+            stored = (self._findings, self._store, self._clocks) if up else ()
+            if self._read(now, self._threads, self._control, *stored) and up:
+                self._service.metrics.set(metrics.READ, now / SECOND)
+        if up:
+            patience = time.monotonic() + PATIENCE
+            for wait in [aside.begin(now) for aside in self._asides]:
+                wait(max(patience - time.monotonic(), 0))
 
     def close(self) -> None:
         """Wait for what is worked out aside to stop: it asks the store."""
@@ -111,6 +118,9 @@ class Snapshot:
                 read = False
                 log.warning("metrics_incomplete", part=part.__name__, reason=str(error))
         return read
+
+    def _ping(self, now: int) -> None:
+        self._service.store.ping()
 
     def _threads(self, now: int) -> None:
         threads: Labels = {(name,): float(alive()) for name, alive in self._service.threads.items()}
@@ -197,14 +207,16 @@ class Snapshot:
         self._service.metrics.replace(metrics.NODE_CLOCK, {(name,): off / SECOND for name, off in offsets.items()})
 
     def _flows(self, now: int) -> None:
-        service = self._aside
-        differences, spots = Labels(), Counter[tuple[str, ...]]()
-        for flow, known in self._each():
+        service, differences, spots = self._aside, Labels(), Counter[tuple[str, ...]]()
+
+        def of(flow: str, known: Known) -> None:
             books = reconcile(service.store, service.control, known.spec, now - RECENT, now)
             differences[flow,] = books.produced + books.orphans - sum(books.verdicts.values())
             spots.update((flow, spot.hop, spot.stage, spot.cause) for spot in books.blind_spots)
-        service.metrics.replace(metrics.CONSERVATION, differences)
-        service.metrics.replace(metrics.BLIND_SPOTS, dict(spots))
+
+        with self._each(of) as failed:
+            self._replace(metrics.CONSERVATION, differences, failed)
+            self._replace(metrics.BLIND_SPOTS, spots, failed)
 
     def _burning(self, now: int) -> None:
         specs = [known.spec for known in self._service.specs.known().values()]
@@ -217,15 +229,39 @@ class Snapshot:
         service.metrics.replace(metrics.LATENCY, latency)
         service.metrics.replace(metrics.REPLICATION_LAG, lag)
         met: Labels = {}
-        for _, known in self._each():
+
+        def of(flow: str, known: Known) -> None:
             for one in others(service.store, known.spec, coverage_of(service, known.spec, now), now):
                 if one.met is not None:
                     met[one.flow, one.objective] = float(one.met)
-        service.metrics.replace(metrics.OBJECTIVE_MET, met)
 
-    def _each(self) -> Iterator[tuple[str, Known]]:
-        """Every flow, until the end."""
+        with self._each(of) as failed:
+            self._replace(metrics.OBJECTIVE_MET, met, failed)
+
+    @contextmanager
+    def _each(self, work: Callable[[str, Known], None]) -> Iterator[Set[str]]:
+        """Do it for every flow. Gives those of which it could not be done, and says so at the end: one flow whose
+        question takes too long hides no other. After some in a row it is the store, and no more are asked."""
+        failed: dict[str, TrackerError] = {}
+        in_a_row = 0
         for flow, known in self._service.specs.known().items():
             if self._ending:
                 raise Unavailable("the tracker is about to stop")
-            yield flow, known
+            try:
+                work(flow, known)
+                in_a_row = 0
+            except TrackerError as error:
+                failed[flow] = error
+                in_a_row += 1
+                if in_a_row == IN_A_ROW:
+                    raise
+        yield failed.keys()
+        if failed:
+            flow, first = next(iter(failed.items()))
+            raise Unavailable(f"{len(failed)} flows could not be asked about, such as {flow!r}: {first}") from first
+
+    def _replace(self, metric: metrics.Metric, found: Mapping[tuple[str, ...], float], failed: Set[str]) -> None:
+        """Show what was found; flows that failed keep what is shown of them."""
+        kept = {labels: value for labels, value in self._shown.get(metric.name, {}).items() if labels[0] in failed}
+        self._shown[metric.name] = {**kept, **found}
+        self._service.metrics.replace(metric, self._shown[metric.name])

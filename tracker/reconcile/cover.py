@@ -40,6 +40,8 @@ class Cover:
         """Since its last leap, how far each source was behind at its worst, and from when on it vouches for more."""
         self.announced: dict[Place, int] = {}
         """Since when somebody watches each place."""
+        self._newest = 0
+        """Up to when anybody vouches, in whatever flow, µs."""
         for run in runs:
             self._runs.setdefault(_key(run), []).append(run)
             self._announce(run)
@@ -93,6 +95,7 @@ class Cover:
         there = self._ends.setdefault(run.flow, {}).setdefault((run.hop, run.stage), {})
         named = run.source, run.evidence
         there[named] = max(there.get(named, (run.end, run.signed_off)), (run.end, run.signed_off))
+        self._newest = max(self._newest, run.end)
 
     def take_leapt(self) -> dict[str, int]:
         """Flows for which a source vouches for much more than at the last call, and from when on (µs): what was blind
@@ -103,7 +106,8 @@ class Cover:
     def coverage(self, spec: FlowSpec, heard: Iterable[Heard]) -> Coverage:
         """What is vouched for in one flow."""
         mine = [run for key, runs in self._runs.items() if key[0] == spec.flow for run in runs]
-        return coverage_of(spec, mine, [h for h in heard if h.flow == spec.flow], self._refusals.of(spec.flow))
+        about = [h for h in heard if h.flow == spec.flow]
+        return coverage_of(spec, mine, about, self._refusals.of(spec.flow), self._newest)
 
     def take_changed(self) -> list[Run]:
         """The runs that changed since the last call, and the refusals."""

@@ -105,6 +105,11 @@ QUESTION_SECONDS = Metric(
 )
 
 # --- what became of messages
+READ = Metric(
+    "tracker_read_timestamp_seconds",
+    Kind.gauge,
+    "When findings, watermarks, incidents and replays were read last, all of them; they are whenever somebody looks.",
+)
 COUNTED = Metric(
     "tracker_counted_timestamp_seconds",
     Kind.gauge,
@@ -261,7 +266,7 @@ REPLAY_IN_FLIGHT = Metric(
     "Messages that are on their way to each target, in doubt, or sent and not settled, as this tracker counted last.",
     ("target",),
 )
-STORE_UP = Metric("tracker_store_up", Kind.gauge, "1 when the store answered the last look.")
+STORE_UP = Metric("tracker_store_up", Kind.gauge, "1 when the store answered at the last look.")
 STORE_ROWS = Metric("tracker_store_rows", Kind.gauge, "Rows per table.", ("table",))
 STORE_BYTES = Metric("tracker_store_bytes", Kind.gauge, "Bytes on disk per table.", ("table",))
 STORE_PARTS = Metric("tracker_store_parts", Kind.gauge, "Active parts per table.", ("table",))

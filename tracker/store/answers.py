@@ -258,7 +258,14 @@ class Answers:
 
     def coverage(self, spec: FlowSpec) -> Coverage:
         """What is vouched for in one flow, as of the last pass."""
-        return coverage_of(spec, self.runs(spec.flow), self.last_heard(spec.flow), self.refusals(spec.flow))
+        runs, heard, refusals = self.runs(spec.flow), self.last_heard(spec.flow), self.refusals(spec.flow)
+        return coverage_of(spec, runs, heard, refusals, self.vouched_until())
+
+    def vouched_until(self) -> int:
+        """The newest moment that anybody vouches for, in whatever flow, µs; 0 where nobody does."""
+        sql = f"SELECT toUnixTimestamp64Micro(max(end_at)) AS newest FROM {self._db}.coverage WHERE tenant = '' "
+        [row] = self._engine.rows(sql + "AND evidence != {refused:String} AND collector != ''", {"refused": REFUSED})
+        return max(0, int(row["newest"]))
 
     def last_heard(self, flow: str | None = None) -> list[Heard]:
         """The newest receipts from each place of one flow, or of all."""
@@ -291,20 +298,23 @@ class Answers:
         return {row["table"]: {"rows": row["rows"], "bytes": row["bytes"], "parts": row["parts"]} for row in rows}
 
 
-def coverage_of(spec: FlowSpec, runs: Sequence[Run], heard: Iterable[Heard], refusals: Iterable[Run] = ()) -> Coverage:
-    """Runs joined to intervals per source; a source whose runs all ended long ago closes after its time to live.
-    `refusals`: those of this flow, and those that may be."""
+def coverage_of(
+    spec: FlowSpec, runs: Sequence[Run], heard: Iterable[Heard], refusals: Sequence[Run], newest: int
+) -> Coverage:
+    """Runs joined to intervals per source; a source whose runs all ended long before `newest`, up to when anybody
+    vouches in whatever flow (µs), closes after its time to live. That runs only while somebody listens: what was not
+    heard meanwhile may still come. `refusals`: those of this flow, and those that may be."""
     groups: dict[tuple[str, str, str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.hop, run.stage, run.source, run.evidence), []).append(run)
-    newest = max((run.end for run in runs), default=0)
+    nobody_listened = join([(run.start, run.end) for run in refusals if run.source == DEAF])
     sources: dict[tuple[str, str], list[SourceCover]] = {}
     for (hop, stage, source, evidence), group in groups.items():
         intervals = join([(run.start, run.end) for run in group])
         ended = max(group, key=lambda run: (run.end, run.signed_off))
         closed = ended.end if ended.signed_off else None
-        if closed is None and newest > ended.end + SOURCE_TTL:
-            closed = ended.end + SOURCE_TTL
+        if closed is None and newest > (over := _over(ended.end, nobody_listened)):
+            closed = over
         sources.setdefault((hop, stage), []).append(SourceCover(source, intervals, closed, evidence))
     assumed = frozenset((hop, c.stage.value) for c in spec.checkpoints if c.coverage == "assumed" for hop in c.hop)
     last = {(h.hop, h.stage): (h.received_at, h.unannounced_at) for h in heard}
@@ -317,3 +327,12 @@ def coverage_of(spec: FlowSpec, runs: Sequence[Run], heard: Iterable[Heard], ref
     return Coverage(
         sources, received, assumed, unannounced=unannounced, refused=lost[True], unreadable=lost[False], deaf=deaf
     )
+
+
+def _over(end: int, nobody_listened: Sequence[Interval]) -> int:
+    """When the time to live of a source that was last vouched for at `end` is over."""
+    over = end + SOURCE_TTL
+    for low, high in nobody_listened:
+        if high > end and low < over:
+            over += high - max(low, end)
+    return over

@@ -13,7 +13,7 @@ from tracker.control.errors import Invalid
 from tracker.model.errors import Unavailable
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
-from tracker.slo.metrics import ALL, Metrics, page
+from tracker.slo.metrics import ALL, OBJECTIVE_MET, Metrics, page
 
 NOW = 1_800_000_000 * SECOND
 
@@ -62,7 +62,7 @@ class Looked(Snapshot):
     def __init__(self):
         super().__init__(cast(Any, SimpleNamespace(metrics=Metrics())), lambda: self.time)
         self.time, self.takes, self.counts, self.fails = 1000.0, 0.0, 0, False
-        self.findings = 0
+        self.findings, self.away = 0, False
 
     def _messages(self, now):
         self.time += self.takes
@@ -71,17 +71,23 @@ class Looked(Snapshot):
         if self.fails:
             raise Unavailable("the store is down")
 
+    def _ping(self, now):
+        if self.away:
+            raise Unavailable("the store is down")
+
     def _findings(self, now):
         self.findings += 1
+        if self.fails:
+            raise Unavailable("it takes too long")
 
     def _nothing(self, now):
         pass
 
     _threads = _store = _control = _flows = _recovery = _clocks = _burning = _objectives = _nothing
 
-    def up(self):
-        """Whether all could be read."""
-        return self._service.metrics.registry.get_sample_value("tracker_store_up")
+    def told(self, name):
+        """What a gauge shows."""
+        return self._service.metrics.registry.get_sample_value(name)
 
 
 def test_counting_takes_a_small_share_of_the_time():
@@ -110,14 +116,47 @@ def test_one_slow_count_says_nothing_of_the_next():
 
 
 def test_counting_that_fails_is_tried_again():
-    """At the next look, and said meanwhile."""
+    """At the next look; when it was done last is said meanwhile. The store is not to blame: it answers."""
     looked = Looked()
     looked.takes, looked.fails = 30, True
     looked.refresh(NOW)
-    assert looked.up() == 0
+    assert (looked.told("tracker_store_up"), looked.told("tracker_read_timestamp_seconds")) == (1, 0)
     looked.fails = False
     looked.refresh(NOW + 20 * SECOND)
-    assert (looked.counts, looked.up()) == (2, 1)
+    assert (looked.counts, looked.told("tracker_store_up")) == (2, 1)
+    assert looked.told("tracker_read_timestamp_seconds") >= NOW / SECOND + 20
+
+
+def test_a_store_that_is_away_is_not_asked():
+    """Each question would wait for it."""
+    looked = Looked()
+    looked.away = True
+    looked.refresh(NOW)
+    assert (looked.told("tracker_store_up"), looked.findings, looked.counts) == (0, 0, 0)
+
+
+def test_a_flow_that_cannot_be_asked_about_hides_no_other():
+    """It keeps what is shown of it; after a few in a row it is the store."""
+    looked, failing = Looked(), {"b"}
+    flows = dict.fromkeys("abc")
+    looked._service.specs = SimpleNamespace(known=lambda: flows)
+    looked._shown["tracker_objective_met"] = {("b", "freshness"): 0.0, ("c", "freshness"): 0.0}
+    found = {}
+
+    def ask(flow, _known):
+        if flow in failing:
+            raise Unavailable("too slow")
+        found[flow, "freshness"] = 1.0
+
+    with pytest.raises(Unavailable, match="1 flows could not be asked about, such as 'b': too slow"), \
+            looked._each(ask) as failed:  # fmt: skip
+        looked._replace(OBJECTIVE_MET, found, failed)
+    met = {flow: looked._service.metrics.registry.get_sample_value(
+        "tracker_objective_met", {"flow": flow, "objective": "freshness"}) for flow in flows}  # fmt: skip
+    assert met == {"a": 1, "b": 0, "c": 1}
+    failing |= set("abc")
+    with pytest.raises(Unavailable, match=r"^too slow$"), looked._each(ask):
+        pytest.fail("there is nothing to show")
 
 
 def test_ids_of_any_kind_make_links():

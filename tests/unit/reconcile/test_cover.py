@@ -141,6 +141,28 @@ def test_a_source_that_vanished_ends_after_its_time_to_live() -> None:
     assert gone.vanished
 
 
+def test_a_flow_that_all_have_left_ends_by_the_reports_of_others() -> None:
+    """Its own reports no longer tell that time goes by."""
+    elsewhere = report(1, 21 + SOURCE_TTL / SECOND, collector="d")
+    elsewhere["sources"][0]["flow"] = "payments"
+    (gone,) = coverage(folded(report(1, 10), report(2, 20), elsewhere)).of(*PLACE)
+    assert gone.closed == 20 * SECOND + SOURCE_TTL
+    assert gone.vanished
+
+
+def test_the_time_to_live_stands_still_while_nobody_listens() -> None:
+    """After two hours without a tracker, the first collector that reports does not end all the others."""
+    there = {"flow": "", "hop": "", "stage": "", "source": "deaf", "evidence": ""}
+    back = 30 + 7200
+    deaf = report(1, back, collector="", lag_ms=7_200_000, sources=[there])
+    other = report(1, back + 3000, source="pod-2", collector="d")
+    early = coverage(folded(report(1, 10), report(2, 20), deaf, other))
+    assert all(s.closed is None for s in early.of(*PLACE))
+    again = report(2, back + 3700, source="pod-2", collector="d")
+    late = coverage(folded(report(1, 10), report(2, 20), deaf, other, again))
+    assert [s.vanished for s in late.of(*PLACE)] == [True, False]
+
+
 @pytest.mark.parametrize("order", [(1, 2, 3, 4, 5), (1, 3, 5, 2, 4), (5, 4, 3, 2, 1), (2, 2, 5, 1, 1, 4, 3)])
 @pytest.mark.parametrize("dropped", [None, 3])
 def test_restarts_in_between_change_nothing(order: tuple[int, ...], dropped: int | None) -> None:
