@@ -1,5 +1,5 @@
-"""What Grafana's HTTP API takes and answers, written down by hand from its documentation (its OpenAPI document is
-`public/api-merged.json` in grafana/grafana), as far as pushing goes. It is no Grafana: it proves what is sent."""
+"""Grafana's HTTP API as far as pushing goes: bodies and answers are held against those of its official client
+(`grafana_contract`). It is no Grafana: it proves what is sent, and that what comes back is understood."""
 
 from __future__ import annotations
 
@@ -8,62 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
+
+from tests.component.cli import grafana_contract as contract
 
 TOKEN = "glsa_of_a_service_account"
-
-
-class Command(BaseModel):
-    """A body with fields that are documented, and no others."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class CreateFolderCommand(Command):
-    """POST /folders."""
-
-    title: str = Field(min_length=1)
-    uid: str = Field("", max_length=40, pattern=r"^[A-Za-z0-9_-]*$")
-    parentUid: str = ""
-    description: str = ""
-
-
-class DataSource(Command):
-    """POST /datasources: AddDataSourceCommand."""
-
-    name: str = Field(min_length=1)
-    type: str = Field(min_length=1)
-    access: Literal["proxy", "direct"]
-    uid: str = Field("", max_length=40, pattern=r"^[A-Za-z0-9_-]*$")
-    url: str = ""
-    user: str = ""
-    database: str = ""
-    basicAuth: bool = False
-    basicAuthUser: str = ""
-    withCredentials: bool = False
-    isDefault: bool = False
-    jsonData: dict[str, Any] = {}
-    secureJsonData: dict[str, str] = {}
-
-
-class UpdateDataSourceCommand(DataSource):
-    """PUT /datasources/uid/{uid}."""
-
-    version: int = 0
-
-
-class SaveDashboardCommand(Command):
-    """POST /dashboards/db."""
-
-    dashboard: dict[str, Any]
-    folderUid: str = ""
-    folderId: int = 0
-    message: str = ""
-    overwrite: bool = False
-    isFolder: bool = False
-    userId: int = 0
 
 
 class Grafana:
@@ -89,53 +40,67 @@ class Grafana:
             return self.refusing
         if authorization != f"Bearer {TOKEN}":
             return 401, {"message": "Invalid API key"}
+        pattern, uid = _pattern(path.removeprefix("/grafana/api"))
+        asked = f"{method} {pattern}"
         try:
-            return self._answer(method, path.removeprefix("/grafana/api/"), body)
+            given = contract.body(asked, body) if body is not None else {}
         except ValidationError as error:
             return 400, {"message": f"bad request data: {error}"}
+        status, told = self._answer(asked, uid, given)
+        contract.answer(asked, status, told)
+        return status, told
 
-    def _answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        match method, path.split("/"):
-            case "GET", ["folders", uid]:
+    def _answer(self, asked: str, uid: str, given: dict[str, Any]) -> tuple[int, Any]:
+        match asked:
+            case "GET /folders/{folder_uid}":
                 return (200, self.folders[uid]) if uid in self.folders else (404, {"message": "folder not found"})
-            case "POST", ["folders"]:
-                made = CreateFolderCommand.model_validate(body)
-                self.folders[made.uid] = {"id": 1, "uid": made.uid, "title": made.title, "version": 1}
-                return 200, self.folders[made.uid]
-            case "GET", ["datasources", "uid", uid]:
-                missing = 404, {"message": "Data source not found", "messageId": "", "statusCode": 404}
+            case "POST /folders":
+                self.folders[given["uid"]] = {"id": 1, "uid": given["uid"], "title": given["title"], "version": 1}
+                return 200, self.folders[given["uid"]]
+            case "GET /datasources/uid/{uid}":
+                missing = 404, {"message": "Data source not found"}
                 return (200, self.sources[uid]) if uid in self.sources else missing
-            case "POST", ["datasources"]:
-                return self._source(DataSource.model_validate(body), 1)
-            case "PUT", ["datasources", "uid", uid]:
-                return self._source(UpdateDataSourceCommand.model_validate(body), self.sources[uid]["version"] + 1)
-            case "GET", ["dashboards", "uid", uid]:
+            case "POST /datasources":
+                return self._source(given, 1)
+            case "PUT /datasources/uid/{uid}":
+                return self._source(given, self.sources[uid]["version"] + 1)
+            case "GET /dashboards/uid/{uid}":
                 return (200, self.boards[uid]) if uid in self.boards else (404, {"message": "Dashboard not found"})
-            case "POST", ["dashboards", "db"]:
-                return self._board(SaveDashboardCommand.model_validate(body))
-        raise AssertionError(f"not documented: {method} {path}")
+        return self._board(**given)
 
-    def _source(self, made: DataSource, version: int) -> tuple[int, Any]:
-        self.secrets.setdefault(made.uid, {}).update(made.secureJsonData)
-        shown = made.model_dump(exclude={"secureJsonData", "version"})
+    def _source(self, given: dict[str, Any], version: int) -> tuple[int, Any]:
+        uid, name = given["uid"], given["name"]
+        self.secrets.setdefault(uid, {}).update(given.get("secureJsonData", {}))
+        shown = {key: value for key, value in given.items() if key not in ("secureJsonData", "version")}
         shown |= {"id": len(self.sources) + 1, "orgId": 1, "typeLogoUrl": "", "readOnly": False, "version": version}
-        self.sources[made.uid] = shown | {"secureJsonFields": dict.fromkeys(self.secrets[made.uid], True)}
-        return 200, {"datasource": self.sources[made.uid], "id": shown["id"], "message": "saved", "name": made.name}
+        self.sources[uid] = shown | {"secureJsonFields": dict.fromkeys(self.secrets[uid], True)}
+        return 200, {"datasource": self.sources[uid], "id": shown["id"], "message": "saved", "name": name}
 
-    def _board(self, saved: SaveDashboardCommand) -> tuple[int, Any]:
-        board = saved.dashboard
-        if saved.folderUid not in self.folders:
+    def _board(self, dashboard: Any, folderUid: str, overwrite: bool = False, message: str = "") -> tuple[int, Any]:
+        board = dashboard
+        if folderUid not in self.folders:
             return 400, {"message": "folder not found", "status": "folder-not-found"}
         assert board["title"]
         assert len(board["uid"]) <= 40
         assert board.get("id") is None
         there = self.boards.get(board["uid"])
-        if there and not saved.overwrite:
+        if there and not overwrite:
             return 412, {"message": "The dashboard has been changed by someone else", "status": "version-mismatch"}
         version = there["dashboard"]["version"] + 1 if there else 1
-        meta = {"folderUid": saved.folderUid, "provisioned": False, "version": version}
+        meta = {"folderUid": folderUid, "provisioned": False, "version": version}
         self.boards[board["uid"]] = {"dashboard": board | {"id": 7, "version": version}, "meta": meta}
-        return 200, {"id": 7, "uid": board["uid"], "status": "success", "version": version, "slug": "", "url": ""}
+        told = {"id": 7, "uid": board["uid"], "title": board["title"], "status": "success", "url": "/d/x"}
+        return 200, told | {"version": version}
+
+
+def _pattern(path: str) -> tuple[str, str]:
+    """(the path as the contract has it, the uid in it)."""
+    match path.split("/"):
+        case ["", "folders", uid]:
+            return "/folders/{folder_uid}", uid
+        case ["", "datasources" | "dashboards" as kind, "uid", uid]:
+            return f"/{kind}/uid/{{uid}}", uid
+    return path, ""
 
 
 @contextmanager

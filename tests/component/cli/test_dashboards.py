@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
+from tests.component.cli import grafana_contract as contract
 from tests.component.cli.grafana_http import TOKEN, Grafana, grafana
 from tests.servers.ports import free_port
 from tracker.cli.errors import CommandError
@@ -41,6 +43,19 @@ def _push(there: Grafana, *options: str) -> list[dict[str, Any]]:
     assert TOKEN not in ran.output
     steps: list[dict[str, Any]] = json.loads(ran.stdout)["steps"]
     return steps
+
+
+def test_the_contract_refuses_what_grafana_does_not_have() -> None:
+    """A field that is misspelt, a value of another type, an answer without what is promised."""
+    data_source = {"name": "n", "type": "prometheus", "access": "proxy", "jsonData": {"any": 1}}
+    assert contract.body("POST /datasources", data_source) == data_source
+    for wrong in ({"folderUID": "tracker"}, {"folderUid": 7}, {"overwrite": "yes"}):
+        with pytest.raises(ValidationError):
+            contract.body("POST /dashboards/db", {"dashboard": {}} | wrong)
+    with pytest.raises(ValidationError, match="datasource"):
+        contract.answer("POST /datasources", 200, {"id": 1, "message": "saved", "name": "n"})
+    with pytest.raises(KeyError):
+        contract.answer("GET /folders/{folder_uid}", 418, {"message": "?"})
 
 
 def test_a_dry_run_changes_nothing(there: Grafana) -> None:
