@@ -106,5 +106,6 @@ def _ours(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    """The traceback goes to the log, by way of the server; the caller is told that it is our fault."""
+    """The traceback goes to the log; the caller is told that it is our fault."""
+    log.error("request_failed", path=request.url.path, status=500, exc_info=error)
     return answer(500, "an error of the tracker's own; its log has the details under this path and time")

@@ -4,7 +4,7 @@
 WITH (SELECT max(end_at) FROM {db}.coverage WHERE tenant = '' AND evidence != {refused:String} AND collector != '') AS newest
 SELECT flow, hop, stage, toUnixTimestamp64Micro(if(countIf(alive) > 0, minIf(last, alive), maxIf(last, NOT gone))) AS watermark
 FROM (
-    SELECT flow, hop, toString(stage) AS stage, source, max(end_at) AS last, argMax(signed_off, end_at) AS gone,
+    SELECT flow, hop, toString(stage) AS stage, source, max(end_at) AS last, argMax(signed_off, (end_at, signed_off)) AS gone,
         toUnixTimestamp64Micro(last) + if(gone, 0, {ttl:Int64}) AS closed,
         NOT gone AND closed >= toUnixTimestamp64Micro(newest) AS alive
     FROM {db}.coverage FINAL
