@@ -13,6 +13,7 @@ from tests.world.installation import Installation
 from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
 from tracker.slo import gauges, metrics
+from tracker.slo import standing as slo
 from tracker.slo.standing import Standing, Status, dated, deliveries, others, recoveries
 
 PROMISES = """
@@ -45,7 +46,8 @@ def standing(told: Told) -> dict[str, Standing]:
     """Every objective, by name."""
     spec, now = load_spec(told.text), told.world.now
     [one] = deliveries(told.store, [spec], now, some=True)
-    return {s.objective: s for s in [dated(told.store, one, now), *others(told.store, spec, None, now),
+    asked = slo.Told(told.store, [spec.flow], now)
+    return {s.objective: s for s in [dated(told.store, one, now), *others(asked, spec, None, now),
                                    *recoveries(told.store, spec, now + 60 * SECOND)]}  # fmt: skip
 
 
@@ -83,7 +85,8 @@ def test_nothing_is_said_of_a_flow_without_messages(told: Told) -> None:
     """Neither kept nor broken."""
     silent = load_spec(told.text.replace("flow: orders", "flow: silent"))
     now = told.world.now
-    every = [*deliveries(told.store, [silent], now), *others(told.store, silent, None, now),
+    asked = slo.Told(told.store, [silent.flow], now)
+    every = [*deliveries(told.store, [silent], now), *others(asked, silent, None, now),
              *recoveries(told.store, silent, now)]  # fmt: skip
     assert {one.objective: one.met for one in every if one.met is not None} == {"throughput": False}
 

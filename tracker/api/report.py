@@ -10,6 +10,7 @@ from tracker.api import shapes
 from tracker.api.markdown import Safe, render
 from tracker.api.service import Service
 from tracker.control.errors import Invalid, NotFound
+from tracker.model.coverage import Coverage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND, say
 from tracker.reconcile.books import blind_spots
@@ -117,11 +118,16 @@ def covered(service: Service, spec: FlowSpec, start: int, end: int) -> float | N
     """The share of the time, over all checkpoints, that is vouched for in [start, end), µs, from the flow's first
     version on; None where nothing of it lies within."""
     last = service.control.passes.last_finished()
-    first = service.specs.of(spec.flow).versions[0].created_at
-    start, end = max(start, first), min(end, last.started_at if last else 0)
+    end = min(end, last.started_at if last else 0)
+    return share_of(service, spec, service.store.coverage(spec), start, end)
+
+
+def share_of(service: Service, spec: FlowSpec, coverage: Coverage, start: int, end: int) -> float | None:
+    """The same by a coverage that was asked for; `end` is no later than the last pass."""
+    start = max(start, service.specs.of(spec.flow).versions[0].created_at)
     if end <= start:
         return None
-    spots = blind_spots(spec, service.store.coverage(spec), start, end, end)
+    spots = blind_spots(spec, coverage, start, end, end)
     places = {(hop, point.stage) for point in spec.checkpoints for hop in point.hop}
     return 1 - sum(spot.end - spot.start for spot in spots) / (len(places) * (end - start))
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -20,18 +20,17 @@ import structlog
 
 from tracker.api.aside import Aside
 from tracker.api.recovery import recovery
-from tracker.api.routes.slos import coverage_of
+from tracker.api.routes.slos import promised
 from tracker.api.service import Service
-from tracker.api.specs import Known
 from tracker.control.errors import ControlError
 from tracker.model.errors import TrackerError, Unavailable
+from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
-from tracker.reconcile.books import reconcile
+from tracker.reconcile.books import differences
 from tracker.replay.breaker import State
 from tracker.slo import gauges, metrics
 from tracker.slo.recovery import PERIOD
-from tracker.slo.standing import others
 from tracker.store.findings import ABANDONED, OPEN, PARKED
 
 log = structlog.get_logger()
@@ -46,6 +45,8 @@ CLOSING = 20.0
 """Seconds that it gets to finish at the end."""
 CLOCKS = 20
 """So many nodes are shown by name: a collector's name is a label, so they must stay few."""
+MANY, MUCH = 500, 2_000_000
+"""Flows, and messages of them, that one question is about."""
 IN_A_ROW = 3
 """After so many flows in a row that could not be asked about it is not them."""
 GIVEN_UP = (PARKED, ABANDONED)
@@ -66,6 +67,7 @@ class Snapshot:
         self._asides = (Aside("slo", self._judge, stopwatch), Aside("count", self._count, stopwatch))
         self._ending = False
         self._shown: dict[str, Labels] = {}
+        self._sizes: dict[str, int] = {}
 
     @cached_property
     def _aside(self) -> Service:
@@ -135,6 +137,7 @@ class Snapshot:
     def _messages(self, now: int) -> None:
         shown, known = self._service.metrics, self._service.specs.known()
         counts = {flow: verdicts for flow, verdicts in self._aside.store.counts().items() if flow in known}
+        self._sizes = {flow: sum(verdicts.values()) for flow, verdicts in counts.items()}
         shown.replace(metrics.MESSAGES, {(f, v): n for f, verdicts in counts.items() for v, n in verdicts.items()})
 
     def _findings(self, now: int) -> None:
@@ -207,15 +210,15 @@ class Snapshot:
         self._service.metrics.replace(metrics.NODE_CLOCK, {(name,): off / SECOND for name, off in offsets.items()})
 
     def _flows(self, now: int) -> None:
-        service, differences, spots = self._aside, Labels(), Counter[tuple[str, ...]]()
+        service, found, spots = self._aside, Labels(), Counter[tuple[str, ...]]()
 
-        def of(flow: str, known: Known) -> None:
-            books = reconcile(service.store, service.control, known.spec, now - RECENT, now)
-            differences[flow,] = books.produced + books.orphans - sum(books.verdicts.values())
-            spots.update((flow, spot.hop, spot.stage, spot.cause) for spot in books.blind_spots)
+        def of(specs: Sequence[FlowSpec]) -> None:
+            differ, blind = differences(service.store, service.control, specs, now - RECENT, now)
+            found.update({(flow,): difference for flow, difference in differ.items()})
+            spots.update((flow, spot.hop, spot.stage, spot.cause) for flow, some in blind.items() for spot in some)
 
         with self._each(of) as failed:
-            self._replace(metrics.CONSERVATION, differences, failed)
+            self._replace(metrics.CONSERVATION, found, failed)
             self._replace(metrics.BLIND_SPOTS, spots, failed)
 
     def _burning(self, now: int) -> None:
@@ -230,28 +233,33 @@ class Snapshot:
         service.metrics.replace(metrics.REPLICATION_LAG, lag)
         met: Labels = {}
 
-        def of(flow: str, known: Known) -> None:
-            for one in others(service.store, known.spec, coverage_of(service, known.spec, now), now):
-                if one.met is not None:
-                    met[one.flow, one.objective] = float(one.met)
+        def of(specs: Sequence[FlowSpec]) -> None:
+            standing = [one for some in promised(service, specs, now) for one in some]
+            met.update({(one.flow, one.objective): float(one.met) for one in standing if one.met is not None})
 
         with self._each(of) as failed:
             self._replace(metrics.OBJECTIVE_MET, met, failed)
 
     @contextmanager
-    def _each(self, work: Callable[[str, Known], None]) -> Iterator[Set[str]]:
-        """Do it for every flow. Gives those of which it could not be done, and says so at the end: one flow whose
-        question takes too long hides no other. After some in a row it is the store, and no more are asked."""
+    def _each(self, work: Callable[[Sequence[FlowSpec]], None]) -> Iterator[Set[str]]:
+        """Do it for all flows, many at once; where that fails, one by one. Gives those of which it could not be done,
+        and says so at the end: one flow whose question takes too long hides no other. After some in a row it is the
+        store, and no more are asked."""
         failed: dict[str, TrackerError] = {}
         in_a_row = 0
-        for flow, known in self._service.specs.known().items():
+        waiting = deque(self._together())
+        while waiting:
             if self._ending:
                 raise Unavailable("the tracker is about to stop")
+            specs = waiting.popleft()
             try:
-                work(flow, known)
+                work(specs)
                 in_a_row = 0
             except TrackerError as error:
-                failed[flow] = error
+                if len(specs) > 1:
+                    waiting.extendleft([spec] for spec in reversed(specs))
+                    continue
+                failed[specs[0].flow] = error
                 in_a_row += 1
                 if in_a_row == IN_A_ROW:
                     raise
@@ -259,6 +267,20 @@ class Snapshot:
         if failed:
             flow, first = next(iter(failed.items()))
             raise Unavailable(f"{len(failed)} flows could not be asked about, such as {flow!r}: {first}") from first
+
+    def _together(self) -> Iterator[list[FlowSpec]]:
+        """All flows, as many at once as have `MUCH` messages, and no more than `MANY`."""
+        some: list[FlowSpec] = []
+        messages = 0
+        for flow, known in self._service.specs.known().items():
+            has = self._sizes.get(flow, 0)
+            if some and (len(some) == MANY or messages + has > MUCH):
+                yield some
+                some, messages = [], 0
+            some.append(known.spec)
+            messages += has
+        if some:
+            yield some
 
     def _replace(self, metric: metrics.Metric, found: Mapping[tuple[str, ...], float], failed: Set[str]) -> None:
         """Show what was found; flows that failed keep what is shown of them."""

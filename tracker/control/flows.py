@@ -166,6 +166,14 @@ class Flows:
         with self._transactions.read() as session:
             return _bits(session, flow)
 
+    def hops(self) -> dict[str, list[str]]:
+        """By flow, every hop that ever had a bit."""
+        found: dict[str, list[str]] = {}
+        with self._transactions.read() as session:
+            for row in session.scalars(select(HopBit).order_by(HopBit.flow, HopBit.bit)):
+                found.setdefault(row.flow, []).append(row.hop)
+        return found
+
     def revision(self) -> int:
         """Grows with every change to any flow: one cheap question that tells whether specs must be read again."""
         with self._transactions.read() as session:

@@ -3,12 +3,13 @@ coverage. All of them as the last finished pass left them, so that they can be h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
 
 from tracker.control import Control
+from tracker.control.flows import LeftOut
 from tracker.model.coverage import GRACE, Coverage
 from tracker.model.errors import Invalid, Unavailable
 from tracker.model.spec import FlowSpec, load_spec
@@ -73,6 +74,29 @@ def reconcile(
     )
 
 
+def differences(
+    store: Store, control: Control, specs: Sequence[FlowSpec], start: int, end: int
+) -> tuple[dict[str, int], dict[str, list[BlindSpot]]]:
+    """What `reconcile` finds of several flows, in a few questions for all of them: by flow, produced + orphans less the
+    sum over verdicts, and blind spots. Raises Unavailable like it."""
+    flows = [spec.flow for spec in specs]
+    number, as_of = 0, 0
+    for _ in range(TRIES):
+        last = control.passes.last_finished()
+        bounds, number, as_of = (from_json(last.bounds), last.number, last.started_at) if last else (Bounds(), 0, 0)
+        hops, left = control.flows.hops(), control.flows.to_fold_again()
+        if control.passes.last_finished() != last:
+            continue
+        taken = {flow: there for flow in flows if (there := _taken(hops.get(flow, []), left.get(flow)))}
+        found = store.conservation(taken, bounds, number, start, end)
+        if found is None:
+            continue
+        coverages, until = store.coverages(specs), min(end, as_of)
+        spots = {spec.flow: blind_spots(spec, coverages[spec.flow], start, until, as_of) for spec in specs}
+        return dict.fromkeys(flows, 0) | found, spots
+    raise overtaken(", ".join(flows[:3]), number)
+
+
 def verdicts(store: Store, control: Control, spec: FlowSpec, start: int, end: int) -> tuple[dict[str, int], int]:
     """(messages whose origin lies in [start, end) by verdict, `now` of the pass that left them so); reads no event."""
     _, as_of, rows = _as_one_pass_left_them(store, control, spec, start, end, max(end, 1), events=False)
@@ -115,7 +139,10 @@ def _hops(control: Control, flow: str) -> list[str]:
     """The hops of all versions of a flow at which passes so far have taken note of messages: none of a flow that was
     put, or put again, since the last one."""
     hops = list(control.flows.bits(flow).hops)  # first: what is put from now on, no pass so far has seen
-    left = control.flows.to_fold_again().get(flow)
+    return _taken(hops, control.flows.to_fold_again().get(flow))
+
+
+def _taken(hops: list[str], left: LeftOut | None) -> list[str]:
     return hops if left is None else [hop for hop in hops if left.hops and hop not in left.hops]
 
 

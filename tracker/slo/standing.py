@@ -1,6 +1,6 @@
 """How objectives stand: what was promised, what is, and for deliveries the error budget and how fast it burns.
 
-Delivery comes from one question for all flows; the others are asked for flow by flow where somebody promised them.
+Delivery comes from one question for all flows; the others are asked for where somebody promised them.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
-from tracker.model.spec import AtMost, FlowSpec, Latency
+from tracker.model.spec import FlowSpec, Latency
 from tracker.model.units import SECOND
 from tracker.slo.burn import WINDOWS, broken_since, budget_left, burn_rate, burning, ratio
 from tracker.slo.recovery import PERIOD, promises
@@ -133,10 +134,43 @@ def dated(store: Store, standing: Standing, now: int) -> Standing:
     return msgspec.structs.replace(standing, since=since)
 
 
-def others(store: Store, spec: FlowSpec, coverage: float | None, now: int) -> list[Standing]:
+class Told:
+    """What the store tells of some flows at `now`, µs; each question is asked once for all of them."""
+
+    def __init__(self, store: Store, flows: Sequence[str], now: int) -> None:
+        self._store, self._flows, self._now, self._at = store, flows, now, now // SECOND
+        self._took: dict[int, dict[str, list[Took]]] = {}
+        self._counts: dict[int, dict[str, Counts]] = {}
+
+    def took(self, flow: str, window: int) -> Sequence[Took]:
+        """How long messages took that became complete in the last `window` µs."""
+        if window not in self._took:
+            found = self._took[window] = {}
+            for one in self._store.took(self._at - window // SECOND, self._at + 1, self._flows):
+                found.setdefault(one.flow, []).append(one)
+        return self._took[window].get(flow, ())
+
+    def counts(self, flow: str, window: int) -> Counts | None:
+        """What was counted in the last `window` µs; None when nothing was."""
+        if window not in self._counts:
+            start, end = self._at - window // SECOND, self._at + 1
+            found = self._store.settled_between(self._flows, start, end, end)
+            self._counts[window] = {one.flow: one for one in found}
+        return self._counts[window].get(flow)
+
+    def burning(self, flow: str) -> Burning | None:
+        """What is so now."""
+        return self._burning.get(flow)
+
+    @cached_property
+    def _burning(self) -> Mapping[str, Burning]:
+        return self._store.burning(self._now, WINDOWS, self._flows)
+
+
+def others(told: Told, spec: FlowSpec, coverage: float | None, now: int) -> list[Standing]:
     """The objectives of a flow but for delivery and recovery. `coverage`: the share of the time, over the window
     promised, that is vouched for, where that is promised."""
-    promises, at = spec.objectives, now // SECOND
+    promises = spec.objectives
     found: list[Standing] = []
 
     def add(objective: str, unit: str, target: float, value: float | None, window: int, kept: bool) -> None:
@@ -146,25 +180,23 @@ def others(store: Store, spec: FlowSpec, coverage: float | None, now: int) -> li
 
     for name, promise in (("latency", promises.latency), ("replication", promises.replication)):
         if promise:
-            took = store.took(at - promise.window // SECOND, at + 1, [spec.flow])
+            took = told.took(spec.flow, promise.window)
             for quantile, target, value in _quantiles(promise, took, name):
                 add(f"{name}_{quantile}", "seconds", target, value, promise.window // SECOND, (value or 0) <= target)
     for name, limit in (("duplication", promises.duplication), ("divergence", promises.divergence)):
         if limit:
-            share = _share(store, spec.flow, limit, name, at)
-            add(name, "share", limit.at_most, share, limit.window // SECOND, (share or 0) <= limit.at_most)
+            counts = told.counts(spec.flow, limit.window)
+            part = share(counts, name) if counts else None
+            add(name, "share", limit.at_most, part, limit.window // SECOND, (part or 0) <= limit.at_most)
     if promises.coverage:
         target = promises.coverage.target
         add("coverage", "share", target, coverage, promises.coverage.window // SECOND, (coverage or 0) >= target)
-    if promises.freshness or promises.throughput:
-        now_there = store.burning(now, WINDOWS, [spec.flow]).get(spec.flow)
-        if promises.freshness:
-            age = freshness(now_there, now)
-            within = promises.freshness.within / SECOND
-            add("freshness", "seconds", within, age, 0, (age or 0) <= within)
-        if promises.throughput:
-            rate, least = throughput(now_there), promises.throughput.at_least
-            add("throughput", "per_second", least, rate, TROUGH, rate >= least)
+    if promises.freshness:
+        age, within = freshness(told.burning(spec.flow), now), promises.freshness.within / SECOND
+        add("freshness", "seconds", within, age, 0, (age or 0) <= within)
+    if promises.throughput:
+        rate, least = throughput(told.burning(spec.flow)), promises.throughput.at_least
+        add("throughput", "per_second", least, rate, TROUGH, rate >= least)
     return found
 
 
@@ -207,12 +239,6 @@ def _quantiles(promise: Latency, took: Sequence[Took], name: str) -> Iterable[tu
         target: int | None = getattr(promise, quantile)
         if target is not None:
             yield quantile, target / SECOND, max((one[n] for one in mine), default=None)
-
-
-def _share(store: Store, flow: str, limit: AtMost, name: str, at: int) -> float | None:
-    window = limit.window // SECOND
-    counts = store.settled_between([flow], at - window, at + 1, at + 1)
-    return share(counts[0], name) if counts else None
 
 
 def share(counts: Counts, name: str) -> float | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from tracker.model.event import Event, Stage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.store.bounds import Bounds
+from tracker.store.bundles import MOST as FITS
 from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, distinct, event
 from tracker.store.engine import Engine
@@ -58,6 +59,8 @@ DEAF = "deaf"
 
 FINE, SLOT = 24 * 3600 * SECOND, 3600 * SECOND
 """Of what was refused so long before the newest that was, a place has one span for so long a time."""
+
+R = TypeVar("R", "Run", "Heard")
 
 Place = tuple[str, str, str]
 """flow, hop, stage."""
@@ -129,6 +132,24 @@ class Answers:
             Window(row["window"], row["produced"], row["orphans"], {k: v for k, v in row["verdicts"] if v})
             for row in rows
         ]
+
+    def conservation(
+        self, hops: Mapping[str, Sequence[str]], bounds: Bounds, number: int, start: int, end: int
+    ) -> dict[str, int] | None:
+        """By flow: produced + orphans less the sum over verdicts, of messages whose origin lies in [start, end), µs; as
+        pass `number` (with these bounds) left them, None when two have gone by since. `hops`: by flow, those of all
+        versions of its spec."""
+        found = dict.fromkeys(hops, 0)
+        sql = ask("conservation", self._db, known=bounds.known())
+        base = {"pass": number, "start": start, "end": end} | bounds.parameters
+        for flows in bundles(list(hops), FITS // max(map(len, hops.values()), default=1)):
+            places = [(flow, hop) for flow in flows for hop in hops[flow]]
+            named = {"flows": flows, "of": [flow for flow, _ in places], "hops": [hop for _, hop in places]}
+            rows = self._engine.rows(sql, base | named)
+            if any(row["overtaken"] for row in rows):
+                return None
+            found |= {row["flow"]: row["difference"] for row in rows}
+        return found
 
     def newest_pass(self, flow: str = "") -> int:
         """The highest pass that wrote a state, of this flow where one is named; 0 when none did."""
@@ -229,18 +250,22 @@ class Answers:
 
     # --- coverage -------------------------------------------------------------------------------------------------
 
-    def runs(self, flow: str | None = None) -> list[Run]:
-        """Every stretch that a collector vouches for, of one flow or of all. What has no collector was made of a report
-        of our own by a tracker of a version that did not know these, and vouches for nothing."""
-        rows = self._engine.rows(
+    def runs(self, *flows: str) -> list[Run]:
+        """Every stretch that a collector vouches for, of these flows or of all. What has no collector was made of a
+        report of our own by a tracker of a version that did not know these, and vouches for nothing."""
+        sql = (
             "SELECT flow, hop, stage, source, evidence, collector, epoch, first_sequence, last_sequence, "
             "toUnixTimestamp64Micro(start_at) AS start, toUnixTimestamp64Micro(end_at) AS end, signed_off, broken "
             f"FROM {self._db}.coverage FINAL WHERE tenant = '' AND evidence != {{refused:String}} AND collector != ''"
-            + " AND flow = {flow:String}"
-            * bool(flow),
-            {"refused": REFUSED, "flow": flow or ""},
         )
-        return [msgspec.convert(row, Run) for row in rows]
+        return [msgspec.convert(row, Run) for row in self._of(flows, sql, {"refused": REFUSED})]
+
+    def _of(self, flows: Sequence[str], sql: str, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Rows of these flows, or of all when none is named."""
+        if not flows:
+            yield from self._engine.rows(sql, base)
+        for some in bundles(flows):
+            yield from self._engine.rows(f"{sql} AND flow IN {{flows:Array(String)}}", base | {"flows": some})
 
     def watermarks(self) -> dict[tuple[str, str, str], int]:
         """By (flow, hop, stage) how far the slowest of its sources vouches, µs; of all flows, in one question."""
@@ -248,18 +273,36 @@ class Answers:
         *places, ends = (table[name].to_pylist() for name in ("flow", "hop", "stage", "watermark"))
         return dict(zip(zip(*places, strict=True), ends, strict=True))
 
-    def refusals(self, flow: str | None = None) -> list[Run]:
-        """The spans of which lines were refused (`REFUSED`), of all flows or of those that may belong to this one: each
+    def refusals(self, *flows: str) -> list[Run]:
+        """The spans of which lines were refused (`REFUSED`), of all flows or of those that may belong to these: each
         for itself for `FINE`, then one for each place and `SLOT`."""
-        sql = ask("refusals", self._db, mine="AND flow IN ({flow:String}, '')" if flow else "")
-        rows = self._engine.rows(sql, {"refused": REFUSED, "flow": flow or "", "fine": FINE, "slot": SLOT})
+        base = {"refused": REFUSED, "fine": FINE, "slot": SLOT}
+        sql = ask("refusals", self._db, mine="AND flow IN {flows:Array(String)}" if flows else "")
+        asked = [base | {"flows": some} for some in bundles(["", *flows])] if flows else [base]
         same = {"evidence": REFUSED, "collector": "", "epoch": 0, "signed_off": False, "broken": True}
-        return [msgspec.convert(row | same, Run) for row in rows]
+        return [msgspec.convert(row | same, Run) for one in asked for row in self._engine.rows(sql, one)]
 
     def coverage(self, spec: FlowSpec) -> Coverage:
         """What is vouched for in one flow, as of the last pass."""
-        runs, heard, refusals = self.runs(spec.flow), self.last_heard(spec.flow), self.refusals(spec.flow)
-        return coverage_of(spec, runs, heard, refusals, self.vouched_until())
+        return self.coverages([spec])[spec.flow]
+
+    def coverages(self, specs: Sequence[FlowSpec]) -> dict[str, Coverage]:
+        """The same of several flows, by name, in a few questions for all of them."""
+        flows = [spec.flow for spec in specs]
+        runs = _by_flow(self.runs(*flows)) if flows else {}
+        heard = _by_flow(self.last_heard(*flows)) if flows else {}
+        refused = _by_flow(self.refusals(*flows)) if flows else {}
+        newest = self.vouched_until()
+        return {
+            spec.flow: coverage_of(
+                spec,
+                runs.get(spec.flow, []),
+                heard.get(spec.flow, []),
+                [*refused.get(spec.flow, []), *refused.get("", [])],
+                newest,
+            )
+            for spec in specs
+        }
 
     def vouched_until(self) -> int:
         """The newest moment that anybody vouches for, in whatever flow, µs; 0 where nobody does."""
@@ -267,15 +310,13 @@ class Answers:
         [row] = self._engine.rows(sql + "AND evidence != {refused:String} AND collector != ''", {"refused": REFUSED})
         return max(0, int(row["newest"]))
 
-    def last_heard(self, flow: str | None = None) -> list[Heard]:
-        """The newest receipts from each place of one flow, or of all."""
-        where = "AND flow = {flow:String}" if flow else ""
-        rows = self._engine.rows(
-            "SELECT flow, hop, stage, toUnixTimestamp64Micro(max(received_at)) AS at, "
-            f"toUnixTimestamp64Micro(max(unannounced_at)) AS before FROM {self._db}.heard "
-            f"WHERE tenant = '' {where} GROUP BY flow, hop, stage",
-            {"flow": flow} if flow else {},
+    def last_heard(self, *flows: str) -> list[Heard]:
+        """The newest receipts from each place of these flows, or of all."""
+        sql = (
+            "SELECT flow, hop, stage, toUnixTimestamp64Micro(received_at) AS at, "
+            f"toUnixTimestamp64Micro(unannounced_at) AS before FROM {self._db}.heard FINAL WHERE tenant = ''"
         )
+        rows = self._of(flows, sql, {})
         return [Heard(row["flow"], row["hop"], row["stage"], row["at"], 0, row["before"]) for row in rows]
 
     def node_clocks(self, since: int, limit: int) -> dict[str, int]:
@@ -296,6 +337,13 @@ class Answers:
             {"database": self._db},
         )
         return {row["table"]: {"rows": row["rows"], "bytes": row["bytes"], "parts": row["parts"]} for row in rows}
+
+
+def _by_flow(rows: Iterable[R]) -> dict[str, list[R]]:
+    found: dict[str, list[R]] = {}
+    for row in rows:
+        found.setdefault(row.flow, []).append(row)
+    return found
 
 
 def coverage_of(

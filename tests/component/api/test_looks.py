@@ -136,27 +136,32 @@ def test_a_store_that_is_away_is_not_asked():
 
 
 def test_a_flow_that_cannot_be_asked_about_hides_no_other():
-    """It keeps what is shown of it; after a few in a row it is the store."""
-    looked, failing = Looked(), {"b"}
-    flows = dict.fromkeys("abc")
-    looked._service.specs = SimpleNamespace(known=lambda: flows)
+    """It keeps what is shown of it; after a few in a row it is the store. All at once is tried first."""
+    looked, failing, asked = Looked(), {"b"}, []
+    flows = {flow: SimpleNamespace(spec=SimpleNamespace(flow=flow)) for flow in "abcde"}
+    cast(Any, looked._service).specs = SimpleNamespace(known=lambda: flows)
     looked._shown["tracker_objective_met"] = {("b", "freshness"): 0.0, ("c", "freshness"): 0.0}
-    found = {}
+    looked._sizes = {"d": 2_000_001}
+    found: dict[tuple[str, ...], float] = {}
 
-    def ask(flow, _known):
-        if flow in failing:
+    def ask(specs):
+        asked.append("".join(spec.flow for spec in specs))
+        if failing & set(asked[-1]):
             raise Unavailable("too slow")
-        found[flow, "freshness"] = 1.0
+        found.update({(spec.flow, "freshness"): 1.0 for spec in specs})
 
     with pytest.raises(Unavailable, match="1 flows could not be asked about, such as 'b': too slow"), \
             looked._each(ask) as failed:  # fmt: skip
         looked._replace(OBJECTIVE_MET, found, failed)
+    assert asked == ["abc", "a", "b", "c", "d", "e"]
     met = {flow: looked._service.metrics.registry.get_sample_value(
         "tracker_objective_met", {"flow": flow, "objective": "freshness"}) for flow in flows}  # fmt: skip
-    assert met == {"a": 1, "b": 0, "c": 1}
-    failing |= set("abc")
+    assert met == {"a": 1, "b": 0, "c": 1, "d": 1, "e": 1}
+    failing |= set(flows)
+    asked.clear()
     with pytest.raises(Unavailable, match=r"^too slow$"), looked._each(ask):
         pytest.fail("there is nothing to show")
+    assert asked == ["abc", "a", "b", "c"]
 
 
 def test_ids_of_any_kind_make_links():

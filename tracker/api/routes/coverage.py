@@ -29,7 +29,11 @@ def get_coverage(
         service.specs.of(flow)
     if cursor and not cursor.isdigit():
         raise Invalid(f"{cursor!r} is not a cursor of this list; leave it out to start from the beginning")
-    runs = [run for run in service.store.runs(flow) if hop in (None, run.hop) and stage in (None, run.stage)]
+    runs = [
+        run
+        for run in service.store.runs(*([flow] if flow else []))
+        if hop in (None, run.hop) and stage in (None, run.stage)
+    ]
     runs.sort(key=lambda run: (-run.start, run.flow, run.hop, run.stage, run.source, run.collector))
     first = int(cursor or 0)
     rows = [

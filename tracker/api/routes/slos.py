@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.reading import Cursor, Limit, moment
-from tracker.api.report import covered, markdown, report
+from tracker.api.report import markdown, report, share_of
 from tracker.api.service import Service
 from tracker.console.pages import render
 from tracker.console.runbook import rendered
@@ -24,11 +24,15 @@ from tracker.slo.standing import (
     PERCENTILES,
     QUANTILES,
     Standing,
+    Told,
     dated,
     deliveries,
     others,
     recoveries,
 )
+
+TOGETHER = 50
+"""Flows asked about in one question."""
 
 routes = APIRouter(prefix="/v1/slos", tags=["slos"], dependencies=[Depends(allowed("read"))])
 
@@ -91,15 +95,26 @@ def standings(service: Service, specs: list[FlowSpec]) -> Iterator[Standing]:
     now = service.clock()
     for one in deliveries(service.store, specs, now, some=True):
         yield dated(service.store, one, now)
+    for start in range(0, len(specs), TOGETHER):
+        some = specs[start : start + TOGETHER]
+        for spec, found in zip(some, promised(service, some, now), strict=True):
+            yield from found
+            yield from recoveries(service.store, spec, now)
+
+
+def promised(service: Service, specs: Sequence[FlowSpec], now: int) -> list[list[Standing]]:
+    """How the objectives of each of these flows stand, but for delivery and recovery."""
+    told = Told(service.store, [spec.flow for spec in specs], now)
+    last = service.control.passes.last_finished()
+    end = min(now, last.started_at if last else 0)
+    coverages = service.store.coverages([spec for spec in specs if spec.objectives.coverage])
+    found = []
     for spec in specs:
-        yield from others(service.store, spec, coverage_of(service, spec, now), now)
-        yield from recoveries(service.store, spec, now)
-
-
-def coverage_of(service: Service, spec: FlowSpec, now: int) -> float | None:
-    """The share of the time that was vouched for, over the window for which that is promised; else None."""
-    promise = spec.objectives.coverage
-    return covered(service, spec, now - promise.window, now) if promise else None
+        promise, part = spec.objectives.coverage, None
+        if promise:
+            part = share_of(service, spec, coverages[spec.flow], now - promise.window, end)
+        found.append(others(told, spec, part, now))
+    return found
 
 
 def _shape(one: Standing, now: int) -> shapes.Slo:
