@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -22,8 +21,9 @@ from tracker.api.aside import Aside
 from tracker.api.recovery import recovery
 from tracker.api.routes.slos import promised
 from tracker.api.service import Service
+from tracker.api.together import Failed, asked
 from tracker.control.errors import ControlError
-from tracker.model.errors import TrackerError, Unavailable
+from tracker.model.errors import TrackerError
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
@@ -45,10 +45,6 @@ CLOSING = 20.0
 """Seconds that it gets to finish at the end."""
 CLOCKS = 20
 """So many nodes are shown by name: a collector's name is a label, so they must stay few."""
-MANY, MUCH = 500, 2_000_000
-"""Flows, and messages of them, that one question is about."""
-IN_A_ROW = 3
-"""After so many flows in a row that could not be asked about it is not them."""
 GIVEN_UP = (PARKED, ABANDONED)
 """Statuses of findings that nobody tries to bring back."""
 LIVING = ("planned", "awaiting_approval", "approved", "running", "paused")
@@ -217,9 +213,10 @@ class Snapshot:
             found.update({(flow,): difference for flow, difference in differ.items()})
             spots.update((flow, spot.hop, spot.stage, spot.cause) for flow, some in blind.items() for spot in some)
 
-        with self._each(of) as failed:
-            self._replace(metrics.CONSERVATION, found, failed)
-            self._replace(metrics.BLIND_SPOTS, spots, failed)
+        failed = self._each(of)
+        self._replace(metrics.CONSERVATION, found, failed)
+        self._replace(metrics.BLIND_SPOTS, spots, failed)
+        failed.told()
 
     def _burning(self, now: int) -> None:
         specs = [known.spec for known in self._service.specs.known().values()]
@@ -237,52 +234,15 @@ class Snapshot:
             standing = [one for some in promised(service, specs, now) for one in some]
             met.update({(one.flow, one.objective): float(one.met) for one in standing if one.met is not None})
 
-        with self._each(of) as failed:
-            self._replace(metrics.OBJECTIVE_MET, met, failed)
+        failed = self._each(of)
+        self._replace(metrics.OBJECTIVE_MET, met, failed)
+        failed.told()
 
-    @contextmanager
-    def _each(self, work: Callable[[Sequence[FlowSpec]], None]) -> Iterator[Set[str]]:
-        """Do it for all flows, many at once; where that fails, one by one. Gives those of which it could not be done,
-        and says so at the end: one flow whose question takes too long hides no other. After some in a row it is the
-        store, and no more are asked."""
-        failed: dict[str, TrackerError] = {}
-        in_a_row = 0
-        waiting = deque(self._together())
-        while waiting:
-            if self._ending:
-                raise Unavailable("the tracker is about to stop")
-            specs = waiting.popleft()
-            try:
-                work(specs)
-                in_a_row = 0
-            except TrackerError as error:
-                if len(specs) > 1:
-                    waiting.extendleft([spec] for spec in reversed(specs))
-                    continue
-                failed[specs[0].flow] = error
-                in_a_row += 1
-                if in_a_row == IN_A_ROW:
-                    raise
-        yield failed.keys()
-        if failed:
-            flow, first = next(iter(failed.items()))
-            raise Unavailable(f"{len(failed)} flows could not be asked about, such as {flow!r}: {first}") from first
+    def _each(self, work: Callable[[Sequence[FlowSpec]], None]) -> Failed:
+        specs = [known.spec for known in self._service.specs.known().values()]
+        return asked(specs, self._sizes, work, lambda: self._ending)
 
-    def _together(self) -> Iterator[list[FlowSpec]]:
-        """All flows, as many at once as have `MUCH` messages, and no more than `MANY`."""
-        some: list[FlowSpec] = []
-        messages = 0
-        for flow, known in self._service.specs.known().items():
-            has = self._sizes.get(flow, 0)
-            if some and (len(some) == MANY or messages + has > MUCH):
-                yield some
-                some, messages = [], 0
-            some.append(known.spec)
-            messages += has
-        if some:
-            yield some
-
-    def _replace(self, metric: metrics.Metric, found: Mapping[tuple[str, ...], float], failed: Set[str]) -> None:
+    def _replace(self, metric: metrics.Metric, found: Mapping[tuple[str, ...], float], failed: Failed) -> None:
         """Show what was found; flows that failed keep what is shown of them."""
         kept = {labels: value for labels, value in self._shown.get(metric.name, {}).items() if labels[0] in failed}
         self._shown[metric.name] = {**kept, **found}

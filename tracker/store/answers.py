@@ -123,7 +123,10 @@ class Answers:
             f"(hop = {{h{hops.index(hop)}:String}} AND stage = '{Stage(stage).value}')" for hop, stage in sorted(roots)
         )
         known = " OR ".join(f"hop = {{{name}:String}}" for name in named)
-        sql = ask("reconciliation", self._db, roots=began or "false", known=bounds.known(), known_hops=known or "false")
+        mine = f"flow = {{flow:String}} AND ({known or 'false'}) AND {bounds.known()}"
+        columns = f"message_id, max({began or 'false'}) AS began"
+        origins = ask("origins", self._db, columns=columns, mine=mine, by="message_id")
+        sql = ask("reconciliation", self._db, origins=origins)
         values = {"flow": flow, "pass": number, "start": start, "end": end, "step": step}
         rows = self._engine.rows(sql, values | named | bounds.parameters)
         if any(row["window"] < 0 for row in rows):
@@ -140,7 +143,11 @@ class Answers:
         pass `number` (with these bounds) left them, None when two have gone by since. `hops`: by flow, those of all
         versions of its spec."""
         found = dict.fromkeys(hops, 0)
-        sql = ask("conservation", self._db, known=bounds.known())
+        places = "SELECT arrayJoin(arrayZip({of:Array(String)}, {hops:Array(String)})) AS place"
+        place = f"(flow, hop) IN (SELECT place.1, place.2 FROM ({places}))"
+        mine = f"flow IN {{flows:Array(String)}} AND {bounds.known()} AND {place}"
+        origins = ask("origins", self._db, columns="flow, message_id", mine=mine, by="flow, message_id")
+        sql = ask("conservation", self._db, origins=origins)
         base = {"pass": number, "start": start, "end": end} | bounds.parameters
         for flows in bundles(list(hops), FITS // max(map(len, hops.values()), default=1)):
             places = [(flow, hop) for flow in flows for hop in hops[flow]]

@@ -7,10 +7,12 @@ from collectors.metrics import section
 from tracker.api.reading import moment, span
 from tracker.api.routes.reconciliation import finest
 from tracker.api.snapshot import Snapshot
+from tracker.api.together import Failed, asked
 from tracker.console import looks
 from tracker.console.overview import bar
 from tracker.control.errors import Invalid
 from tracker.model.errors import Unavailable
+from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.model.verdict import Verdict
 from tracker.slo.metrics import ALL, OBJECTIVE_MET, Metrics, page
@@ -136,32 +138,39 @@ def test_a_store_that_is_away_is_not_asked():
 
 
 def test_a_flow_that_cannot_be_asked_about_hides_no_other():
-    """It keeps what is shown of it; after a few in a row it is the store. All at once is tried first."""
-    looked, failing, asked = Looked(), {"b"}, []
-    flows = {flow: SimpleNamespace(spec=SimpleNamespace(flow=flow)) for flow in "abcde"}
-    cast(Any, looked._service).specs = SimpleNamespace(known=lambda: flows)
-    looked._shown["tracker_objective_met"] = {("b", "freshness"): 0.0, ("c", "freshness"): 0.0}
-    looked._sizes = {"d": 2_000_001}
-    found: dict[tuple[str, ...], float] = {}
+    """After a few in a row it is the store. All at once is tried first, as far as they have few messages."""
+    specs = [cast(FlowSpec, SimpleNamespace(flow=flow)) for flow in "abcde"]
+    said: list[str] = []
 
-    def ask(specs):
-        asked.append("".join(spec.flow for spec in specs))
-        if failing & set(asked[-1]):
-            raise Unavailable("too slow")
-        found.update({(spec.flow, "freshness"): 1.0 for spec in specs})
+    def ask(failing):
+        def work(some):
+            said.append("".join(spec.flow for spec in some))
+            if failing & set(said[-1]):
+                raise Unavailable("too slow")
 
-    with pytest.raises(Unavailable, match="1 flows could not be asked about, such as 'b': too slow"), \
-            looked._each(ask) as failed:  # fmt: skip
-        looked._replace(OBJECTIVE_MET, found, failed)
-    assert asked == ["abc", "a", "b", "c", "d", "e"]
+        said.clear()
+        return asked(specs, {"d": 2_000_001}, work, lambda: False)
+
+    failed = ask({"b"})
+    assert (said, list(failed)) == (["abc", "a", "b", "c", "d", "e"], ["b"])
+    with pytest.raises(Unavailable, match="1 flows could not be asked about, such as 'b': too slow"):
+        failed.told()
+    ask({}).told()
+    assert said == ["abc", "d", "e"]
+    with pytest.raises(Unavailable, match=r"^too slow$"):
+        ask(set("abcde"))
+    assert said == ["abc", "a", "b", "c"]
+
+
+def test_a_flow_that_failed_keeps_what_is_shown_of_it():
+    """Others, and flows that are gone, are as they were found."""
+    looked = Looked()
+    shown = {(flow, "freshness"): 0.0 for flow in "bc"}
+    looked._replace(OBJECTIVE_MET, shown, Failed())
+    looked._replace(OBJECTIVE_MET, {("a", "freshness"): 1.0}, Failed(b=Unavailable("too slow")))
     met = {flow: looked._service.metrics.registry.get_sample_value(
-        "tracker_objective_met", {"flow": flow, "objective": "freshness"}) for flow in flows}  # fmt: skip
-    assert met == {"a": 1, "b": 0, "c": 1, "d": 1, "e": 1}
-    failing |= set(flows)
-    asked.clear()
-    with pytest.raises(Unavailable, match=r"^too slow$"), looked._each(ask):
-        pytest.fail("there is nothing to show")
-    assert asked == ["abc", "a", "b", "c"]
+        "tracker_objective_met", {"flow": flow, "objective": "freshness"}) for flow in "abc"}  # fmt: skip
+    assert met == {"a": 1, "b": 0, "c": None}
 
 
 def test_ids_of_any_kind_make_links():

@@ -2,23 +2,7 @@
 SELECT flow, sum(n) AS difference, max(over) AS overtaken
 FROM (
     SELECT flow, toInt64(count()) AS n, false AS over
-    FROM (
-        SELECT
-            flow,
-            message_id,
-            minIf(toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_at) > 0) AS carried,
-            min(toUnixTimestamp64Micro(observed_at)) AS first_observed,
-            multiIf(
-                carried > 0, carried,
-                {time_in_id} > 0, {time_in_id},
-                first_observed
-            ) AS origin
-        FROM {db}.events
-        WHERE tenant = '' AND flow IN {flows:Array(String)} AND {known} AND (flow, hop) IN (
-            SELECT place.1, place.2 FROM (SELECT arrayJoin(arrayZip({of:Array(String)}, {hops:Array(String)})) AS place)
-        )
-        GROUP BY flow, message_id
-    )
+    FROM ({origins})
     WHERE origin >= {start:Int64} AND origin < {end:Int64}
     GROUP BY flow
     UNION ALL

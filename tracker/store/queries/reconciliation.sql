@@ -4,21 +4,7 @@ FROM (
     SELECT
         intDiv(origin, {step:Int64}) * {step:Int64} AS window,
         countIf(began) AS produced, countIf(NOT began) AS orphans, CAST(map(), 'Map(String, UInt64)') AS verdicts
-    FROM (
-        SELECT
-            message_id,
-            max({roots}) AS began,
-            minIf(toUnixTimestamp64Micro(origin_at), toUnixTimestamp64Micro(origin_at) > 0) AS carried,
-            min(toUnixTimestamp64Micro(observed_at)) AS first_observed,
-            multiIf(
-                carried > 0, carried,
-                {time_in_id} > 0, {time_in_id},
-                first_observed
-            ) AS origin
-        FROM {db}.events
-        WHERE tenant = '' AND flow = {flow:String} AND ({known_hops}) AND {known}
-        GROUP BY message_id
-    )
+    FROM ({origins})
     WHERE origin >= {start:Int64} AND origin < {end:Int64}
     GROUP BY window
     UNION ALL
