@@ -144,14 +144,14 @@ class Answers:
         versions of its spec."""
         found = dict.fromkeys(hops, 0)
         places = "SELECT arrayJoin(arrayZip({of:Array(String)}, {hops:Array(String)})) AS place"
-        place = f"(flow, hop) IN (SELECT place.1, place.2 FROM ({places}))"
-        mine = f"flow IN {{flows:Array(String)}} AND {bounds.known()} AND {place}"
+        known = f"(flow, hop) IN (SELECT place.1, place.2 FROM ({places})) AND {bounds.known()}"
+        mine = f"flow IN {{flows:Array(String)}} AND {known}"
         origins = ask("origins", self._db, columns="flow, message_id", mine=mine, by="flow, message_id")
         sql = ask("conservation", self._db, origins=origins)
         base = {"pass": number, "start": start, "end": end} | bounds.parameters
         for flows in bundles(list(hops), FITS // max(map(len, hops.values()), default=1)):
-            places = [(flow, hop) for flow in flows for hop in hops[flow]]
-            named = {"flows": flows, "of": [flow for flow, _ in places], "hops": [hop for _, hop in places]}
+            of = [(flow, hop) for flow in flows for hop in hops[flow]]
+            named = {"flows": flows, "of": [flow for flow, _ in of], "hops": [hop for _, hop in of]}
             rows = self._engine.rows(sql, base | named)
             if any(row["overtaken"] for row in rows):
                 return None

@@ -155,7 +155,7 @@ def test_a_flow_that_cannot_be_asked_about_hides_no_other():
     assert (said, list(failed)) == (["abc", "a", "b", "c", "d", "e"], ["b"])
     with pytest.raises(Unavailable, match="1 flows could not be asked about, such as 'b': too slow"):
         failed.told()
-    ask({}).told()
+    ask(set()).told()
     assert said == ["abc", "d", "e"]
     with pytest.raises(Unavailable, match=r"^too slow$"):
         ask(set("abcde"))
@@ -165,7 +165,7 @@ def test_a_flow_that_cannot_be_asked_about_hides_no_other():
 def test_a_flow_that_failed_keeps_what_is_shown_of_it():
     """Others, and flows that are gone, are as they were found."""
     looked = Looked()
-    shown = {(flow, "freshness"): 0.0 for flow in "bc"}
+    shown: dict[tuple[str, ...], float] = {(flow, "freshness"): 0.0 for flow in "bc"}
     looked._replace(OBJECTIVE_MET, shown, Failed())
     looked._replace(OBJECTIVE_MET, {("a", "freshness"): 1.0}, Failed(b=Unavailable("too slow")))
     met = {flow: looked._service.metrics.registry.get_sample_value(
