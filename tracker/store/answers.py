@@ -148,11 +148,14 @@ class Answers:
         mine = f"flow IN {{flows:Array(String)}} AND {known}"
         origins = ask("origins", self._db, columns="flow, message_id", mine=mine, by="flow, message_id")
         sql = ask("conservation", self._db, origins=origins)
-        base = {"pass": number, "start": start, "end": end} | bounds.parameters
-        for flows in bundles(list(hops), FITS // max(map(len, hops.values()), default=1)):
-            of = [(flow, hop) for flow in flows for hop in hops[flow]]
-            named = {"flows": flows, "of": [flow for flow, _ in of], "hops": [hop for _, hop in of]}
-            rows = self._engine.rows(sql, base | named)
+        window = {"pass": number, "start": start, "end": end} | bounds.parameters
+        longest = max((sum(len(flow) + len(hop) + 6 for hop in some) for flow, some in hops.items()), default=1)
+        flows, most = list(hops), max(1, FITS // longest)
+        for start in range(0, len(flows), most):
+            some = flows[start : start + most]
+            of = [(flow, hop) for flow in some for hop in hops[flow]]
+            named = {"flows": some, "of": [flow for flow, _ in of], "hops": [hop for _, hop in of]}
+            rows = self._engine.rows(sql, window | named)
             if any(row["overtaken"] for row in rows):
                 return None
             found |= {row["flow"]: row["difference"] for row in rows}
