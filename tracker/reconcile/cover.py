@@ -33,7 +33,8 @@ class Cover:
         self._refusals = Refusals(refusals)
         self._ends: dict[str, dict[tuple[str, str], dict[tuple[str, str], tuple[int, bool]]]] = {}
         """By flow, then by (hop, stage): how far each (source, evidence) is vouched for, and whether it signed off."""
-        self._runs: dict[Key, list[Run]] = {}
+        self._runs: dict[str, dict[Key, list[Run]]] = {}
+        """By flow."""
         self.changed: dict[tuple[Key, int], Run] = {}
         self._leapt: dict[str, int] = {}
         self._behind: dict[Key, tuple[int, int]] = {}
@@ -43,11 +44,12 @@ class Cover:
         self._newest = 0
         """Up to when anybody vouches, in whatever flow, µs."""
         for run in runs:
-            self._runs.setdefault(_key(run), []).append(run)
+            self._runs.setdefault(run.flow, {}).setdefault(_key(run), []).append(run)
             self._announce(run)
             self._end(run)
-        for key in self._runs:
-            self._runs[key] = _joined(self._runs[key])
+        for mine in self._runs.values():
+            for key, some in mine.items():
+                mine[key] = _joined(some)
 
     def fold(self, reports: Iterable[Mapping[str, Any]]) -> None:
         """Take in reports as `Passing.new_reports` gives them."""
@@ -65,7 +67,8 @@ class Cover:
         run = _run(source, report, at, signed_off)
         self._announce(run)
         key = _key(run)
-        runs = self._runs.setdefault(key, [])
+        mine = self._runs.setdefault(run.flow, {})
+        runs = mine.setdefault(key, [])
         if any(r.first_sequence <= run.first_sequence <= r.last_sequence for r in runs):
             return
         overtaken = [r.start for r in runs if r.first_sequence > run.first_sequence]
@@ -73,16 +76,16 @@ class Cover:
             at = min(at, *overtaken)
             run = structs.replace(run, start=at, end=at)
             self._announce(run)
-        self._runs[key] = _joined([*runs, run])
-        grown = next(r for r in self._runs[key] if r.first_sequence <= run.first_sequence <= r.last_sequence)
+        mine[key] = _joined([*runs, run])
+        grown = next(r for r in mine[key] if r.first_sequence <= run.first_sequence <= r.last_sequence)
         self.changed[key, grown.first_sequence] = grown
         self._end(grown)
-        before, now = (max((r.end for r in some), default=0) for some in (runs, self._runs[key]))
+        before, now = (max((r.end for r in some), default=0) for some in (runs, mine[key]))
         worst, since = self._behind.get(key, (0, FOREVER))
         worst = max(worst, report["received"] - before)
         since = min(since, max((r.end for r in runs if r.first_sequence < run.first_sequence), default=grown.start))
         left = 0 if grown.signed_off else report["received"] - now
-        if len(self._runs[key]) < len(runs) or worst - left > LEAP:
+        if len(mine[key]) < len(runs) or worst - left > LEAP:
             self._leapt[run.flow] = min(self._leapt.get(run.flow, FOREVER), since)
             worst, since = left, FOREVER
         self._behind[key] = worst, since
@@ -104,10 +107,9 @@ class Cover:
         return leapt
 
     def coverage(self, spec: FlowSpec, heard: Iterable[Heard]) -> Coverage:
-        """What is vouched for in one flow."""
-        mine = [run for key, runs in self._runs.items() if key[0] == spec.flow for run in runs]
-        about = [h for h in heard if h.flow == spec.flow]
-        return coverage_of(spec, mine, about, self._refusals.of(spec.flow), self._newest)
+        """What is vouched for in one flow; `heard`: the receipts of that flow."""
+        runs = [run for some in self._runs.get(spec.flow, {}).values() for run in some]
+        return coverage_of(spec, runs, heard, self._refusals.of(spec.flow), self._newest)
 
     def take_changed(self) -> list[Run]:
         """The runs that changed since the last call, and the refusals."""

@@ -98,7 +98,7 @@ class Reconciler:
         self._store, self._control, self._clock = store, control, clock
         self._behind, self._pressed = behind, pressed
         self._cover: Cover | None = None
-        self._heard: dict[Place, Heard] = {}
+        self._heard: dict[str, dict[Place, Heard]] = {}
         self._ranged: dict[str, set[tuple[str, str]]] = {}
         self._flows: dict[str, Known] = {}
         self._revision = self._swept = -1
@@ -284,10 +284,11 @@ class Reconciler:
         before = self._store.heard_before(bounds, announced)
         back: dict[str, int] = {}
         for n, new in enumerate(heard):
-            old = self._heard.get(new.place, Heard(*new.place, 0, 0))
+            mine = self._heard.setdefault(new.flow, {})
+            old = mine.get(new.place, Heard(*new.place, 0, 0))
             unannounced = before.get(new.place, 0) if new.place in cover.announced else new.received_at
             heard[n] = structs.replace(new, unannounced_at=unannounced)
-            self._heard[new.place] = structs.replace(
+            mine[new.place] = structs.replace(
                 new,
                 received_at=max(old.received_at, new.received_at),
                 unannounced_at=max(old.unannounced_at, unannounced),
@@ -305,7 +306,7 @@ class Reconciler:
             self._store.keep_positions(flow, bounds, fresh)
         targets = sorted(ranged & set(known.checkpoint_bits))
         if targets:
-            coverage = sitting.cover.coverage(known.spec, self._heard.values())
+            coverage = sitting.cover.coverage(known.spec, self._heard_of(flow))
             targets = [place for place in targets if not coverage.vouches(*place)]
         drops = sorted(hop for hop, stage in ranged if stage == Stage.drop and hop in known.shape.hop_bits)
         new = not why.moved.isdisjoint([*targets, *((hop, Stage.drop.value) for hop in drops)])
@@ -315,7 +316,7 @@ class Reconciler:
         )  # fmt: skip
 
     def _hearing(self, sitting: Sitting, flow: str) -> Hearing:
-        return Hearing.of(sitting, self._flows[flow], self._heard.values(), self._ranged.get(flow, frozenset()))
+        return Hearing.of(sitting, self._flows[flow], self._heard_of(flow), self._ranged.get(flow, frozenset()))
 
     def _few(self, sitting: Sitting, reaches: Sequence[Reach]) -> PassResult:
         """Fold, judge and keep the parts of flows with little to do."""
@@ -347,7 +348,9 @@ class Reconciler:
         """Coverage, receipts and incidents as stored, once; specs whenever one changed."""
         if self._cover is None or self._incidents is None:
             self._cover = Cover(self._store.runs(), self._store.refusals())
-            self._heard = {h.place: h for h in self._store.last_heard()}
+            self._heard = {}
+            for heard in self._store.last_heard():
+                self._heard.setdefault(heard.flow, {})[heard.place] = heard
             self._ranged = {}
             self._know_ranged(self._store.ever_ranged())
             self._incidents = Incidents(self._control)
@@ -356,6 +359,9 @@ class Reconciler:
             self._flows = known_flows(self._control, self._flows)
             self._revision = revision
         return self._cover, self._incidents
+
+    def _heard_of(self, flow: str) -> Iterable[Heard]:
+        return self._heard.get(flow, {}).values()
 
     def _know_ranged(self, places: Iterable[tuple[str, str, str]]) -> None:
         """Range evidence was stored of these."""
