@@ -82,8 +82,10 @@ class Books:
         """Trimmed by length since the last look: only the server knows which entries that took."""
         self.unsure: set[tuple[str, str]] = set()
         """(stream, group) of which something happened that cannot be told; group empty: of the stream and all."""
-        self.stale: set[str] = set()
-        """Streams to be looked at, for the commands do not tell what they hold now."""
+        self.stale: dict[str, bool] = {}
+        """Streams to be looked at, for the commands do not tell what they hold now; whether they may be others."""
+        self.clustered = False
+        """Whether a DEL may mean that another node of the cluster has the stream now."""
         self._noack, self.named, self.fetched = noack, named, fetched
         self._keys = {key.encode(): key for key in self.streams}
         self._handlers: dict[bytes, Callable[[str, Sequence[bytes]], Iterator[Said]]] = {
@@ -96,17 +98,21 @@ class Books:
         name = words[0].upper()
         if name in (b"FLUSHALL", b"FLUSHDB", b"SWAPDB"):
             return self._emptied(name, here)
-        if not here or len(words) < 2:
+        if name in _REPLACING and (here or name == b"MOVE" or b"DB" in map(bytes.upper, words)):
+            self.doubt(*(self._keys[word] for word in words[1:3] if word in self._keys))
+        if not here or len(words) < 2 or name in _REPLACING:
             return []
         if name in (b"DEL", b"UNLINK"):
-            return [one for word in words[1:] if word in self._keys for one in self.deleted(self._keys[word])]
+            keys = [self._keys[word] for word in words[1:] if word in self._keys]
+            if self.clustered:
+                self.doubt(*keys)
+                return []
+            return [one for key in keys for one in self.deleted(key)]
         key = self._keys.get(words[2] if name == b"XGROUP" and len(words) > 2 else words[1])
         handler = self._handlers.get(name)
         if handler is not None:
             return [] if key is None else list(handler(key, words))
-        if name in _REPLACING:
-            self.doubt(*(self._keys[word] for word in words[1:3] if word in self._keys))
-        elif key is not None and name not in _HARMLESS:
+        if key is not None and name not in _HARMLESS:
             self.doubt(key)
         return []
 
@@ -289,7 +295,7 @@ class Books:
         stream.groups[group] = at
         self.changed.add((key, None))
         if at < stream.last:
-            self.stale.add(key)
+            self.stale.setdefault(key, False)
 
     def _moved(self, key: str, group: str, to: Id) -> Iterator[Said]:
         stream = self.streams[key]
@@ -323,7 +329,7 @@ class Books:
 
     def doubt(self, *keys: str) -> None:
         """Something was done to these that is not understood: look at them, and vouch for nothing meanwhile."""
-        self.stale.update(keys)
+        self.stale |= dict.fromkeys(keys, True)
         self.unsure.update((key, "") for key in keys)
 
     # -- entries -------------------------------------------------------------------------------------------------------

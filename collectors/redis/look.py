@@ -21,9 +21,10 @@ from collectors.redis.books import DELETED, RESTARTED, TRIMMED, Books, Said
 from collectors.redis.entry import NO_ID, Fields, Id, id_of, id_text
 
 PAGE = 500
-Since = Literal["same", "ended", "other"]
+Since = Literal["same", "ended", "other", "replaced"]
 """What lies between this look and what was read before: the same server, of which something was not read; a server that
-ended, and of which everything was read; or something else, of which nobody knows."""
+ended, and of which everything was read; another one, of which nobody knows what it did; or something was done to the
+stream that is not understood: it may be one that was elsewhere before, with groups that are beyond what we know."""
 
 
 class State(NamedTuple):
@@ -139,11 +140,11 @@ def looked(client: redis.Redis, books: Books, key: str, since: Since, from_end: 
     stream.last, stream.added = max(stream.last, state.last), state.added
     books.changed.add((key, None))
     yield from _owed_again(client, books, key, known)
-    gone = _gone(client, books, key, state)
+    gone = _gone(client, books, key, state, since)
     if since != "same" and gone:
         yield _without(books, key, gone, since)
     for group in stream.groups:
-        yield list(_group(client, books, key, group, state, gone))
+        yield list(_group(client, books, key, group, state, gone, since))
     for entry in sorted(gone):
         reason = TRIMMED if state.first is None or entry < state.first else DELETED
         yield list(books.gone(key, entry, reason))
@@ -160,11 +161,12 @@ def _owed_again(client: redis.Redis, books: Books, key: str, to: Id) -> Iterator
             yield []
 
 
-def _gone(client: redis.Redis, books: Books, key: str, state: State) -> set[Id]:
-    """Which of the entries that are owed the stream held no more."""
+def _gone(client: redis.Redis, books: Books, key: str, state: State, since: Since) -> set[Id]:
+    """Which of the entries that are owed the stream held no more. A server that came back may have lost its newest and
+    been written on: then they are missed in the middle, and nobody deleted them."""
     owed = [entry for entry in books.streams[key].entries if entry <= state.last]
     gone = {entry for entry in owed if state.first is None or entry < state.first}
-    perhaps = [entry for entry in owed if entry not in gone and entry <= state.deleted]
+    perhaps = [entry for entry in owed if entry not in gone and (since != "same" or entry <= state.deleted)]
     for at in range(0, len(perhaps), PAGE):
         with client.pipeline(transaction=False) as asked:
             for entry in perhaps[at : at + PAGE]:
@@ -186,7 +188,9 @@ def _without(books: Books, key: str, gone: set[Id], since: Since) -> list[Said]:
     return []
 
 
-def _group(client: redis.Redis, books: Books, key: str, group: str, state: State, gone: set[Id]) -> Iterator[Said]:
+def _group(
+    client: redis.Redis, books: Books, key: str, group: str, state: State, gone: set[Id], since: Since
+) -> Iterator[Said]:
     stream = books.streams[key]
     known, last = stream.groups[group], state.groups.get(group)
     owing = [entry for entry, owed in stream.entries.items() if group in owed.owed]
@@ -203,7 +207,7 @@ def _group(client: redis.Redis, books: Books, key: str, group: str, state: State
             if stream.entries[entry].pending.get(group) != held[entry]:
                 yield from books.taken(key, entry, group, *held[entry])
         elif entry <= last:
-            if known is not None and entry not in gone:
+            if known is not None and entry not in gone and since != "replaced":
                 yield from books.acked(key, entry, group)
             else:  # it may have been passed over when the group was made, or when the entry was gone
                 books.unsure.add((key, group))

@@ -251,7 +251,9 @@ class RedisStreams:
         answer = link.answer(wait)
         if answer is None:
             return
-        before, self._server = self._server, str(self._told("server")["run_id"])
+        told = self._told("server")
+        before, self._server = self._server, str(told["run_id"])
+        self._books.clustered = told.get("redis_mode") == "cluster"
         self._ended = self._ended and before != self._server  # else somebody on the way refused us
         if not answer.whole:
             self._position, self._ended = answer.position, False
@@ -273,11 +275,12 @@ class RedisStreams:
         for key in list(keys):
             if then is not None and self._missed and not self._polled:
                 self._left_out[key, "" if since != "same" else DELIVERED] = 0
-            for page in looked(self._client, self._books, key, since, self._config.from_ == "next"):
+            about: Since = "replaced" if self._books.stale.get(key) else since
+            for page in looked(self._client, self._books, key, about, self._config.from_ == "next"):
                 self._say(page)
                 yield
             self._say(())  # what changed behind the last page
-            self._books.stale.discard(key)
+            self._books.stale.pop(key, None)
         if then is not None:
             self._position, self._ended, self._missed = then, False, False
         if self._polled:

@@ -488,3 +488,78 @@ def test_a_server_that_nobody_reached_has_not_ended(redis_factory, tmp_path):
             assert [one for one in watched.said("drop") if one[1] == "billing"] == []
             assert any(("billing", "ack") not in each for each in watched.vouched)
             watched.collector.close()
+
+
+def test_a_server_that_came_back_with_less_and_was_written_on(redis_factory, tmp_path):
+    """What the snapshot did not have is lost by name, though groups have gone on behind it, and the stream goes on as
+    if nothing had been between. What came back waits."""
+    with of_its_own(redis_factory, tmp_path) as (server, watched):
+        watched.add("m-1")
+        watched.application.save()
+        watched.add("m-2", "m-3")
+        watched.take("audit", "a", 3)
+        watched.look(lambda: len(watched.said("deliver")) == 3)
+        server.kill()
+        with pytest.raises(Unavailable):
+            watched.collector.read(10, PATIENCE)
+        server.start()
+        watched.add("m-4")
+        for entry in watched.take("billing", "a", 2):
+            watched.application.xack(watched.stream, "billing", entry)
+        watched.look(watched.all_vouched)
+        hops = ("billing", "audit", "redis")
+        lost = {(message, hop, "drop", "truncated") for message in ("m-2", "m-3") for hop in hops}
+        assert set(watched.said("drop")) == lost
+        assert {one[0] for one in watched.said("ack")} <= {"m-1", "m-4"}
+
+
+def test_a_stream_that_another_one_takes_the_place_of(watched):
+    """What the old one held is not acked because a group of the new one is beyond it."""
+    other = f"{watched.stream}-other"
+    watched.application.xadd(other, {"x-message-id": "m-0"}, id="1-1")
+    watched.add("m-1")
+    watched.look()
+    for group in ("billing", "audit"):
+        watched.application.xgroup_create(other, group, id="$")
+    watched.application.xadd(other, {"x-message-id": "m-2"})
+    [(_, [(entry, _)])] = watched.application.xreadgroup("billing", "a", {other: ">"})
+    watched.application.xack(other, "billing", entry)
+    watched.application.rename(other, watched.stream)
+    watched.look(watched.all_vouched)
+    assert ("m-1", "billing", "ack", "") not in watched.said()
+
+
+@pytest.mark.parametrize("how", [
+    lambda elsewhere, key: elsewhere.move(key, 0),
+    lambda elsewhere, key: elsewhere.copy(key, key, destination_db=0),
+], ids=["move", "copy"])  # fmt: skip
+def test_a_stream_that_comes_from_another_database(server, tmp_path, how):
+    """It is looked at, as it was not told entry by entry."""
+    with (
+        closing(Watched(server.url, tmp_path)) as watched,
+        redis.Redis.from_url(server.url.replace("/0", "/1")) as elsewhere,
+    ):
+        watched.look(lambda: watched.vouched and watched.all_vouched())
+        elsewhere.xadd(watched.stream, {"x-message-id": "m-1"})
+        how(elsewhere, watched.stream)
+        watched.look(watched.all_vouched)
+        assert watched.said("persist") == [("m-1", "redis", "persist", "")]
+
+
+def test_a_slot_that_moves_to_another_node_takes_nothing(redis_factory, tmp_path):
+    """The node that gave it away says DEL; the entries are elsewhere. In a cluster that is a hole, not a loss."""
+    nodes = [redis_factory({**PROMPT, "cluster-enabled": "yes"}) for _ in range(2)]
+    here, there = (redis.Redis.from_url(node.url) for node in nodes)
+    with closing(here), closing(there), closing(Watched(nodes[0].url, tmp_path)) as watched:
+        for node in (here, there):
+            node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        until = time.monotonic() + PATIENCE
+        while here.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        watched.groups()
+        watched.add("m-1")
+        watched.look(lambda: watched.said("persist"))
+        here.execute_command("MIGRATE", "127.0.0.1", nodes[1].port, watched.stream, 0, 5000)
+        watched.look(lambda: any(not each for each in watched.vouched))
+        assert watched.said("drop") == []
