@@ -1,30 +1,21 @@
-"""What each group still owes of a stream, kept along the commands that a replica is told. Pure: no I/O, no clock.
+"""What each group still owes of a stream. Pure: no I/O, no clock.
 
 An entry is held here from its XADD until every watched group has acked it, so what is trimmed or deleted unread can be
 named though the server says no more than "the stream has a thousand entries now".
-
-Source: `t_stream.c` of Redis 7.0, and what its replication stream was seen to carry:
-- each delivery (XREADGROUP, XCLAIM, XAUTOCLAIM) is one `XCLAIM key group consumer 0 id TIME ms RETRYCOUNT n FORCE
-  JUSTID LASTID id`; so is the removal of a pending entry that the stream holds no more, when somebody wants to take it
-  over;
-- a read with NOACK is `XGROUP SETID`, and nothing tells it from an operator who skips entries;
-- XADD has its real id, approximate trimming is told as exact, an expired key as DEL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from collectors.redis.entry import NO_ID, Fields, Id, id_of, pairs
+from collectors.redis.entry import NO_ID, Fields, Id
 from tracker.model.event import Stage
 
 TRIMMED, DELETED, RESTARTED = "discarded", "purged", "truncated"
 """Reasons of a drop: there was no room, somebody deleted it, the server came back without it."""
-_HARMLESS = frozenset({b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT", b"PERSIST", b"XSETID", b"TOUCH"})
-_REPLACING = frozenset({b"RENAME", b"RENAMENX", b"COPY", b"MOVE", b"RESTORE"})
 
 
 class Said(NamedTuple):
@@ -84,37 +75,7 @@ class Books:
         """(stream, group) of which something happened that cannot be told; group empty: of the stream and all."""
         self.stale: dict[str, bool] = {}
         """Streams to be looked at, for the commands do not tell what they hold now; whether they may be others."""
-        self.clustered = False
-        """Whether a DEL may mean that another node of the cluster has the stream now."""
-        self._noack, self.named, self.fetched = noack, named, fetched
-        self._keys = {key.encode(): key for key in self.streams}
-        self._handlers: dict[bytes, Callable[[str, Sequence[bytes]], Iterator[Said]]] = {
-            b"XADD": self._xadd, b"XCLAIM": self._xclaim, b"XACK": self._xack, b"XDEL": self._xdel,
-            b"XTRIM": self._xtrim, b"XGROUP": self._xgroup,
-        }  # fmt: skip
-
-    def apply(self, words: Sequence[bytes], here: bool) -> list[Said]:
-        """What a command says. `here`: it came in the watched database."""
-        name = words[0].upper()
-        if name in (b"FLUSHALL", b"FLUSHDB", b"SWAPDB"):
-            return self._emptied(name, here)
-        if name in _REPLACING and (here or name == b"MOVE" or b"DB" in map(bytes.upper, words)):
-            self.doubt(*(self._keys[word] for word in words[1:3] if word in self._keys))
-        if not here or len(words) < 2 or name in _REPLACING:
-            return []
-        if name in (b"DEL", b"UNLINK"):
-            keys = [self._keys[word] for word in words[1:] if word in self._keys]
-            if self.clustered:
-                self.doubt(*keys)
-                return []
-            return [one for key in keys for one in self.deleted(key)]
-        key = self._keys.get(words[2] if name == b"XGROUP" and len(words) > 2 else words[1])
-        handler = self._handlers.get(name)
-        if handler is not None:
-            return [] if key is None else list(handler(key, words))
-        if key is not None and name not in _HARMLESS:
-            self.doubt(key)
-        return []
+        self._noack, self.named, self._fetched = noack, named, fetched
 
     def added(self, key: str, entry: Id, fields: Fields) -> Said:
         """An entry that the stream holds."""
@@ -220,73 +181,7 @@ class Books:
             if not found.owed:
                 del self.streams[key].entries[entry]
 
-    # -- commands ------------------------------------------------------------------------------------------------------
-
-    def _xadd(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
-        at, trim = 2, None
-        while words[at].upper() in (b"NOMKSTREAM", b"MAXLEN", b"MINID", b"LIMIT"):
-            option = words[at].upper()
-            at += 1
-            if option == b"NOMKSTREAM":
-                continue
-            at += words[at] in (b"=", b"~")
-            trim = (option, words[at]) if option != b"LIMIT" else trim
-            at += 1
-        yield self.added(key, id_of(words[at]), pairs(words[at + 1 :]))
-        if trim is not None:
-            yield from self._trim(key, *trim)
-
-    def _xtrim(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
-        at = 3 + (words[3] in (b"=", b"~"))
-        yield from self._trim(key, words[2].upper(), words[at])
-
-    def _trim(self, key: str, how: bytes, bound: bytes) -> Iterator[Said]:
-        if how == b"MINID":
-            yield from self.cut(key, id_of(bound))
-        else:
-            self.trimmed.add(key)
-
-    def _xdel(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
-        for word in words[2:]:
-            yield from self.gone(key, id_of(word), DELETED)
-
-    def _xack(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
-        group = words[2].decode("utf-8", "backslashreplace")
-        for word in words[3:]:
-            entry = id_of(word)
-            found = self.streams[key].entries.get(entry)
-            if found is not None and group in found.pending:  # else the server did nothing, either
-                yield from self.acked(key, entry, group)
-
-    def _xclaim(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
-        group, consumer = (word.decode("utf-8", "backslashreplace") for word in words[2:4])
-        if group not in self.streams[key].groups:
-            return
-        options = {words[at].upper(): words[at + 1] for at in range(6, len(words) - 1)}
-        if b"LASTID" in options:
-            self.given(key, group, id_of(options[b"LASTID"]))
-        attempt = int(options.get(b"RETRYCOUNT", b"1"))
-        yield from self.taken(key, id_of(words[5]), group, consumer, attempt)
-
-    def _xgroup(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
-        what, group = words[1].upper(), words[3].decode("utf-8", "backslashreplace")
-        stream = self.streams[key]
-        if group not in stream.groups:
-            return
-        if what in (b"CREATE", b"SETID"):
-            to = stream.last if words[4] == b"$" else NO_ID if words[4] == b"-" else id_of(words[4])
-            if what == b"CREATE":
-                self._begun(key, group, to)
-            else:
-                yield from self._moved(key, group, to)
-        elif what == b"DESTROY":
-            yield from self._left(key, group, None)
-            stream.groups[group] = None
-            self.changed.add((key, None))
-        elif what == b"DELCONSUMER":
-            yield from self._left(key, group, words[4].decode("utf-8", "backslashreplace"))
-
-    def _begun(self, key: str, group: str, at: Id) -> None:
+    def begun(self, key: str, group: str, at: Id) -> None:
         """A new group: what lies before it is not for it; what lies behind it, and others were done with, is looked
         for."""
         stream = self.streams[key]
@@ -297,7 +192,8 @@ class Books:
         if at < stream.last:
             self.stale.setdefault(key, False)
 
-    def _moved(self, key: str, group: str, to: Id) -> Iterator[Said]:
+    def moved(self, key: str, group: str, to: Id) -> Iterator[Said]:
+        """The group goes on behind `to`, by somebody's order or a read with NOACK."""
         stream = self.streams[key]
         now = stream.groups[group] or NO_ID
         passed = [entry for entry, found in stream.entries.items()
@@ -312,7 +208,7 @@ class Books:
         stream.groups[group] = to
         self.changed.add((key, None))
 
-    def _left(self, key: str, group: str, consumer: str | None) -> Iterator[Said]:
+    def left(self, key: str, group: str, consumer: str | None) -> Iterator[Said]:
         """A consumer (None: each) is gone with all that it had not acked."""
         for entry, found in list(self.streams[key].entries.items()):
             if group in found.pending and consumer in (None, found.pending[group][0]):
@@ -320,12 +216,6 @@ class Books:
                 yield Said(Stage.drop, key, entry, found.message_id, group, reason=DELETED)
                 self._strike(key, entry, found, group)
                 yield from self._closed(key, entry, found)
-
-    def _emptied(self, name: bytes, here: bool) -> list[Said]:
-        if name == b"SWAPDB":
-            self.doubt(*self.streams)
-            return []
-        return [one for key in self.streams for one in self.deleted(key)] if here or name == b"FLUSHALL" else []
 
     def doubt(self, *keys: str) -> None:
         """Something was done to these that is not understood: look at them, and vouch for nothing meanwhile."""
@@ -336,7 +226,7 @@ class Books:
 
     def _remembered(self, key: str, entry: Id, group: str) -> Owed | None:
         """An entry that is not held here: all were done with it, or it was there before us."""
-        fields = self.fetched(key, entry)
+        fields = self._fetched(key, entry)
         message_id = self.named(key, fields) if fields else ""
         if not message_id:
             self.unsure.add((key, group))

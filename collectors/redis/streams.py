@@ -5,39 +5,30 @@ server lets nobody be one.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
-from collectors.base import NOTHING_YET_MS, Content, Lag, Raw, Unavailable, Undecodable
-from collectors.carried import digest_of
+from collectors.base import NOTHING_YET_MS, Content, Lag, Raw, Unavailable
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.logs import logger
 from collectors.part import settings
 from collectors.redis.books import Books, Said
-from collectors.redis.config import RedisConfig, address, shown, sources_of
-from collectors.redis.cursor import Change, Cursor, change_of, position_change
-from collectors.redis.entry import (
-    Fields,
-    Id,
-    headers_of,
-    id_of,
-    id_text,
-    offset_of,
-    origin_of,
-    packed,
-    payload_of,
-    said,
-    unpacked,
-)
+from collectors.redis.commands import Commands
+from collectors.redis.config import RedisConfig, address, shown
+from collectors.redis.cursor import Cursor, change_of, position_change
+from collectors.redis.decoder import Decoder
+from collectors.redis.entry import Fields, Id
 from collectors.redis.link import Link, Position, Refused, listening
 from collectors.redis.look import Since, client_errors, connected, entry_at, looked
+from collectors.redis.probe import Probe, probed
+from collectors.redis.vouched import DELIVERED, Vouched
+from collectors.redis.waiting import Waiting
 from tracker.model.coverage import SourceRef
-from tracker.model.event import Event, Stage
+from tracker.model.event import Event
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""
@@ -45,14 +36,8 @@ LAST_WORDS = 0.1
 """Seconds in which the end of a connection shows that another one to the same server has met."""
 PATIENCE = 2.0
 """Seconds after which a connection that still says something has not ended."""
-MOST = 5_000
-"""Observations that wait to be read, at most, but for those of one command."""
-MOST_BYTES = 16 << 20
-"""The same of their content."""
 KEEP_TICKS = 1_000_000
 """How often to note where we are while nothing concerns us: the server forgets what we do not ask for in time."""
-DELIVERED = "\0deliver"
-"""Instead of a group: the deliveries of all of them."""
 LONG_AGO = 1_262_304_000_000_000
 """Epoch µs, 2010: before there were streams."""
 
@@ -60,25 +45,6 @@ LONG_AGO = 1_262_304_000_000_000
 def streams(name: str, config: Mapping[str, Any]) -> RedisStreams:
     """A collector as the configuration file describes it. Raises `ConfigInvalid` that names the key."""
     return RedisStreams(name, settings(RedisConfig, config, f"collector {name}"))
-
-
-class Place(NamedTuple):
-    """What `decode` and `commit` need of a raw: its number in this life, what was said, and, where it happened some
-    time before it was read, after when (epoch µs)."""
-
-    life: int
-    number: int
-    said: Said
-    since: int | None
-
-
-class _Probe(NamedTuple):
-    """Asked at `tick`: the server had written up to `offset`, and these streams began with these entries."""
-
-    tick: int
-    wall: int
-    offset: int
-    firsts: dict[str, Id | None]
 
 
 class RedisStreams:
@@ -90,8 +56,7 @@ class RedisStreams:
         self._at = address(config.url)
         self._what = shown(self._at)
         self._db = int(self._at.get("db") or 0)
-        self._parts = {part.stream: part for part in config.streams}
-        self._hops = {(part.stream, group.group): group.hop for part in config.streams for group in part.groups}
+        self._decoder = Decoder(config)
         self._polled = config.watch == "poll"
         self._log = logger("collectors.redis").bind(collector=name)
         self._client = connected(config.url, TIMEOUT)
@@ -102,10 +67,7 @@ class RedisStreams:
         self._ended = False
         self._complete_to: int | None = None
         self._complete_at = 0
-        self._covered: dict[SourceRef, tuple[str, str]] = {}
-        self._left_out: dict[tuple[str, str], int] = {}
-        """(stream, group) of which something is missing -> the tick from which on it may be vouched for again; 0: it
-        was not told yet."""
+        self._vouched = Vouched()
         self._clear()
 
     def read(self, limit: int, wait: float) -> list[Raw]:
@@ -114,8 +76,7 @@ class RedisStreams:
         while True:
             with self._cut_off_on_errors():
                 self._step(max(0.0, until - time.monotonic()) if not self._waiting else 0.0)
-            raws = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
-            self._bytes -= sum(len(raw.value) for raw in raws)
+            raws = self._waiting.take(limit)
             if not self._waiting:
                 self._settled()
             if raws or time.monotonic() >= until:
@@ -123,55 +84,22 @@ class RedisStreams:
 
     def decode(self, raw: Raw) -> list[Event]:
         """One event. Raises `Undecodable`."""
-        if not isinstance(raw.position, Place):
-            raise Undecodable("an entry without its place")
-        one, since = raw.position.said, raw.position.since
-        part = self._parts[one.stream]
-        where = f"{one.stream}/{id_text(one.entry)}"
-        read_at = raw.observed_at or 0
-        origin = origin_of(one.entry, read_at)
-        event = Event(
-            flow=part.flow,
-            message_id=one.message_id,
-            hop=self._hops[one.stream, one.group] if one.group else part.hop,
-            stage=one.stage,
-            reason=one.reason,
-            observed_at=read_at,
-            observed_from=None if since is None else min(read_at, max(since, origin or 0)),
-            delivery=where if not one.group else _delivery(where, one),
-            node=self._config.node,
-            region=self._config.region,
-            partition=one.stream,
-            offset=offset_of(one.entry),
-            group=one.group,
-            attempt=one.attempt,
-        )
-        return [self._persisted(event, raw, where, origin) if one.stage is Stage.persist else event]
+        return [self._decoder.event(raw)]
 
     def content(self, raw: Raw, event: Event) -> Content:
         """The message, as it stands in the payload's field; its other fields are the headers."""
-        part, fields = self._parts[raw.position.said.stream], unpacked(raw.value)
-        value = payload_of(fields, part.payload, self._config.identity_of(part.flow))
-        return Content(None, value, headers_of(fields, part.payload))
+        return self._decoder.content(raw)
 
     def commit(self, raws: Sequence[Raw]) -> None:
         """Keep where the last of these leaves us."""
-        done = max((raw.position.number for raw in raws if raw.position.life == self._life), default=0)
-        if self._cursor is not None and done > self._committed:
+        done = self._waiting.newest(raw.position for raw in raws)
+        if self._cursor is not None and done > self._waiting.committed:
             self._keep(done)
 
     def sources(self) -> list[SourceRef] | None:
         """The streams and groups of which nothing is missing. None while that is not known: while we connect, or
         look."""
-        if not self._covered:
-            return None
-        done = self._complete_to or 0
-        for about, tick in list(self._left_out.items()):
-            if tick and tick <= done:
-                del self._left_out[about]
-            elif not tick:
-                self._left_out[about] = self._ticks()
-        return [source for source, about in self._covered.items() if not self._missing(source, *about)]
+        return self._vouched.told(self._complete_to or 0, self._ticks())
 
     def lag(self) -> Lag:
         """Since we last asked the server how far it had come, and have read as far."""
@@ -188,41 +116,35 @@ class RedisStreams:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def _missing(self, source: SourceRef, stream: str, group: str) -> bool:
-        own = {(stream, ""), (stream, group)} | ({(stream, DELIVERED)} if source.stage == Stage.deliver else set())
-        return not own.isdisjoint(self._left_out)
-
     def _clear(self) -> None:
         self._cursor = None
         self._position: Position | None = None
         self._kept_position: Position | None = None
         watched = {part.stream: [group.group for group in part.groups] for part in self._config.streams}
         noack = {(part.stream, group.group) for part in self._config.streams for group in part.groups if group.noack}
-        self._books = Books(watched, frozenset(noack), self._id_of, self._entry_at)
-        self._books.trimmed = set(self._parts)  # what was noted before this life is not known any more
-        self._waiting: deque[Raw] = deque()
-        self._bytes = 0
-        self._journal: deque[tuple[int, dict[Change, bytes | None]]] = deque()
-        self._number = self._committed = 0
+        self._books = Books(watched, frozenset(noack), self._decoder.message_id, self._entry_at)
+        self._commands = Commands(self._books)
+        self._books.trimmed = set(watched)  # what was noted before this life is not known any more
+        self._life += 1
+        self._waiting = Waiting(self._life)
         self._missed = False
         self._looking: Iterator[None] | None = None
-        self._probe: _Probe | None = None
-        self._passed: _Probe | None = None
+        self._probe: Probe | None = None
+        self._passed: Probe | None = None
         self._look_at = self._keep_at = 0
 
     def _step(self, wait: float) -> None:
         """Do what is next, waiting so long for the server at most."""
         if self._cursor is None:
-            self._life += 1
             self._cursor = Cursor(self._config.cursor, self._name)
             self._cursor.restore(self._books.streams)
             self._position = self._kept_position = self._cursor.position
-        if self._full():
+        if self._waiting.full:
             return
         if self._looking is not None:
             if self._link is not None:
                 self._link.pump(0.0)
-            while not self._full():
+            while not self._waiting.full:
                 if next(self._looking, self) is self:
                     self._looking = None
                     break
@@ -230,7 +152,7 @@ class RedisStreams:
             self._poll(wait)
         elif self._link is None:
             self._begin()
-        elif not self._covered:
+        elif not self._vouched.known:
             self._answered(self._link, wait)
         else:
             self._follow(self._link, wait)
@@ -253,11 +175,11 @@ class RedisStreams:
             return
         told = self._told("server")
         before, self._server = self._server, str(told["run_id"])
-        self._books.clustered = told.get("redis_mode") == "cluster"
+        self._commands.clustered = told.get("redis_mode") == "cluster"
         self._ended = self._ended and before != self._server  # else somebody on the way refused us
         if not answer.whole:
             self._position, self._ended = answer.position, False
-            self._cover()
+            self._vouched.begin(self._config, self._polled)
             return
         self._look_anew(answer.position)
 
@@ -274,7 +196,7 @@ class RedisStreams:
         asked, wall = self._ticks(), self._clock()
         for key in list(keys):
             if then is not None and self._missed and not self._polled:
-                self._left_out[key, "" if since != "same" else DELIVERED] = 0
+                self._vouched.leave_out((key, "" if since != "same" else DELIVERED))
             about: Since = "replaced" if self._books.stale.get(key) else since
             for page in looked(self._client, self._books, key, about, self._config.from_ == "next"):
                 self._say(page)
@@ -284,16 +206,8 @@ class RedisStreams:
         if then is not None:
             self._position, self._ended, self._missed = then, False, False
         if self._polled:
-            self._passed = _Probe(asked, wall, 0, {})
-        self._cover()
-
-    def _cover(self) -> None:
-        """From here on it is known what is vouched for."""
-        if not self._covered:
-            found: dict[SourceRef, tuple[str, str]] = {}
-            for part in self._config.streams:
-                found |= sources_of(part, self._polled)
-            self._covered = found
+            self._passed = Probe(asked, wall)
+        self._vouched.begin(self._config, self._polled)
 
     def _poll(self, wait: float) -> None:
         now = self._ticks()
@@ -308,7 +222,8 @@ class RedisStreams:
         now = self._ticks()
         if self._probe is None and now >= self._look_at:
             self._look_at = now + int(self._config.look_every * 1_000_000)
-            self._probe = self._probed(now)
+            self._probe = probed(self._client, self._books.trimmed, now, self._clock())
+            self._books.trimmed.clear()
         due = (self._look_at - now) / 1_000_000
         if not self._take(link) and not link.pump(min(wait, due)) and link.ended:
             raise Unavailable(f"{self._what}: the server closed the connection")
@@ -316,13 +231,10 @@ class RedisStreams:
         if self._books.stale:
             self._looking = self._looks("same", self._books.stale, None)
 
-    def _full(self) -> bool:
-        return len(self._waiting) >= MOST or self._bytes >= MOST_BYTES
-
     def _take(self, link: Link, everything: bool = False) -> bool:
         """Whether there was a command."""
         some = False
-        while (everything or not self._full()) and not self._books.stale:
+        while (everything or not self._waiting.full) and not self._books.stale:
             if self._probe is not None and link.offset >= self._probe.offset:
                 self._reached(self._probe)
             words = link.next()
@@ -335,7 +247,7 @@ class RedisStreams:
     def _last_words(self) -> None:
         """Before the connection is let go: has the server ended, and have we read all that it said?"""
         link = self._link
-        if link is None or not self._covered or self._looking is not None:
+        if link is None or not self._vouched.known or self._looking is not None:
             return
         until = time.monotonic() + PATIENCE
         while link.pump(LAST_WORDS) and time.monotonic() < until:
@@ -349,72 +261,54 @@ class RedisStreams:
         db = int(words[1]) if words[0].upper() == b"SELECT" else self._position.db
         self._position = Position(self._position.history, offset, db)
         try:
-            found = self._books.apply(words, db == self._db)
+            found = self._commands.apply(words, db == self._db)
         except (ValueError, IndexError):  # of a version that we do not know
-            self._books.doubt(*self._parts)
+            self._books.doubt(*self._books.streams)
             found = []
         if found or self._books.changed:
             self._say(found)
 
-    def _reached(self, probe: _Probe) -> None:
+    def _reached(self, probe: Probe) -> None:
         """We have read what the server had written when it was asked."""
         self._probe, self._passed = None, probe
         for key, first in probe.firsts.items():
             self._say(self._books.cut(key, first))
 
-    def _probed(self, now: int) -> _Probe:
-        """How far the server is, and with what streams begin that were trimmed by length: both at one moment."""
-        wall, keys = self._clock(), sorted(self._books.trimmed)
-        with self._client.pipeline(transaction=True) as asked:
-            asked.info("replication")
-            for key in keys:
-                asked.xrange(key, count=1)
-            info, *firsts = asked.execute()
-        self._books.trimmed.clear()
-        begin = {key: _first(found) for key, found in zip(keys, firsts, strict=True)}
-        return _Probe(now, wall, int(info["master_repl_offset"]), begin)
-
     def _settled(self) -> None:
         """Everything that was found out has been returned: so far reading is complete."""
         if self._passed is not None:
             self._complete_to, self._complete_at, self._passed = self._passed.tick, self._passed.wall, None
-        if self._number == self._committed and self._cursor is not None and self._ticks() >= self._keep_at:
+        waiting = self._waiting
+        if waiting.number == waiting.committed and self._cursor is not None and self._ticks() >= self._keep_at:
             self._keep_at = self._ticks() + KEEP_TICKS
-            self._keep(self._number)
+            self._keep(waiting.number)
 
     def _say(self, found: Iterable[Said]) -> None:
         """Observations, to be read; and what has to be kept once they were committed."""
         now = self._clock()
         late = now - self._complete_at > 2_000_000 * max(1.0, self._config.look_every)
         since = (self._complete_at or LONG_AGO) if late or self._looking is not None else None
-        for one in found:
-            self._number += 1
-            value = b"" if one.fields is None else packed(one.fields)
-            place = Place(self._life, self._number, one._replace(fields=None), since)
-            self._waiting.append(Raw(value, position=place, observed_at=now))
-            self._bytes += len(value)
+        said = list(found)  # the books change while it is found
         changed, self._books.changed = self._books.changed, set()
         changes = dict(change_of(self._books.streams, *each) for each in changed)
         if self._position is not None and self._looking is None:
             change, body = position_change(self._position)
             changes[change] = body
-        self._journal.append((self._number, changes))
-        for about in self._books.unsure:
-            self._left_out[about] = 0
+        self._waiting.add(said, now, since, changes)
+        self._vouched.leave_out(*self._books.unsure)
         self._books.unsure.clear()
 
     def _keep(self, number: int) -> None:
         assert self._cursor is not None
-        changes: dict[Change, bytes | None] = {}
-        while self._journal and self._journal[0][0] <= number:
-            changes |= self._journal.popleft()[1]
-        idle = number == self._number and self._looking is None and self._covered and self._position is not None
-        if idle and self._position is not None and self._position != self._kept_position:
-            change, body = position_change(self._position)
-            changes[change], self._kept_position = body, self._position
+        changes, position = self._waiting.due(number), self._position
+        idle = number == self._waiting.number and self._looking is None and self._vouched.known
+        if idle and position is not None and position != self._kept_position:
+            change, body = position_change(position)
+            changes[change] = body
         if changes:
             self._cursor.keep(changes)
-        self._committed = number
+        self._kept_position = position if idle else self._kept_position
+        self._waiting.commit(number)
 
     # -- the server ----------------------------------------------------------------------------------------------------
 
@@ -429,27 +323,8 @@ class RedisStreams:
         except (redis.RedisError, CollectorError, OSError):
             return False
 
-    def _id_of(self, stream: str, fields: Fields) -> str:
-        return said(fields, self._config.identity_of(self._parts[stream].flow)).message_id
-
     def _entry_at(self, stream: str, entry: Id) -> Fields | None:
         return entry_at(self._client, stream, entry)
-
-    def _persisted(self, event: Event, raw: Raw, where: str, origin: int | None) -> Event:
-        part, fields = self._parts[event.partition], unpacked(raw.value)
-        identity = self._config.identity_of(part.flow)
-        told, payload = said(fields, identity), payload_of(fields, part.payload, identity)
-        if not told.message_id:
-            raise Undecodable(f"flow {part.flow!r}: no message id (field {identity} empty) in entry {where}")
-        return Event(
-            flow=event.flow, message_id=told.message_id, hop=event.hop, stage=event.stage,
-            observed_at=event.observed_at, observed_from=event.observed_from,
-            origin_at=origin if told.origin_at is None else told.origin_at,
-            delivery=where, node=event.node, region=event.region, digest=digest_of(payload), size=len(payload),
-            partition=event.partition, offset=event.offset, attempt=told.attempt, trace_id=told.trace_id,
-            span_id=told.span_id, correlation_id=told.correlation_id, causation_id=told.causation_id,
-            replay_id=told.replay_id,
-        )  # fmt: skip
 
     def _disconnect(self) -> None:
         if self._link is not None:
@@ -457,7 +332,7 @@ class RedisStreams:
         if self._probe is not None:
             self._books.trimmed |= self._probe.firsts.keys()
         self._link = self._looking = self._probe = None
-        self._covered = {}
+        self._vouched.end()
         self._client.close()
 
     @contextmanager
@@ -476,12 +351,3 @@ class RedisStreams:
         except BaseException:
             self._disconnect()
             raise
-
-
-def _first(found: Any) -> Id | None:
-    return id_of(found[0][0]) if found else None
-
-
-def _delivery(where: str, one: Said) -> str:
-    """A hand-over by who has it and for the how manieth time; a group is done with an entry once."""
-    return f"{where}:{one.group}:{one.consumer}:{one.attempt}" if one.attempt is not None else f"{where}:{one.group}"

@@ -14,6 +14,7 @@ from redis import exceptions
 
 from collectors.base import Unavailable
 from collectors.carried import digest_of
+from collectors.redis.cursor import Cursor
 from collectors.redis.entry import at_offset, id_text
 from collectors.redis.publisher import publisher
 from collectors.redis.streams import streams
@@ -229,6 +230,27 @@ def test_a_new_life_goes_on_where_the_last_one_was(watched):
     watched.look(lambda: ("m-2", "audit", "drop", "purged") in watched.said())
     assert watched.said("ack") == [("m-1", "billing", "ack", ""), ("m-2", "billing", "ack", "")]
     assert {len(each) for each in watched.vouched} == {5}
+
+
+def test_what_could_not_be_kept_is_kept_later(watched, monkeypatch):
+    """The disk was full for a moment: the next life knows all the same who waits for what."""
+    [entry] = watched.add("m-1")
+    until = time.monotonic() + PATIENCE
+    while not (raws := watched.collector.read(10, 0.1)):
+        assert time.monotonic() < until
+
+    def full(*_):
+        raise Unavailable("the cursor cannot be written")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Cursor, "keep", full)
+        with pytest.raises(Unavailable):
+            watched.collector.commit(raws)
+    watched.collector.commit(raws)
+    watched.again()
+    watched.application.xdel(watched.stream, entry)
+    watched.look(lambda: len(watched.said("drop")) == 3)
+    assert {one[0] for one in watched.said("drop")} == {"m-1"}
 
 
 def test_a_group_made_later(watched):
@@ -495,6 +517,8 @@ def test_a_server_that_came_back_with_less_and_was_written_on(redis_factory, tmp
     if nothing had been between. What came back waits."""
     with of_its_own(redis_factory, tmp_path) as (server, watched):
         watched.add("m-1")
+        while watched.application.info("persistence")["rdb_bgsave_in_progress"]:
+            time.sleep(0.01)  # ours, for the empty snapshot
         watched.application.save()
         watched.add("m-2", "m-3")
         watched.take("audit", "a", 3)

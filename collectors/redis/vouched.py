@@ -1,0 +1,57 @@
+"""What a collector vouches for: its sources, but those of which something is missing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from collectors.redis.config import RedisConfig, sources_of
+from tracker.model.coverage import SourceRef
+from tracker.model.event import Stage
+
+DELIVERED = "\0deliver"
+"""Instead of a group: the deliveries of all of them."""
+
+
+class Vouched:
+    """`known`: whether it can be said at all."""
+
+    def __init__(self) -> None:
+        self._sources: dict[SourceRef, tuple[str, str]] = {}
+        self._left_out: dict[tuple[str, str], int] = {}
+        """(stream, group) -> the tick from which on it may be vouched for again; 0: it was not told yet."""
+
+    @property
+    def known(self) -> bool:
+        """False while we connect, or look."""
+        return bool(self._sources)
+
+    def begin(self, config: RedisConfig, polled: bool) -> None:
+        """From here on it is known; nothing changes where it was."""
+        if not self._sources:
+            for part in config.streams:
+                self._sources |= sources_of(part, polled)
+
+    def end(self) -> None:
+        """It is not known any more. What is missing stays."""
+        self._sources = {}
+
+    def leave_out(self, *missing: tuple[str, str]) -> None:
+        """Of these (stream, group) something is missing; group empty: of all; `DELIVERED`: of all deliveries."""
+        self._left_out |= dict.fromkeys(missing, 0)
+
+    def told(self, done: int, now: int) -> list[SourceRef] | None:
+        """The sources, to somebody who tells them at tick `now`; `done`: up to which tick all was read."""
+        if not self._sources:
+            return None
+        for about, tick in list(self._left_out.items()):
+            if tick and tick <= done:
+                del self._left_out[about]
+            elif not tick:
+                self._left_out[about] = now
+        missing = self._left_out.keys()
+        return [source for source, about in self._sources.items() if missing.isdisjoint(_abouts(source, *about))]
+
+
+def _abouts(source: SourceRef, stream: str, group: str) -> Iterable[tuple[str, str]]:
+    """What may not be missing for it."""
+    return (stream, ""), (stream, group), *([(stream, DELIVERED)] if source.stage == Stage.deliver else [])
