@@ -13,7 +13,7 @@ import msgspec
 from collectors.nats.config import Followed
 from collectors.nats.cursor import keep
 from collectors.nats.link import Link
-from collectors.nats.records import Place, Said, delivery_of
+from collectors.nats.records import WORKING, Place, Said, delivery_of
 from tracker.model.event import Stage
 
 ACK, METRIC = "$JS.ACK.", "$JS.EVENT.METRIC.CONSUMER.ACK."
@@ -23,7 +23,7 @@ SAYS: tuple[tuple[bytes, Stage | None, str], ...] = (
     (b"+NXT", Stage.ack, ""),
     (b"-NAK", Stage.nack, ""),
     (b"+TERM", Stage.dead_letter, "terminated"),
-    (b"+WPI", None, ""),
+    (b"+WPI", None, WORKING),
 )
 
 

@@ -42,6 +42,7 @@ class NatsConfig(Server):
     look_every: float = Field(0.5, gt=0)
     read_mb: int = Field(16, ge=1)
     remember: int = Field(100_000, ge=0)
+    remember_mb: int = Field(32, ge=1, le=1024)
     keep_mb: int = Field(256, ge=1)
     replicas: int = Field(1, ge=1, le=5)
 

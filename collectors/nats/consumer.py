@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from collectors.errors import ConfigInvalid, Unavailable
 from collectors.nats.acks import stream_of
 from collectors.nats.config import Followed
 from collectors.nats.feed import Feed
 from collectors.nats.link import NO_CONSUMER, NO_STREAM, Link, Refused
-from collectors.nats.unread import Given, Unread
+from collectors.nats.records import fits
+from collectors.nats.unread import Given
 
 
 class Consumer:
     """`feed`: the stream of ours that catches what it says. `given`: None where there is no such consumer."""
 
-    def __init__(self, followed: Followed, remember: int) -> None:
+    def __init__(self, followed: Followed) -> None:
         self.followed, self.feed = followed, Feed(stream_of(followed))
-        self.unread = Unread(remember)
         self.given: Given | None = None
+        self._subjects: tuple[str, ...] = (">",)
 
     @property
     def source(self) -> str:
@@ -46,16 +45,10 @@ class Consumer:
                 f"{about.get('ack_policy')}: what it acks cannot be told message by message; take it out of "
                 "`consumers`, and instrument its clients"
             )
-        wanted = tuple(about.get("filter_subjects") or [about.get("filter_subject") or ">"])
+        self._subjects = tuple(about.get("filter_subjects") or [about.get("filter_subject") or ">"])
         waits = max([about.get("ack_wait", 0), *(about.get("backoff") or ())]) // 1000
-        self.given = Given(int(info["delivered"]["stream_seq"]), waits, wanted)
+        self.given = Given(int(info["delivered"]["stream_seq"]), waits)
 
-    def gone(self, first: int, stream: Feed, now: int) -> Iterator[tuple[int, int]]:
-        """Of what lies before `first` that which it will never get, as stretches; `now`: a tick. Of what was read
-        before this process began only that is known which it was not given yet."""
-        if self.given is None:
-            return
-        start, end = max(stream.first, self.given.last + 1), min(first, stream.began)
-        if start < end:
-            yield start, end
-        yield from self.unread.gone(first, self.given, now)
+    def wants(self, subject: str) -> bool:
+        """Whether such messages are for it; all, until it was there."""
+        return any(fits(each, subject) for each in self._subjects)

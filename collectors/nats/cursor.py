@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -26,14 +27,15 @@ def made(link: Link, replicas: int) -> None:
     )  # fmt: skip
 
 
-def keep(link: Link, stream: str, config: Mapping[str, object]) -> None:
-    """Have a stream of our own, made unless it is there. Raises `Refused`."""
+def keep(link: Link, stream: str, config: Mapping[str, object]) -> dict[str, Any]:
+    """Have a stream of our own, made unless it is there; what the server says of it. Raises `Refused`."""
     try:
-        link.ask(f"STREAM.INFO.{stream}")
+        return link.ask(f"STREAM.INFO.{stream}")
     except Refused as error:
         if error.code != NO_STREAM:
             raise
-        link.ask(f"STREAM.CREATE.{stream}", {"name": stream, "storage": "file", "retention": "limits", **config})
+    made = {"name": stream, "storage": "file", "retention": "limits", **config}
+    return link.ask(f"STREAM.CREATE.{stream}", made)
 
 
 def loaded(link: Link, name: str) -> dict[str, Stands]:

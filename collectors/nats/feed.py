@@ -69,27 +69,32 @@ class Info(msgspec.Struct, frozen=True):
 
 
 class Stands(msgspec.Struct, frozen=True):
-    """Where reading stood. `first`: what was dropped before it was told; `at`: when this was kept (µs)."""
+    """Where reading stood: behind message `seq`, stored at `stored` (µs, 0: not known). `first`: of the journal, where
+    what counts begins; `at`: when this was kept (µs)."""
 
     life: str
     seq: int
     first: int = 0
     at: int = 0
+    stored: int = 0
 
 
 _answer = msgspec.json.Decoder(_Answer)
 
 
 class Feed:
-    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made;
-    `began`: where this process
-    did; `first`: what lay before it was told as dropped; `size`: of a message there, bytes."""
+    """One stream. `next`: to be read; `end`: the last that is known to be there; `life`: when the stream was made, and
+    how often its numbers began anew since; `size`: of a message there, bytes."""
 
     def __init__(self, stream: str) -> None:
         self.stream, self.life = stream, ""
-        self.next = self.first = 1
-        self.end = self.began = 0
-        self.size = 1
+        self.next, self.end, self.size = 1, 0, 1
+        self._read = 0, 0
+        """The last that was read, and when it was stored (µs; 0: not known)."""
+
+    @property
+    def _created(self) -> str:
+        return self.life.partition(" ")[0]
 
     @property
     def left(self) -> int:
@@ -98,21 +103,31 @@ class Feed:
 
     def begin(self, stands: Stands) -> None:
         """Go on behind what was read."""
-        self.life, self.next, self.first = stands.life, stands.seq + 1, stands.first
+        self.life, self.next, self._read = stands.life, stands.seq + 1, (stands.seq, stands.stored)
 
-    def found(self, info: Info, start: int) -> bool:
+    def remade(self, link: Link, info: Info) -> bool:
+        """Whether numbers stand for other messages than those that were read: the stream was made again, or the server
+        came back without its newest. Then it may have been written on, and what was read last is another message."""
+        if not self.life:
+            return False
+        seq, at = self._read
+        if info.created != self._created or self.next > info.state.last_seq + 1:
+            return True
+        (found,) = self.get(link, [seq]) if at else (None,)
+        return found is not None and found.at != at
+
+    def found(self, info: Info, start: int, remade: bool) -> bool:
         """Take note of what it holds; whether something is missing that was not read. `start`: where to begin at the
         first time."""
-        state, missed = info.state, False
-        low = max(1, state.first_seq)
-        if info.created != self.life:  # the first time, or it was made again
-            missed = bool(self.life)
-            self.next = self.first = low if self.life else max(low, start)
-            self.life = info.created
-        self.began = self.began or self.next
-        missed = missed or self.next < low or self.next > state.last_seq + 1
-        if missed:
-            self.next = min(max(self.next, low), state.last_seq + 1)
+        state, low = info.state, max(1, info.state.first_seq)
+        if not self.life:
+            self.life, self.next = info.created, max(low, start)
+        elif remade:
+            again = int(self.life.removeprefix(info.created) or 0) + 1 if info.created == self._created else 0
+            self.life = f"{info.created} {again}" if again else info.created
+            self.next, self._read = low, (0, 0)
+        missed = remade or self.next < low
+        self.next = max(self.next, low)
         self.end, self.size = state.last_seq, state.bytes // max(1, state.messages) + 1
         return missed
 
@@ -122,7 +137,9 @@ class Feed:
         found = self.get(link, range(self.next, self.next + count))
         read = [each for each in found if each is not None]
         self.next += count
-        if not read:
+        if read:
+            self._read = read[-1].seq, read[-1].at
+        else:
             self.next = self._jump(link)
         return read, len(read) < count
 

@@ -19,7 +19,11 @@ DEDUPLICATED = "Nats-Msg-Id"
 """By which the server knows a message that a publisher sends twice: the application's own id, if it says no other."""
 
 
-class Known(msgspec.Struct, frozen=True):
+WORKING = "working"
+"""Instead of a reason: a client asked for more time."""
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True):
     """What is remembered of a message: all that its ack says again. `headers`: those that matter; `at`: when it was
     stored (µs), by which it is told from one of the same number in a stream that was made again."""
 
@@ -29,14 +33,20 @@ class Known(msgspec.Struct, frozen=True):
     digest: str
     size: int
 
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes, about."""
+        return 64 + len(self.subject) + sum(len(name) + len(value) for name, value in self.headers.items())
+
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a message stands. `life`: when its stream was made. `came`: between which moments of our own clock (µs) a
-    copy came; None: the stream says when."""
+    """Where a message stands. `life`: when its stream was made; `at`: when it was stored (µs; 0: nobody asks). `came`:
+    between which moments of our own clock (µs) a copy came; None: the stream says when."""
 
     stream: str
     life: str
     seq: int
+    at: int = 0
     subject: str = ""
     came: tuple[int, int] | None = None
 
@@ -57,6 +67,16 @@ class Said(msgspec.Struct, frozen=True):
     delivery: str
     deliveries: int
     known: Known | None
+
+    @property
+    def settles(self) -> bool:
+        """Whether the consumer is done with the message."""
+        return self.stage in (Stage.ack, Stage.dead_letter)
+
+    @property
+    def works(self) -> bool:
+        """Whether a client asked for more time."""
+        return self.stage is None and self.reason == WORKING
 
     @property
     def whole(self) -> bool:

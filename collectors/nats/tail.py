@@ -1,14 +1,15 @@
 """NATS JetStream: `persist` of what streams hold (`replicate` of what is copied from others), `ack` and its kin of what
 durable consumers say, and `drop` of what a stream forgot before it was given to them.
 
-Streams are read by the numbers of their messages; no consumer is made in them. Two things of our own stand beside them:
-a bucket that keeps where we are, and per followed consumer a stream that catches what it says.
+Streams are read by the numbers of their messages; no consumer is made in them. Three things of our own stand beside
+them: a bucket that keeps where we are, per followed consumer a stream that catches what it says, and where there are
+such one stream that keeps what is not settled.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,9 +23,11 @@ from collectors.nats import acks, cursor
 from collectors.nats.config import NatsConfig
 from collectors.nats.consumer import Consumer
 from collectors.nats.feed import Feed, Info, Stands, Stored
+from collectors.nats.journal import Journal
 from collectors.nats.link import NO_STREAM, Link, Refused
-from collectors.nats.records import Decoder, Gone, Known, Place, Said, headers_of, place_of
-from collectors.nats.unread import Unread
+from collectors.nats.memory import Memory
+from collectors.nats.records import Decoder, Gone, Place, Said, headers_of, place_of
+from collectors.nats.unread import ALL
 from collectors.nats.why import why_gone
 from collectors.part import settings
 from tracker.model.coverage import SourceRef
@@ -51,10 +54,11 @@ class NatsTail:
         self._name, self._config, self._clock, self._ticks = name, config, clock, ticks or steady()
         self._decoder = Decoder(config)
         self._streams = {route.stream: Feed(route.stream) for route in config.streams}
-        self._caught = {acks.stream_of(each): Consumer(each, config.remember) for each in config.consumers}
+        self._caught = {acks.stream_of(each): Consumer(each) for each in config.consumers}
+        self._memory = Memory(config, self._caught.values())
+        self._journal = Journal(name, self._memory, config.replicas)
         self._feeds = {**self._streams, **{name: each.feed for name, each in self._caught.items()}}
         self._kept: dict[str, Stands] | None = None
-        self._known: OrderedDict[tuple[str, int], Known] = OrderedDict()
         self._ready: deque[Raw] = deque()
         self._came: dict[str, tuple[int, int, int]] = {}
         self._shown: dict[str, Info] = {}
@@ -91,8 +95,8 @@ class NatsTail:
         return Content(None, None if gone else raw.value, raw.headers)
 
     def commit(self, raws: Sequence[Raw]) -> None:
-        """Keep where reading stands behind the last of each stream."""
-        kept = dict(self._kept or {})
+        """Keep where reading stands behind the last of each stream, and before that what is open there."""
+        kept, now = dict(self._kept or {}), self._clock()
         for raw in raws:
             place = place_of(raw)
             before = kept.get(place.stream)
@@ -100,15 +104,16 @@ class NatsTail:
                 feed = self._feeds[place.stream]
                 if feed.life != place.life:
                     continue  # of a stream that is no more
-                before = Stands(place.life, 0, feed.first)
-            if isinstance(raw.position, Gone):
-                after = msgspec.structs.replace(before, first=max(before.first, place.seq))
-            else:
-                after = msgspec.structs.replace(before, seq=max(before.seq, place.seq))
-            kept[place.stream] = msgspec.structs.replace(after, at=self._clock())
+                before = Stands(place.life, 0)
+            if not isinstance(raw.position, Gone) and place.seq > before.seq:
+                before = Stands(place.life, place.seq, stored=place.at)
+            kept[place.stream] = msgspec.structs.replace(before, at=now)
         if kept != self._kept:
             with self._cut_off_on_errors():
-                cursor.stored(self._connected(), self._name, kept)
+                link = self._connected()
+                if self._caught:
+                    kept |= self._journal.write(link, raws, {name: each.life for name, each in kept.items()}, now)
+                cursor.stored(link, self._name, kept)
             self._kept = kept
 
     def sources(self) -> list[SourceRef] | None:
@@ -151,10 +156,15 @@ class NatsTail:
                 cursor.made(link, self._config.replicas)
                 for each in self._config.consumers:
                     acks.made(link, each, self._config.keep_mb, self._config.replicas)
+                if self._caught:
+                    self._journal.made(link)
                 if self._kept is None:
-                    self._kept = cursor.loaded(link, self._name)
-                    for name in self._kept.keys() & self._feeds.keys():
-                        self._feeds[name].begin(self._kept[name])
+                    kept = cursor.loaded(link, self._name)
+                    if self._caught:
+                        self._journal.load(link, kept)
+                    for name in kept.keys() & self._feeds.keys():
+                        self._feeds[name].begin(kept[name])
+                    self._kept = kept
             except Refused as error:
                 raise ConfigInvalid(f"{error}; see what a collector needs in docs/collectors/nats.md") from None
         return self._link
@@ -183,7 +193,7 @@ class NatsTail:
         try:
             found, missing = feed.page(link, limit, most)
             if missing:
-                self._miss(feed.stream)
+                self._unheard(feed.stream)
             return self._said(link, consumer, found) if consumer else [self._stored(feed, each) for each in found]
         except CollectorError:
             feed.next = began  # nobody was given these
@@ -191,14 +201,8 @@ class NatsTail:
 
     def _stored(self, feed: Feed, stored: Stored) -> Raw:
         headers = headers_of(stored.hdrs)
-        if self._caught and self._config.remember:
-            self._known[feed.stream, stored.seq] = self._decoder.known(stored.subject, stored.at, headers, stored.data)
-            if len(self._known) > self._config.remember:
-                self._known.popitem(last=False)
-        for each in self._caught.values():
-            if each.followed.stream == feed.stream:
-                each.unread.stored(stored.seq, stored.subject)
-        place = Place(feed.stream, feed.life, stored.seq, stored.subject)
+        self._memory.stored(feed.stream, stored, headers)
+        place = Place(feed.stream, feed.life, stored.seq, stored.at, stored.subject)
         if not self._config.copies:
             return Raw(stored.data, headers, None, place, stored.at)
         last, since, at = self._came[feed.stream]
@@ -208,27 +212,22 @@ class NatsTail:
     def _said(self, link: Link, consumer: Consumer, found: Sequence[Stored]) -> list[Raw]:
         """What a consumer said, each with the message that it was said of."""
         feed, followed = consumer.feed, consumer.followed
-        places = [Place(feed.stream, feed.life, each.seq) for each in found]
+        places = [Place(feed.stream, feed.life, each.seq, each.at) for each in found]
         said = [acks.said(each.subject, each.data, at, followed) for each, at in zip(found, places, strict=True)]
-        for one in said:
-            if one.stage in (Stage.ack, Stage.dead_letter):
-                consumer.unread.settled(one.seq)
-        asked = sorted({one.seq for one in said if one.stage and (one.whole or not self._remembered(one))})
+        asked = sorted({one.seq for one in said if one.stage and (one.whole or not self._memory.meant(one))})
         there = dict(zip(asked, self._streams[followed.stream].get(link, asked), strict=True))
-        return [self._with_message(one, each, there.get(one.seq)) for one, each in zip(said, found, strict=True)]
-
-    def _remembered(self, said: Said) -> Known | None:
-        found = self._known.get((said.stream, said.seq))
-        return found if said.of(found) else None
+        raws = [self._with_message(one, each, there.get(one.seq)) for one, each in zip(said, found, strict=True)]
+        for one in said:
+            self._memory.said(one)
+        return raws
 
     def _with_message(self, said: Said, caught: Stored, stored: Stored | None) -> Raw:
         """What was said, with the message where that was asked for: an archive keeps dead letters whole."""
-        if stored is not None:
+        known = self._memory.shown(said, stored) if stored is not None else None
+        if stored is not None and known is not None:
             headers = headers_of(stored.hdrs)
-            known = self._decoder.known(stored.subject, stored.at, headers, stored.data)
-            if said.of(known):
-                return Raw(stored.data, headers, None, msgspec.structs.replace(said, known=known), caught.at)
-        remembered = self._remembered(said)
+            return Raw(stored.data, headers, None, msgspec.structs.replace(said, known=known), caught.at)
+        remembered = self._memory.meant(said)
         if remembered is not None and said.whole:
             remembered = msgspec.structs.replace(remembered, digest="")
         if remembered is None and said.stage:
@@ -246,11 +245,11 @@ class NatsTail:
         self._shown = {name: info for name, info in {**caught, **there}.items() if info is not None}
         for name, info in self._shown.items():
             feed, last = self._feeds[name], self._feeds[name].end
-            if info.created != feed.life:  # numbers begin anew
-                for each in (each for each in self._caught.values() if each.followed.stream == name):
-                    each.unread = Unread(self._config.remember)
-            if feed.found(info, self._beginning(name, info)):
-                self._miss(name)
+            remade = feed.remade(link, info)
+            if remade and name in self._streams:
+                self._forget(name)
+            if feed.found(info, self._beginning(name, info), remade):
+                self._unheard(name)
             self._came[name] = (last if name in self._came else info.state.last_seq, self._looked or at, at)
         self._keep_beginnings(link)
         self._asked, self._looked = asked, at
@@ -268,7 +267,7 @@ class NatsTail:
         """Where reading began is kept at once: a start before the first commit must not begin somewhere else."""
         kept = self._kept or {}
         fresh = {
-            name: Stands(feed.life, feed.next - 1, feed.first, self._clock())
+            name: Stands(feed.life, feed.next - 1, at=self._clock())
             for name, feed in self._feeds.items()
             if feed.life and name not in kept
         }
@@ -286,11 +285,8 @@ class NatsTail:
             if since == at and self._kept:  # our first look: it happened since we were here
                 since = self._kept[name].at
             why, place = why_gone(info, at, self._config.look_every), Place(name, feed.life, first)
-            for consumer in self._caught.values():
-                if consumer.followed.stream == name:
-                    for start, end in consumer.gone(first, feed, self._asked):
-                        yield Raw(b"", {}, None, Gone(place, start, end, why, since), at)
-            feed.first = max(feed.first, first)
+            for start, end in self._memory.gone(name, first, self._asked):
+                yield Raw(b"", {}, None, Gone(place, start, end, why, since), at)
 
     def _info(self, link: Link, stream: str) -> Info | None:
         """None where there is no such stream."""
@@ -304,6 +300,19 @@ class NatsTail:
     def _miss(self, name: str) -> None:
         self._missed[name] = self._ticks()
         self._told.discard(name)
+
+    def _unheard(self, name: str) -> None:
+        """Something of the stream was not read. If it is what a consumer said, that may have been of anything there."""
+        self._miss(name)
+        followed = self._caught[name].followed if name in self._caught else None
+        if followed is not None and followed.stream in self._shown:
+            end = self._shown[followed.stream].state.last_seq + 1
+            self._forget(followed.stream, followed.consumer, end)
+
+    def _forget(self, stream: str, consumer: str = "", end: int = ALL) -> None:
+        """What the consumer (empty: each) owes of what is before `end` will not be called lost."""
+        self._memory.forget(stream, consumer, end)
+        self._journal.forget(stream, consumer, end)
 
     @contextmanager
     def _cut_off_on_errors(self) -> Iterator[None]:

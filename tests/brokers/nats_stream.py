@@ -73,7 +73,7 @@ class Stream:
     def close(self) -> None:
         """Delete what is left, and the connection."""
         for name in self.do(self._names()):
-            if name == self.name or name.startswith(f"TRACKER_{self.name}_"):
+            if name == self.name or name.startswith((f"TRACKER_{self.name}_", f"TRACKED_{self.name}=")):
                 self.do(self.js.delete_stream(name))
         self.do(self.client.close())
         self._runner.close()

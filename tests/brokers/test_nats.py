@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, StreamSource
 
 from collectors.base import Undecodable
 from collectors.errors import ConfigInvalid, Unavailable
+from collectors.nats import journal
 from collectors.nats.feed import Feed
 from collectors.nats.tail import NatsTail, tail
 from tests.brokers.nats_stream import Stream, own_stream
@@ -59,6 +61,12 @@ def seen(collector: NatsTail, met: Callable[[list[Any]], Any], commits: bool = T
         if commits:
             collector.commit(raws)
     return found
+
+
+def during(collector: NatsTail, seconds: float) -> list[Any]:
+    """What it observes in that time."""
+    until = time.monotonic() + seconds
+    return seen(collector, lambda found: time.monotonic() > until)
 
 
 def vouched(collector: NatsTail) -> list[str]:
@@ -117,13 +125,14 @@ async def _fetch(consumer: Any) -> None:
 
 
 def test_acks_of_what_the_stream_no_longer_holds(stream: Stream) -> None:
-    """Read before, they are remembered; else nobody knows of what they were, and that is a hole."""
+    """Read before, they are remembered, also by the next process; else nobody knows of what they were, and that is a
+    hole."""
     consumer = stream.consumer()
     first = collector(stream, "billing")
     assert vouched(first) == ["ack", "persist"]
-    stream.put(["m-0", "m-1"])
-    messages = stream.take(consumer, 2)
-    seen(first, lambda found: len(found) == 2)
+    stream.put(["m-0", "m-1", "m-2"])
+    messages = stream.take(consumer, 3)
+    seen(first, lambda found: len(found) == 3)
     stream.do(stream.js.purge_stream(stream.name))
     stream.do(messages[0].ack())
     found = seen(first, lambda found: found)
@@ -131,6 +140,11 @@ def test_acks_of_what_the_stream_no_longer_holds(stream: Stream) -> None:
     first.close()
     second = collector(stream, "billing")
     stream.do(messages[1].ack())
+    assert told(seen(second, lambda found: found)) == {("m-1", "ack", "")}
+    assert vouched(second) == ["ack", "persist"]
+    second.close()
+    second = collector(stream, "billing", remember=0)
+    stream.do(messages[2].ack())
     found = seen(second, lambda found: found)
     assert "which is gone" in found[0]
     assert [source.stage for source in second.sources() or ()] == ["persist"], "its hole is shown"
@@ -232,6 +246,145 @@ def test_what_a_consumer_was_given_past_the_discarded(stream: Stream) -> None:
     assert told(found) == {("m-0", "ack", ""), ("m-3", "ack", "")}
     assert [(r.offset, r.offset_to) for r in _ranges(found)] == [(2, 4)]
     first.close()
+
+
+def test_what_was_read_before_a_kill_is_named(stream: Stream) -> None:
+    """What a process that is no more had read and not seen acked is told as dropped by the next one, also what the
+    consumer had been given; not what was acked meanwhile."""
+    stream.update(max_msgs=4)
+    consumer = stream.consumer(ack_wait=1)
+    first = collector(stream, "billing")
+    vouched(first)
+    stream.put(["m-0", "m-1", "m-2", "m-3"])
+    messages = stream.take(consumer, 2)
+    seen(first, lambda found: len(found) == 4)
+    stream.do(messages[0].ack_sync())
+    stream.put(["m-4", "m-5", "m-6", "m-7"])
+    second = collector(stream, "billing")  # the first one is not closed, and says nothing more
+    found = seen(second, lambda found: sum(each.offset_to - each.offset for each in _ranges(found)) >= 3)
+    assert told(found) == {("m-0", "ack", "")}
+    assert [n for each in _ranges(found) for n in range(each.offset, each.offset_to)] in ([3, 4, 2], [2, 3, 4])
+    for each in (first, second):
+        each.close()
+    third = collector(stream, "billing")
+    assert vouched(third) == ["ack", "persist"]
+    assert during(third, 1.3) == [], "each once"
+    third.close()
+
+
+def test_what_is_not_committed_comes_again_with_its_id(nats_server: str) -> None:
+    """An ack of a work queue's message, read and not committed by a process that is no more."""
+    with own_stream(nats_server, retention="workqueue") as stream:
+        consumer = stream.consumer()
+        first = collector(stream, "billing")
+        vouched(first)
+        stream.put(["m-0"])
+        seen(first, lambda found: len(found) == 1)
+        for message in stream.take(consumer, 1):
+            stream.do(message.ack_sync())
+        for life in (first, collector(stream, "billing")):
+            assert told(seen(life, lambda found: found, commits=False)) == {("m-0", "ack", "")}
+            life.close()
+
+
+def test_what_is_kept_is_written_anew(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When most of it counts no more, in parts; what is open stays, and the stream of it does not grow. One that was
+    removed is made again."""
+    monkeypatch.setattr(journal, "SLACK", 300)
+    monkeypatch.setattr(journal, "CHUNK", 300)
+    consumer = stream.consumer()
+    first = collector(stream, "billing")
+    vouched(first)
+    stream.put([f"old-{n}" for n in range(5)])
+    held = stream.take(consumer, 5)
+    seen(first, lambda found: len(found) == 5)
+    own = f"TRACKED_{stream.name}=one"
+    for number in range(12):
+        stream.put([f"m-{number}"])
+        seen(first, lambda found: found)
+        stream.do(stream.take(consumer, 1)[0].ack_sync())
+        seen(first, lambda found: found)
+        if number == 6:
+            stream.do(stream.js.delete_stream(own))
+            first.close()
+            first = collector(stream, "billing") if number % 2 else first
+    kept = first._kept[own]  # type: ignore[index]
+    assert kept.seq - kept.first < 12
+    first.close()
+    stream.do(stream.js.purge_stream(stream.name))
+    second = collector(stream, "billing")
+    for message in held:
+        stream.do(message.ack())
+    found = seen(second, lambda found: len(found) == 5)
+    assert {name for name, *_ in told(found)} == {f"old-{n}" for n in range(5)}
+    second.close()
+
+
+def test_who_works_on_it_has_not_lost_it(stream: Stream) -> None:
+    """A client that asks for more time may still ack what the stream forgot."""
+    stream.update(max_msgs=1)
+    consumer = stream.consumer(ack_wait=1)
+    first = collector(stream, "billing")
+    vouched(first)
+    stream.put(["m-0"])
+    (message,) = stream.take(consumer, 1)
+    seen(first, lambda found: found)
+    stream.put(["m-1"])
+    found = seen(first, lambda found: found)
+    for _ in range(4):
+        stream.do(message.in_progress())
+        found += during(first, 0.4)
+    assert _ranges(found) == []
+    stream.do(message.ack())
+    assert told(seen(first, lambda found: told(found))) == {("m-0", "ack", "")}
+    first.close()
+
+
+def test_what_another_consumer_has_is_not_dropped(stream: Stream) -> None:
+    """A drop takes the message from all: so it is told when nobody may ack it any more."""
+    stream.update(max_msgs=1)
+    stream.consumer("billing")
+    audit = stream.consumer("audit", ack_wait=20)
+    first = collector(stream, "billing", "audit")
+    vouched(first)
+    stream.put(["m-0"])
+    (message,) = stream.take(audit, 1)
+    seen(first, lambda found: len(found) == 1)
+    stream.put(["m-1"])
+    found = [*seen(first, lambda found: found), *during(first, 0.5)]
+    assert _ranges(found) == []
+    stream.do(message.ack())
+    found = seen(first, lambda found: _ranges(found))
+    assert told(found) == {("m-0", "ack", "")}
+    assert [(r.offset, r.offset_to) for r in _ranges(found)] == [(1, 2)]
+    first.close()
+
+
+def test_what_was_acked_unheard_is_not_lost(stream: Stream) -> None:
+    """Acks that our own stream forgot, or that went with it, may have been of anything: nothing that was there is
+    called dropped then. There is a hole, and what comes later is followed as before."""
+    stream.update(max_msgs=2)
+    consumer = stream.consumer(ack_wait=1)
+    first = collector(stream, "billing")
+    vouched(first)
+    stream.put(["m-0", "m-1"])
+    messages = stream.take(consumer, 2)
+    seen(first, lambda found: len(found) == 2)
+    for message in messages:
+        stream.do(message.ack_sync())
+    stream.do(stream.js.purge_stream(f"TRACKER_{stream.name}_billing"))
+    stream.put(["m-2", "m-3"])
+    found = [*seen(first, lambda found: len(found) == 2), *during(first, 1.3)]
+    assert _ranges(found) == []
+    first.close()
+    second = collector(stream, "billing")
+    vouched(second)
+    stream.put(["m-4", "m-5"])
+    seen(second, lambda found: len(found) == 2)
+    stream.put(["m-6", "m-7"])
+    found = seen(second, lambda found: _ranges(found))
+    assert min(each.offset for each in _ranges(found)) == 3 + 2, "of what came after that"
+    second.close()
 
 
 def test_what_grew_old_and_what_was_purged(stream: Stream) -> None:
@@ -343,6 +496,40 @@ def test_no_stream_is_said(stream: Stream) -> None:
     with pytest.raises(Unavailable, match="none of the streams exists: nobodys"):
         first.read(10, 1.0)
     first.close()
+
+
+def test_a_server_that_comes_back_with_less_and_is_written_on(nats_factory: Any) -> None:
+    """Its numbers stand for other messages then, which are read; what was read and is gone is not taken for these."""
+    server = nats_factory()
+    with own_stream(server.url, max_msgs=4) as stream:
+        stream.consumer(ack_wait=1)
+        first = collector(stream, "billing")
+        vouched(first)
+        stream.put(["m-0"])
+        seen(first, lambda found: len(found) == 1)
+        first.close()
+        server.stop()
+        shutil.copytree(server.folder / "data", server.folder / "before")
+        server.start()
+        stream.connect()
+        stream.put(["m-1", "m-2"])
+        seen(first, lambda found: len(found) == 2)
+        server.kill()
+        with pytest.raises(Unavailable):
+            seen(first, lambda found: False)
+        shutil.rmtree(server.folder / "data")
+        (server.folder / "before").rename(server.folder / "data")
+        server.start()
+        stream.connect()
+        stream.put(["n-1", "n-2", "n-3"])
+        found = seen(first, lambda found: len(found) >= 3)
+        assert {e.message_id for e in found} >= {"n-1", "n-2", "n-3"}
+        assert [e for e in found if not isinstance(e, Event)] == []
+        for message in stream.take(stream.consumer(ack_wait=1), 4):
+            stream.do(message.ack())
+        found = seen(first, lambda found: len(told(found)) == 4)
+        assert told(found) == {(name, "ack", "") for name in ("m-0", "n-1", "n-2", "n-3")}
+        first.close()
 
 
 def test_a_server_that_is_killed_and_comes_back(nats_factory: Any) -> None:

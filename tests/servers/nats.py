@@ -33,7 +33,7 @@ class Nats:
     """One server of our own. `start`, `stop`, `kill`, `start` again: folder and port stay the same."""
 
     def __init__(self, folder: Path, binary: str) -> None:
-        self.port = free_port()
+        self.folder, self.port = folder, free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         (folder / "nats.conf").write_text(
             CONFIG.format(port=self.port, folder=folder, user=USER, password=PASSWORD), "utf-8"

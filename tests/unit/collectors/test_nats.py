@@ -9,13 +9,14 @@ from collectors.errors import ConfigInvalid
 from collectors.nats.acks import said
 from collectors.nats.config import Followed, NatsConfig
 from collectors.nats.feed import Info
-from collectors.nats.records import Place, fits, headers_of
+from collectors.nats.records import Known, Place, fits, headers_of
 from collectors.nats.unread import Given, Unread
 from collectors.nats.why import why_gone
 from collectors.part import settings
 from tracker.model.event import Stage
 
 BILLING = Followed(stream="S", consumer="billing", hop="billing")
+KNOWN = Known("a.b", 1, {"x-message-id": b"m-1"}, "", 0)
 PLACE = Place("TRACKER_S_billing", "today", 1)
 TOKENS = "S.billing.2.17.9.1795363274791425628.0"
 
@@ -23,7 +24,7 @@ TOKENS = "S.billing.2.17.9.1795363274791425628.0"
 @pytest.mark.parametrize(("payload", "stage", "reason"), [
     (b"", Stage.ack, ""), (b"+ACK", Stage.ack, ""), (b"+NXT 1", Stage.ack, ""), (b"-NAK", Stage.nack, ""),
     (b'-NAK {"delay": 3}', Stage.nack, ""), (b"+TERM", Stage.dead_letter, "terminated"),
-    (b"+TERM too old", Stage.dead_letter, "terminated"), (b"+WPI", None, ""), (b"else", None, ""),
+    (b"+TERM too old", Stage.dead_letter, "terminated"), (b"+WPI", None, "working"), (b"else", None, ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("subject", [f"$JS.ACK.{TOKENS}", f"$JS.ACK._.hash.{TOKENS}.random"])
 def test_what_a_client_says(subject: str, payload: bytes, stage: Stage | None, reason: str) -> None:
@@ -68,23 +69,51 @@ def test_headers_of_a_message() -> None:
 
 def test_what_nobody_will_get() -> None:
     """Gone and not given: at once. Gone and given: when the time for an ack is over, unless it was acked. Each once."""
-    unread = Unread(100)
+    unread, given = Unread(100, 1 << 20), {"billing": Given(3, 100)}
     for seq in range(1, 11):
-        unread.stored(seq, "a.b" if seq != 8 else "other")
-    assert list(unread.gone(6, Given(3, 100), 0)) == [(4, 6)]
-    unread.settled(2)
-    assert list(unread.gone(6, Given(3, 100), 99)) == []
-    assert list(unread.gone(6, Given(3, 100), 100)) == [(1, 2), (3, 4)]
-    assert list(unread.gone(6, Given(3, 100), 200)) == []
-    assert list(unread.gone(11, Given(3, 100, ("a.*",)), 200)) == [(6, 8), (9, 11)]
+        unread.stored(seq, KNOWN, ["billing"] if seq != 8 else [])
+    assert list(unread.gone(6, given, 0)) == [(4, 6)]
+    unread.settled(2, 3, "billing")
+    assert list(unread.gone(6, given, 99)) == []
+    assert list(unread.gone(6, given, 100)) == [(1, 2), (3, 4)]
+    assert list(unread.gone(6, given, 200)) == []
+    assert list(unread.gone(11, given, 200)) == [(6, 8), (9, 11)]
+
+
+def test_who_asks_for_more_time_gets_it() -> None:
+    """What it works on is not lost meanwhile, though the stream forgot it."""
+    unread, given = Unread(100, 1 << 20), {"billing": Given(1, 100)}
+    unread.stored(1, KNOWN, ["billing"])
+    assert list(unread.gone(2, given, 0)) == []
+    unread.heard(1)
+    assert list(unread.gone(2, given, 90)) == []
+    assert list(unread.gone(2, given, 189)) == []
+    assert list(unread.gone(2, given, 190)) == [(1, 2)]
+
+
+def test_what_one_consumer_may_have_is_not_told_for_another() -> None:
+    """Of several consumers: when one was not given it, and no other may ack it any more. One that is not there says
+    nothing, and is not waited for."""
+    given = {"billing": Given(0, 100), "audit": Given(1, 50)}
+    for acks in (True, False):
+        unread = Unread(100, 1 << 20)
+        unread.stored(1, KNOWN, ["billing", "audit", "nobody"])
+        assert list(unread.gone(2, given, 0)) == []
+        if acks:
+            unread.settled(1, 2, "audit")
+        assert list(unread.gone(2, given, 1 if acks else 50)) == [(1, 2)]
+    unread.stored(2, KNOWN, ["nobody"])
+    assert list(unread.gone(3, given, 500)) == []
 
 
 def test_more_than_is_remembered_is_not_told() -> None:
     """The oldest are forgotten."""
-    unread = Unread(2)
-    for seq in range(1, 5):
-        unread.stored(seq, "a")
-    assert list(unread.gone(9, Given(0, 0), 0)) == [(3, 5)]
+    for most, most_bytes in ((2, 1 << 20), (100, 2 * KNOWN.weight)):
+        unread = Unread(most, most_bytes)
+        for seq in range(1, 5):
+            unread.stored(seq, KNOWN, ["billing"])
+        assert list(unread.gone(9, {"billing": Given(0, 0)}, 0)) == [(3, 5)]
+        assert unread.bytes == 0
 
 
 @pytest.mark.parametrize(("limits", "state", "why"), [
