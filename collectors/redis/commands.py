@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collectors.redis.books import DELETED, Books, Said
 from collectors.redis.entry import NO_ID, id_of, pairs
 
-_HARMLESS = frozenset({b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT", b"PERSIST", b"XSETID", b"TOUCH"})
+_HARMLESS = frozenset({b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT", b"PERSIST", b"TOUCH"})
 _REPLACING = frozenset({b"RENAME", b"RENAMENX", b"COPY", b"MOVE", b"RESTORE"})
 
 
@@ -30,7 +30,7 @@ class Commands:
         self._keys = {key.encode(): key for key in books.streams}
         self._handlers: dict[bytes, Callable[[str, Sequence[bytes]], Iterator[Said]]] = {
             b"XADD": self._xadd, b"XCLAIM": self._xclaim, b"XACK": self._xack, b"XDEL": self._xdel,
-            b"XTRIM": self._xtrim, b"XGROUP": self._xgroup,
+            b"XTRIM": self._xtrim, b"XGROUP": self._xgroup, b"XSETID": self._xsetid,
         }  # fmt: skip
 
     def apply(self, words: Sequence[bytes], here: bool) -> list[Said]:
@@ -66,7 +66,9 @@ class Commands:
             at += words[at] in (b"=", b"~")
             trim = (option, words[at]) if option != b"LIMIT" else trim
             at += 1
-        yield self._books.added(key, id_of(words[at]), pairs(words[at + 1 :]))
+        entry = id_of(words[at])
+        if entry > self._books.streams[key].last:  # else a look came first
+            yield self._books.added(key, entry, pairs(words[at + 1 :]))
         if trim is not None:
             yield from self._trim(key, *trim)
 
@@ -119,6 +121,11 @@ class Commands:
             self._books.changed.add((key, None))
         elif what == b"DELCONSUMER":
             yield from self._books.left(key, group, words[4].decode("utf-8", "backslashreplace"))
+
+    def _xsetid(self, key: str, words: Sequence[bytes]) -> Iterator[Said]:
+        self._books.streams[key].last = id_of(words[2])
+        self._books.changed.add((key, None))
+        yield from ()
 
     def _emptied(self, name: bytes, here: bool) -> list[Said]:
         if name == b"SWAPDB":

@@ -14,8 +14,10 @@ from redis import exceptions
 
 from collectors.base import Unavailable
 from collectors.carried import digest_of
+from collectors.redis import streams as streams_module
 from collectors.redis.cursor import Cursor
 from collectors.redis.entry import at_offset, id_text
+from collectors.redis.look import looked
 from collectors.redis.publisher import publisher
 from collectors.redis.streams import streams
 from tests.servers.proxy import Proxy
@@ -230,6 +232,33 @@ def test_a_new_life_goes_on_where_the_last_one_was(watched):
     watched.look(lambda: ("m-2", "audit", "drop", "purged") in watched.said())
     assert watched.said("ack") == [("m-1", "billing", "ack", ""), ("m-2", "billing", "ack", "")]
     assert {len(each) for each in watched.vouched} == {5}
+
+
+def test_what_is_added_while_it_looks_is_told_once(server, tmp_path, monkeypatch):
+    """By the look; that it is told again by the commands from before the look says nothing new."""
+    with closing(Watched(server.url, tmp_path)) as watched:
+        watched.add("m-1")
+
+        def late(*about):
+            watched.add("m-2")
+            return looked(*about)
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(streams_module, "looked", late)
+            watched.look(lambda: watched.vouched and watched.all_vouched())
+        watched.add("m-3")
+        watched.look()
+        assert [e.message_id for e in watched.events if e.stage is Stage.persist] == ["m-1", "m-2", "m-3"]
+
+
+def test_what_is_added_behind_a_place_that_was_set_back(watched):
+    """XSETID to before what was read, and deleted: smaller ids are new ones."""
+    [entry] = watched.add("m-1")
+    watched.application.xdel(watched.stream, entry)
+    watched.application.execute_command("XSETID", watched.stream, "5-1")
+    watched.application.xadd(watched.stream, {"x-message-id": "m-2"}, id="5-2")
+    watched.look()
+    assert watched.said("persist") == [("m-1", "redis", "persist", ""), ("m-2", "redis", "persist", "")]
 
 
 def test_what_could_not_be_kept_is_kept_later(watched, monkeypatch):
@@ -578,7 +607,7 @@ def test_a_slot_that_moves_to_another_node_takes_nothing(redis_factory, tmp_path
         for node in (here, there):
             node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         until = time.monotonic() + PATIENCE
-        while here.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+        while any(node.execute_command("CLUSTER INFO")["cluster_state"] != "ok" for node in (here, there)):
             assert time.monotonic() < until
             time.sleep(0.05)
         watched.groups()
