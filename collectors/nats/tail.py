@@ -19,6 +19,7 @@ import msgspec
 from collectors.base import NOTHING_YET_MS, Content, Lag, Observation, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import CollectorError, ConfigInvalid, Unavailable
+from collectors.holes import Holes
 from collectors.nats import acks, cursor
 from collectors.nats.config import NatsConfig
 from collectors.nats.consumer import Consumer
@@ -47,7 +48,7 @@ class NatsTail:
 
     `clock` dates copies and what is gone, `ticks` (microseconds, never jumping) measures the lag. Where messages of a
     stream may have been missed it is left out of `sources`, until somebody has asked for these, and all that was there
-    when that was found out has been read.
+    then has been read.
     """
 
     def __init__(self, name: str, config: NatsConfig, clock: Clock = now_micros, ticks: Clock | None = None) -> None:
@@ -63,8 +64,7 @@ class NatsTail:
         self._came: dict[str, tuple[int, int, int]] = {}
         self._shown: dict[str, Info] = {}
         self._judged = 0
-        self._missed: dict[str, int] = {}
-        self._told: set[str] = set()
+        self._holes = Holes[str]()
         self._link: Link | None = None
         self._look_at = self._asked = self._looked = 0
         self._complete_to: int | None = None
@@ -121,10 +121,7 @@ class NatsTail:
         until the first look."""
         if self._complete_to is None and not self._looked:
             return None
-        done = self._complete_to or 0
-        self._missed = {name: at for name, at in self._missed.items() if at > done or name not in self._told}
-        self._told = set(self._missed)
-        vouched = self._shown.keys() - self._missed.keys()
+        vouched = self._shown.keys() - self._holes.told(self._complete_to or 0, self._ticks())
         found = [SourceRef(r.flow, r.hop, r.stage, r.stream) for r in self._config.streams if r.stream in vouched]
         found += [
             SourceRef(route.flow, each.followed.hop, Stage.ack.value, each.source)
@@ -231,7 +228,7 @@ class NatsTail:
         if remembered is not None and said.whole:
             remembered = msgspec.structs.replace(remembered, digest="")
         if remembered is None and said.stage:
-            self._miss(said.place.stream)
+            self._holes.add(said.place.stream)
         return Raw(b"", {}, None, msgspec.structs.replace(said, known=remembered), caught.at)
 
     def _look(self) -> None:
@@ -297,13 +294,9 @@ class NatsTail:
                 raise Unavailable(str(error)) from None
             return None
 
-    def _miss(self, name: str) -> None:
-        self._missed[name] = self._ticks()
-        self._told.discard(name)
-
     def _unheard(self, name: str) -> None:
         """Something of the stream was not read. If it is what a consumer said, that may have been of anything there."""
-        self._miss(name)
+        self._holes.add(name)
         followed = self._caught[name].followed if name in self._caught else None
         if followed is not None and followed.stream in self._shown:
             end = self._shown[followed.stream].state.last_seq + 1

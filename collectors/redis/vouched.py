@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from collectors.holes import Holes
 from collectors.redis.config import RedisConfig, sources_of
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Stage
@@ -17,8 +18,7 @@ class Vouched:
 
     def __init__(self) -> None:
         self._sources: dict[SourceRef, tuple[str, str]] = {}
-        self._left_out: dict[tuple[str, str], int] = {}
-        """(stream, group) -> the tick from which on it may be vouched for again; 0: it was not told yet."""
+        self._holes = Holes[tuple[str, str]]()
 
     @property
     def known(self) -> bool:
@@ -37,18 +37,13 @@ class Vouched:
 
     def leave_out(self, *missing: tuple[str, str]) -> None:
         """Of these (stream, group) something is missing; group empty: of all; `DELIVERED`: of all deliveries."""
-        self._left_out |= dict.fromkeys(missing, 0)
+        self._holes.add(*missing)
 
     def told(self, done: int, now: int) -> list[SourceRef] | None:
         """The sources, to somebody who tells them at tick `now`; `done`: up to which tick all was read."""
         if not self._sources:
             return None
-        for about, tick in list(self._left_out.items()):
-            if tick and tick <= done:
-                del self._left_out[about]
-            elif not tick:
-                self._left_out[about] = now
-        missing = self._left_out.keys()
+        missing = self._holes.told(done, now)
         return [source for source, about in self._sources.items() if missing.isdisjoint(_abouts(source, *about))]
 
 
