@@ -236,6 +236,9 @@ class NatsTail:
         link, asked, at = self._connected(), self._ticks(), self._clock()
         self._look_at = asked + int(self._config.look_every * 1_000_000)
         caught = {name: self._info(link, name) for name in self._caught}
+        lost = [name for name, info in caught.items() if info is None]
+        if lost:  # nothing is caught meanwhile: to judge now would be to call what is acked lost
+            raise Unavailable(f"{link.what}: {', '.join(lost)}, which is ours, was removed, and is made again")
         there = {name: self._info(link, name) for name in self._streams}
         for each in self._caught.values():
             each.look(link)

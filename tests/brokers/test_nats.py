@@ -360,7 +360,8 @@ def test_what_another_consumer_has_is_not_dropped(stream: Stream) -> None:
     first.close()
 
 
-def test_what_was_acked_unheard_is_not_lost(stream: Stream) -> None:
+@pytest.mark.parametrize("how", ["purge", "delete"])
+def test_what_was_acked_unheard_is_not_lost(stream: Stream, how: str) -> None:
     """Acks that our own stream forgot, or that went with it, may have been of anything: nothing that was there is
     called dropped then. There is a hole, and what comes later is followed as before."""
     stream.update(max_msgs=2)
@@ -372,8 +373,12 @@ def test_what_was_acked_unheard_is_not_lost(stream: Stream) -> None:
     seen(first, lambda found: len(found) == 2)
     for message in messages:
         stream.do(message.ack_sync())
-    stream.do(stream.js.purge_stream(f"TRACKER_{stream.name}_billing"))
+    own = f"TRACKER_{stream.name}_billing"
+    stream.do(stream.js.purge_stream(own) if how == "purge" else stream.js.delete_stream(own))
     stream.put(["m-2", "m-3"])
+    if how == "delete":
+        with pytest.raises(Unavailable, match="is made again"):
+            during(first, PATIENCE)
     found = [*seen(first, lambda found: len(found) == 2), *during(first, 1.3)]
     assert _ranges(found) == []
     first.close()
