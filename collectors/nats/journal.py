@@ -53,12 +53,13 @@ class Journal:
         self._subject, self._memory, self._replicas = f"$TRACKED.{name}", memory, replicas
         self._kept: dict[str, tuple[str, Unread]] = {}
         self._forgotten: list[tuple[str, str, int]] = []
-        self._life = ""
+        self._life, self._end = "", 0
         self._first = self._last = self._written = 0
-        """Of what counts, and how many bytes were written from there on. 0: it has to be written anew."""
+        """The first record that counts (0: all has to be written anew), the last, and the bytes of what lies there."""
 
     def made(self, link: Link) -> None:
-        """The stream. One that was made again begins with all that counts. Raises `Refused`."""
+        """The stream. One that was made again, or came back with less, begins with all that counts. Raises
+        `Refused`."""
         room = SPARE * self._memory.most_bytes * self._memory.streams
         info = keep(
             link,
@@ -68,7 +69,8 @@ class Journal:
                 "num_replicas": self._replicas, "duplicate_window": 0,
             },
         )  # fmt: skip
-        if info["created"] != self._life:
+        self._end = int(info["state"]["last_seq"])
+        if info["created"] != self._life or self._end < self._last:
             self._life, self._first = info["created"], 0
 
     def load(self, link: Link, stands: Mapping[str, Stands]) -> None:
@@ -76,7 +78,7 @@ class Journal:
         own, feed = stands.get(self.stream), Feed(self.stream)
         if own is None or own.life != self._life:
             return
-        self._first, self._last = own.first, own.seq
+        self._first, self._last = own.first if own.seq <= self._end else 0, own.seq
         for start in range(own.first, own.seq + 1, AT_ONCE):
             for stored in feed.get(link, range(start, min(start + AT_ONCE, own.seq + 1))):
                 content = stored.data if stored else b""
