@@ -92,6 +92,8 @@ class Cursor:
                 cursor.executemany("DELETE FROM entries WHERE stream = ? AND id = ?", gone)
                 cursor.execute("COMMIT")
         except sqlite3.Error as error:
+            if self._file.in_transaction:  # or the next time could not begin one
+                self._file.rollback()
             raise Unavailable(f"the cursor cannot be written: {error}") from error
 
     def close(self) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.base import Undecodable
+from collectors.base import Unavailable, Undecodable
+from collectors.redis.cursor import Cursor
 from collectors.redis.entry import (
     at_offset,
     fields_of,
@@ -81,3 +85,16 @@ def test_any_bytes_are_fields_or_undecodable(value):
         unpacked(value)
     except Undecodable:
         return
+
+
+def test_a_cursor_that_somebody_holds_for_a_moment(tmp_path):
+    """A backup, say: what could not be written then is written the next time."""
+    path = tmp_path / "it.cursor"
+    with closing(Cursor(path, "one")) as cursor, closing(sqlite3.connect(path, isolation_level=None)) as backup:
+        cursor._file.execute("PRAGMA busy_timeout = 1")
+        backup.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable):
+            cursor.keep({("", "note"): b"1"})
+        backup.execute("ROLLBACK")
+        cursor.keep({("", "note"): b"2"})
+        assert backup.execute("SELECT body FROM marks WHERE name = 'note'").fetchone() == (b"2",)
