@@ -13,7 +13,7 @@ from pydantic import Field
 from collectors.kafka.client import Cluster, driver_errors
 from collectors.kafka.frontier import slot_of
 from collectors.part import settings
-from tracker.model.carry import Copy, Locator, Sent
+from tracker.model.carry import PUBLISH_S, Copy, Locator, Sent
 
 ANY_PARTITION = -1
 LOOK = 0.1
@@ -23,13 +23,14 @@ ANSWERS_WITHIN = 0.5
 
 
 class PublisherConfig(Cluster):
-    """The `config` of a Kafka publisher. `timeout` (s): how long the brokers may take to confirm one message.
+    """The `config` of a Kafka publisher. `timeout` (s): how long the brokers may take to confirm a batch,
+    `PUBLISH_S` at most.
     `partition`: where a copy from another topic goes: to the one that Java's clients choose for its key, or, where this
     topic is a mirror's copy of that one, to the same number."""
 
     topic: str
     partition: Literal["key", "same"] = "key"
-    timeout: float = Field(30.0, gt=0)
+    timeout: float = Field(PUBLISH_S, gt=0)
 
 
 def publisher(config: Mapping[str, Any]) -> KafkaPublisher:
@@ -47,6 +48,7 @@ class KafkaPublisher:
     def __init__(self, config: PublisherConfig) -> None:
         self._config = config
         self._what = f"Kafka {config.servers}"
+        self._timeout = min(config.timeout, PUBLISH_S)
         self._producer: Producer | None = self._connected()
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
@@ -54,22 +56,26 @@ class KafkaPublisher:
         its `error` says why. One that was not confirmed in time may have arrived all the same, and says so."""
         answers: dict[int, Sent] = {}
         producer = self._producer = self._producer or self._connected()
+        until = time.monotonic() + self._timeout + 1.0
         for index, copy in enumerate(copies):
             try:
-                self._produce(producer, copy, partial(_settle, answers, index, copy.locator))
-            except (KafkaException, BufferError, ValueError, TypeError) as error:
+                self._produce(producer, copy, partial(_settle, answers, index, copy.locator), until)
+            except (KafkaException, ValueError, TypeError) as error:
                 answers[index] = Sent(copy.locator, f"{self._what}, topic {self._config.topic}: {error}")
-        until = time.monotonic() + self._config.timeout + 1.0
-        doubt = f"not confirmed within {self._config.timeout:.0f} s: in doubt whether it arrived"
+            except BufferError as error:
+                why = f"not sent: {self._what}, topic {self._config.topic}: {error}"
+                answers[index] = Sent(copy.locator, why, untried=True)
+        doubt = f"not confirmed within {self._timeout:.0f} s: in doubt whether it arrived"
         known = len(answers)
         while producer.flush(LOOK) and time.monotonic() < until:
             if len(answers) == known and not self._answers(producer):
                 doubt = f"{self._what}: no broker answers: in doubt whether it arrived"
-                told = dict(answers)
-                self._abandon(producer)
-                return [told.get(index) or Sent(copy.locator, doubt) for index, copy in enumerate(copies)]
+                break
             known = len(answers)
-        return [answers.get(index) or Sent(copy.locator, doubt) for index, copy in enumerate(copies)]
+        told = dict(answers)
+        if len(told) < len(copies):
+            self._abandon(producer)
+        return [told.get(index) or Sent(copy.locator, doubt) for index, copy in enumerate(copies)]
 
     def close(self) -> None:
         """Nothing is left to send: every `publish` waited."""
@@ -101,16 +107,17 @@ class KafkaPublisher:
         return self._config.driver(
             enable_idempotence=True,
             acks="all",
-            message_timeout_ms=int(self._config.timeout * 1000),
+            message_timeout_ms=int(self._timeout * 1000),
             linger_ms=5,
             partitioner="murmur2_random",  # as Java's clients choose, or a key would change its partition
         )
 
-    def _produce(self, producer: Producer, copy: Copy, settled: Callable[[KafkaError | None, Any], None]) -> None:
+    def _produce(
+        self, producer: Producer, copy: Copy, settled: Callable[[KafkaError | None, Any], None], until: float
+    ) -> None:
         slot = slot_of(copy.locator.partition)
         stays = slot and (self._config.partition == "same" or slot[0] == self._config.topic)
         number = slot[1] if slot and stays else ANY_PARTITION
-        until = time.monotonic() + self._config.timeout
         while True:
             try:
                 headers: list[tuple[str, str | bytes | None]] = [*copy.headers.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from collectors.errors import CollectorError
 from collectors.nats.link import Link, Refused, Server
 from collectors.nats.records import DEDUPLICATED
 from collectors.part import settings
-from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Sent
+from tracker.model.carry import MESSAGE_ID, PUBLISH_S, REPLAY_ATTEMPT, REPLAY_ID, Copy, Sent
 
+BATCH = 500
+"""Copies that are on their way at once."""
 OWN = "Nats-"
 """Headers that tell the server what to do (expect, roll up, expire), or that it wrote itself: not for a copy."""
 
@@ -42,7 +45,20 @@ class NatsPublisher:
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the server) or
-        `in doubt` (sent, and nobody answered)."""
+        `in doubt` (sent, and nobody answered). When the server does not answer, or the time is over, the others are not
+        tried."""
+        until = time.monotonic() + PUBLISH_S / 2
+        answers: list[Sent] = []
+        why = ""
+        while len(answers) < len(copies) and not why:
+            if time.monotonic() > until:
+                why = f"not sent: {self._what}: the time of {PUBLISH_S / 2:g} s for this batch is over"
+            else:
+                why = self._publish(copies[len(answers) : len(answers) + BATCH], answers)
+        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
+
+    def _publish(self, copies: Sequence[Copy], answers: list[Sent]) -> str:
+        """Adds the answers of those that were tried, in order; why they were not, or the next ones are not to be."""
         errors: dict[int, str] = {}
         messages: dict[int, tuple[str, bytes, dict[str, str] | None]] = {}
         for number, copy in enumerate(copies):
@@ -50,16 +66,20 @@ class NatsPublisher:
                 messages[number] = self._subject(copy), copy.value, headers_of(copy)
             except ValueError as error:
                 errors[number] = f"not sent: {self._what}: {error}"
-        doubt = "not sent"
+        lost = ""
         try:
             link = self._link = self._link or Link(self._config, "tracker.replay")
-            doubt = "in doubt"
-            answers = link.send(list(messages.values()))
-            errors |= {n: _error(link, answer, messages[n][0]) for n, answer in zip(messages, answers, strict=True)}
+        except CollectorError as error:
+            return f"not sent: {error}"
+        try:
+            said = link.send(list(messages.values()))
+            errors |= {n: _error(link, answer, messages[n][0]) for n, answer in zip(messages, said, strict=True)}
         except CollectorError as error:
             self.close()
-            errors |= dict.fromkeys(messages, f"{doubt}: {error}")
-        return [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+            lost = f"not sent: {error}"
+            errors |= dict.fromkeys(messages, f"in doubt: {error}")
+        answers += [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+        return lost
 
     def close(self) -> None:
         """Close the connection; nothing is left to send."""

@@ -6,6 +6,7 @@ is one (`collectors.rabbitmq.stream_source`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -18,23 +19,26 @@ from collectors.errors import CollectorError, ConfigInvalid
 from collectors.rabbitmq.config import Tls
 from collectors.rabbitmq.connect import FAILED, closed, opened, parameters, shown, user_of, words
 from collectors.rabbitmq.properties import joined, split, with_headers
-from tracker.model.carry import REPLAY_ID, Copy, Sent
+from tracker.model.carry import PUBLISH_S, REPLAY_ID, Copy, Sent
 
 PERSISTENT = pika.DeliveryMode.Persistent
 NO_HEADERS = bytes(4)
+CONNECT_S = 5.0
+"""Seconds that connecting may take."""
 ROUTES = frozenset({"CC", "BCC"})
 """Headers by which a message goes to more queues (https://www.rabbitmq.com/docs/sender-selected)."""
 
 
 class PublisherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `config` of a RabbitMQ publisher: either `queue` (straight into it, so that other queues of the exchange are
-    not disturbed) or `exchange` with `routing_key`. `timeout` (s): how long the broker may refuse to read (alarm)."""
+    not disturbed) or `exchange` with `routing_key`. `timeout` (s): how long a batch may take,
+    `PUBLISH_S` at most."""
 
     url: str
     queue: str = ""
     exchange: str = ""
     routing_key: str = ""
-    timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = PUBLISH_S
     tls: Tls | None = None
 
 
@@ -54,7 +58,7 @@ class StreamPublisherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     url: str
     stream: Annotated[str, msgspec.Meta(min_length=1)]
-    timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = PUBLISH_S
     tls: Tls | None = None
 
 
@@ -84,7 +88,8 @@ class RabbitPublisher:
 
     def __init__(self, config: PublisherConfig) -> None:
         self._at = parameters(config.url, "tracker.replay", config.tls)
-        self._at.blocked_connection_timeout = config.timeout
+        self._timeout = min(config.timeout, PUBLISH_S)
+        self._at.socket_timeout = self._at.stack_timeout = CONNECT_S
         self._to = (config.exchange, config.queue or config.routing_key)
         self._what = f"rabbitmq {shown(self._at)}, " + (
             f"queue {config.queue!r}" if config.queue else f"exchange {config.exchange!r}, key {config.routing_key!r}"
@@ -94,18 +99,41 @@ class RabbitPublisher:
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker)
-        or `in doubt` (sent, and the connection was lost before the confirm)."""
-        return [Sent(copy.locator, self._published(copy)) for copy in copies]
+        or `in doubt` (sent, and the connection was lost before the confirm). When there is no connection, or the time
+        is over, the others are not tried."""
+        until = time.monotonic() + self._timeout
+        answers: list[Sent] = []
+        for copy in copies:
+            answers.append(self._published(copy, until))
+            if answers[-1].untried:
+                break
+        left = copies[len(answers) :]
+        return answers + [Sent(copy.locator, answers[-1].error, untried=True) for copy in left]
 
     def close(self) -> None:
         """Close the connection; nothing is left to send."""
         connection, self._connection, self._channel = self._connection, None, None
         closed(connection)
 
-    def _published(self, copy: Copy) -> str:
+    def _published(self, copy: Copy, until: float) -> Sent:
+        left = until - time.monotonic()
+        if left <= 0:
+            why = f"not sent: {self._what}: the time of {self._timeout:g} s for this batch is over"
+            return Sent(copy.locator, why, untried=True)
         try:
-            properties, channel = properties_of(copy, user_of(self._at)), self._opened()
-        except (CollectorError, ValueError) as error:
+            channel = self._opened()
+        except CollectorError as error:
+            return Sent(copy.locator, f"not sent: {self._what}: {error}", untried=True)
+        at_ease = channel.connection._impl.give_up_after(left)
+        try:
+            return Sent(copy.locator, self._sent(channel, copy))
+        finally:
+            at_ease()
+
+    def _sent(self, channel: Any, copy: Copy) -> str:
+        try:
+            properties = properties_of(copy, user_of(self._at))
+        except ValueError as error:
             return f"not sent: {self._what}: {error}"
         try:
             channel.basic_publish(*self._to, copy.value, properties, mandatory=True)

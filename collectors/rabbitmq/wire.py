@@ -11,9 +11,11 @@ Frames: AMQP 0-9-1, section 4.2.3; `basic.deliver`: section 1.8.3.9 of the refer
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pika.adapters.select_connection import SelectConnection
+from pika.exceptions import AMQPConnectionError
 
 from collectors.rabbitmq.table import short
 
@@ -63,6 +65,13 @@ class Connection(SelectConnection):
     def __init__(self, *args: Any, **more: Any) -> None:
         self._coming: dict[int, _Coming] = {}
         super().__init__(*args, **more)
+
+    def give_up_after(self, seconds: float) -> Callable[[], None]:
+        """Break the connection in so many seconds, whatever it waits for then, unless what this gives is called."""
+        timer = self._adapter_call_later(
+            seconds, lambda: self._terminate_stream(AMQPConnectionError(f"no answer within {seconds:.1f} s"))
+        )
+        return lambda: self._adapter_remove_timeout(timer)
 
     def _on_data_available(self, data_in: bytes) -> None:
         """Called by pika with what came from the socket."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -12,19 +13,22 @@ from collectors.errors import ConfigInvalid
 from collectors.redis.config import address, shown
 from collectors.redis.entry import fields_of
 from collectors.redis.look import connected
-from tracker.model.carry import MESSAGE_ID, Copy, Sent
+from tracker.model.carry import MESSAGE_ID, PUBLISH_S, Copy, Sent
 
 BATCH = 200
+LONGEST = PUBLISH_S / 3
+"""Seconds for an answer: a batch may wait for three, when the last of them comes late."""
 
 
 class PublisherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `config` of a publisher to `stream`. `payload`: the field that takes the value, as the collector of the
-    stream has it; the headers are its other fields. `timeout` in seconds."""
+    stream has it; the headers are its other fields. `timeout`: seconds for an answer, `LONGEST` at
+    most."""
 
     url: str
     stream: Annotated[str, msgspec.Meta(min_length=1)]
     payload: str = ""
-    timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = LONGEST
 
 
 def publisher(config: Mapping[str, Any]) -> RedisPublisher:
@@ -41,35 +45,60 @@ class RedisPublisher:
     def __init__(self, config: PublisherConfig) -> None:
         self._config = config
         self._what = f"{shown(address(config.url))}, stream {config.stream!r}"
-        self._client = connected(config.url, config.timeout)
+        self._timeout = min(config.timeout, LONGEST)
+        self._client = connected(config.url, self._timeout)
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the server) or
-        `in doubt` (sent, and the connection was lost before the answer)."""
-        return [sent for at in range(0, len(copies), BATCH) for sent in self._published(copies[at : at + BATCH])]
+        `in doubt` (sent, and the connection was lost before the answer). When the server does not answer, or the time
+        is over, the others are not tried."""
+        until = time.monotonic() + self._timeout
+        answers: list[Sent] = []
+        why = ""
+        while len(answers) < len(copies) and not why:
+            if time.monotonic() > until:
+                why = f"not sent: {self._what}: the time of {self._timeout:g} s for this batch is over"
+            else:
+                why = self._publish(copies[len(answers) : len(answers) + BATCH], answers)
+        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
 
-    def _published(self, copies: Sequence[Copy]) -> list[Sent]:
+    def _publish(self, copies: Sequence[Copy], answers: list[Sent]) -> str:
+        """Adds the answers of those that were tried, in order; why they were not, or the next ones are not to be."""
+        entries: list[dict[bytes, bytes] | str] = [self._entry(copy) for copy in copies]
         try:
-            entries = [self._entry(copy) for copy in copies]
             self._client.ping()  # a connection that is lost before is no doubt
-        except (exceptions.RedisError, OSError, ValueError) as error:
-            return [Sent(copy.locator, f"not sent: {self._what}: {error}") for copy in copies]
+        except (exceptions.RedisError, OSError) as error:
+            return f"not sent: {self._what}: {error}"
         try:
             with self._client.pipeline(transaction=False) as batch:
                 for fields in entries:
-                    batch.xadd(self._config.stream, fields)  # type: ignore[arg-type]  # bytes are taken as they are
-                answers = batch.execute(raise_on_error=False)
+                    if not isinstance(fields, str):
+                        batch.xadd(self._config.stream, fields)  # type: ignore[arg-type]  # bytes are taken as they are
+                said = iter(batch.execute(raise_on_error=False))
         except (exceptions.RedisError, OSError) as error:
-            return [Sent(copy.locator, f"in doubt: {self._what}: {error}") for copy in copies]
-        return [Sent(copy.locator, self._said(answer)) for copy, answer in zip(copies, answers, strict=True)]
+            lost = f"{self._what}: {error}"
+            answers += [
+                Sent(copy.locator, entry if isinstance(entry, str) else f"in doubt: {lost}")
+                for copy, entry in zip(copies, entries, strict=True)
+            ]
+            return f"not sent: {lost}"
+        answers += [
+            Sent(copy.locator, entry if isinstance(entry, str) else self._said(next(said)))
+            for copy, entry in zip(copies, entries, strict=True)
+        ]
+        return ""
 
-    def _entry(self, copy: Copy) -> dict[bytes, bytes]:
+    def _entry(self, copy: Copy) -> dict[bytes, bytes] | str:
+        """The fields of the entry; in words why there are none."""
         headers = {MESSAGE_ID: copy.locator.message_id.encode(), **copy.headers}
-        return fields_of(headers, copy.value, self._config.payload)
+        try:
+            return fields_of(headers, copy.value, self._config.payload)
+        except ValueError as error:
+            return f"not sent: {self._what}: {error}"
 
     def _said(self, answer: object) -> str:
         return f"refused: {self._what}: {answer}" if isinstance(answer, Exception) else ""

@@ -98,3 +98,4 @@ def test_what_cannot_be_sent_says_why(stream: Stream) -> None:
     with closing(publisher({"url": f"nats://127.0.0.1:{free_port()}"})) as back:
         [sent] = back.publish([fine])
     assert sent.error.startswith("not sent: NATS 127.0.0.1")
+    assert sent.untried

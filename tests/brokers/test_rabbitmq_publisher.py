@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +13,7 @@ from collectors.carried import digest_of
 from collectors.errors import ConfigInvalid
 from collectors.rabbitmq.publisher import publisher
 from tests.brokers.rabbitmq_vhost import Vhost, decoded, own_vhost, read_to_now, reading
+from tests.servers.proxy import Proxy
 from tracker.model.carry import ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator
 
 pytestmark = pytest.mark.brokers
@@ -94,3 +97,41 @@ def test_a_target_is_one_thing() -> None:
     for config in ({}, {"queue": "q", "exchange": "e"}):
         with pytest.raises(ConfigInvalid, match="either `queue` or `exchange`"):
             publisher({"url": "amqp://127.0.0.1", **config})
+
+
+@pytest.mark.parametrize("slow", ["hangs", "is far away"])
+def test_it_takes_no_longer_than_its_timeout(vhost: Vhost, slow: str) -> None:
+    """A broker that stops answering, and one of which each answer takes 60 ms: whoever claimed these messages has them
+    for 45 s only. What it did not come to is not sent, and says so."""
+    host, port = urlsplit(vhost.url).hostname or "", urlsplit(vhost.url).port or 0
+    with Proxy((host, port)) as proxy:
+        sender = publisher({"url": vhost.url.replace(f"{host}:{port}", proxy.at), "queue": "billing", "timeout": 1})
+        assert [s.error for s in sender.publish([copy(0)])] == [""]
+        proxy.delay = 0.03
+        if slow == "hangs":
+            proxy.hold()
+        began = time.monotonic()
+        sent = sender.publish([copy(number) for number in range(1, 200)])
+        assert time.monotonic() - began < 3
+        proxy.delay = 0.0
+        proxy.go_on()
+        sender.close()
+    untried = [one.locator.message_id for one in sent if one.untried]
+    assert all(one.error for one in sent if one.untried)
+    assert untried == [f"m-{number}" for number in range(200 - len(untried), 200)]
+    assert len(untried) > 100
+    assert vhost.message_count("billing") <= 200 - len(untried)
+
+
+def test_a_broker_that_is_gone_is_asked_once(vhost: Vhost) -> None:
+    """Not once for each copy: where nothing answers, each try takes its time."""
+    host, port = urlsplit(vhost.url).hostname or "", urlsplit(vhost.url).port or 0
+    with Proxy((host, port)) as proxy:
+        sender = publisher({"url": vhost.url.replace(f"{host}:{port}", proxy.at), "queue": "billing", "timeout": 30})
+        proxy.hold()
+        began = time.monotonic()
+        sent = sender.publish([copy(number) for number in range(20)])
+        assert time.monotonic() - began < 8
+        proxy.go_on()
+        sender.close()
+    assert all(one.untried and one.error.startswith("not sent: ") for one in sent)

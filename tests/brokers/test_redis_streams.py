@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,7 +17,7 @@ from collectors.base import Unavailable
 from collectors.carried import digest_of
 from collectors.redis import streams as streams_module
 from collectors.redis.cursor import Cursor
-from collectors.redis.entry import at_offset, id_text
+from collectors.redis.entry import at_offset, id_text, packed
 from collectors.redis.look import looked
 from collectors.redis.publisher import publisher
 from collectors.redis.streams import streams
@@ -476,7 +477,38 @@ def test_a_publisher_says_what_became_of_each(server, tmp_path):
     with closing(publisher({"url": server.url, "stream": "orders"})) as unpacked:
         assert [one.error[:9] for one in unpacked.publish([copy])] == ["not sent:"]
     with closing(publisher({"url": "redis://127.0.0.1:1", "stream": "orders", "payload": "body"})) as nobody:
-        assert [one.error[:9] for one in nobody.publish([copy])] == ["not sent:"]
+        assert [(one.error[:9], one.untried) for one in nobody.publish([copy])] == [("not sent:", True)]
+
+
+def test_a_publisher_takes_no_longer_than_its_timeout(server):
+    """The server stops answering in the middle: what is on its way is in doubt, and nothing else is tried."""
+    copies = [Copy(Locator(f"m-{n}", "k", "k/0", n), None, b"{}", {}, digest_of(b"{}")) for n in range(2000)]
+    at = urlsplit(server.url)
+    with Proxy((at.hostname, at.port)) as proxy, redis.Redis.from_url(server.url) as application:
+        url = server.url.replace(f"{at.hostname}:{at.port}", proxy.at)
+        with closing(publisher({"url": url, "stream": "slow", "payload": "body", "timeout": 1})) as back:
+            assert [one.error for one in back.publish(copies[:1])] == [""]
+            proxy.delay = 0.2
+            began = time.monotonic()
+            sent = back.publish(copies)
+            assert time.monotonic() - began < 4
+            taken = [one for one in sent if not one.error]
+            assert 0 < len(taken) < 1500
+            assert [one.untried for one in sent] == [False] * len(taken) + [True] * (2000 - len(taken))
+            proxy.hold()
+            began = time.monotonic()
+            assert all(one.untried for one in back.publish(copies))
+            assert time.monotonic() - began < 4
+            proxy.go_on()
+        assert application.xlen("slow") == 1 + len(taken)
+
+
+def test_a_copy_that_is_no_entry_does_not_hinder_the_others(server):
+    """Of a batch only the one that cannot be sent is not."""
+    good = Copy(Locator("m-1", "k", "k/0", 1), None, packed({b"a": b"1"}), {}, "")
+    bad = Copy(Locator("m-2", "k", "k/0", 2), None, b"{}", {}, "")
+    with closing(publisher({"url": server.url, "stream": "mixed"})) as unpacked:
+        assert [one.error[:9] for one in unpacked.publish([good, bad, good])] == ["", "not sent:", ""]
 
 
 @pytest.mark.parametrize("watch", ["replica", "poll"])

@@ -53,8 +53,9 @@ checkpoints:
 replay: {sources: [log: kafka, dead_letter: billing], mode: auto, rate: %s/s, max_attempts: 3, in_flight: %s}
 """
 
-FAILS = ["refuses", "lies", "unreadable"]
-"""What a broker may do: confirm nothing and take nothing, confirm nothing and take all, give no copies."""
+FAILS = ["refuses", "lies", "away", "unreadable"]
+"""What a broker may do: confirm nothing and take nothing, confirm nothing and take all, be known to have got nothing,
+give no copies."""
 KILLS = st.sampled_from(["before", "after"]) | st.integers(0, 20)
 """At the broker's door, behind it, or at the n-th moment of a round."""
 

@@ -54,10 +54,12 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What became of one copy handed to a publisher; `error` is empty when the broker confirmed it."""
+    """What became of one copy handed to a publisher; `error` is empty when the broker confirmed it. `untried`: it was
+    certainly not sent, for no fault of its own: there was no connection, or no time left."""
 
     locator: Locator
     error: str = ""
+    untried: bool = False
 
 
 class Source(Protocol):
@@ -92,11 +94,16 @@ class Settler(Protocol):
         ...
 
 
+PUBLISH_S = 30.0
+"""Seconds that a publisher may be told to wait for its broker: whoever claimed the copies has them for 45 s only."""
+
+
 class Publisher(Protocol):
     """Sends copies, headers and key as given, to the hop it was built for."""
 
     def publish(self, copies: Sequence[Copy]) -> Sequence[Sent]:
-        """Returns once the broker answered for each copy."""
+        """Returns once the broker answered for each copy, and after `PUBLISH_S` and a few seconds at the latest: what
+        it has not come to by then is `untried`, and is never sent afterwards."""
         ...
 
     def close(self) -> None:

@@ -254,7 +254,15 @@ class Sender:
             log.warning("replay_target_unavailable", hop=target, messages=len(ready), error=str(error))
             reason = f"{target} did not answer: {said(error)}"
             answers = {one.copy.locator: Sent(one.copy.locator, reason) for one in ready}
-        self._mark(replay, target, ready, answers)
+        untried = [one.claim for one in ready if answers[one.copy.locator].untried]
+        tried = [one for one in ready if not answers[one.copy.locator].untried]
+        why = next((answer.error for answer in answers.values() if answer.untried), "")
+        if tried:
+            self._mark(replay, target, tried, answers)
+        else:
+            self.targets[target].breaker.record(0, len(untried), why)
+        if untried:
+            self._give_back(replay, untried, why)
         return {place for place, answer in answers.items() if not answer.error}
 
     def _mark(self, replay: Replay, target: str, ready: Sequence[Ready], answers: Mapping[Locator, Sent]) -> None:

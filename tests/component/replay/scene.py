@@ -134,6 +134,7 @@ class Port:
         self.reading: Callable[[], None] = lambda: None
         self.refuses = False
         self.lies = False
+        self.away = False
         self.unreadable = False
         self.expired: set[str] = set()
         self.wrong: set[str] = set()
@@ -157,6 +158,8 @@ class Port:
         """As `MemoryPublisher`, unless told otherwise; `before` and `after` may wait, raise or kill."""
         self.batches.append(len(copies))
         self.before(copies)
+        if self.away:
+            return [Sent(copy.locator, "not sent: no connection", untried=True) for copy in copies]
         if self.refuses:
             return [Sent(copy.locator, "not enough replicas") for copy in copies]
         answers = self._publisher.publish(copies)

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
+
 import pytest
 
 from tests.component.replay.scene import ANN, BOB, Killed, Scene
 from tracker.control.errors import Unavailable
-from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF
+from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF, Copy, Sent
 from tracker.replay import Selection
 from tracker.replay.breaker import COOLDOWN_S, State
 
@@ -303,3 +305,45 @@ class TestTrouble:
         scene.wait(20)
         second.step()
         assert scene.states(replay_id) == {"a": "in_doubt"}
+
+
+class TestUntried:
+    def test_what_the_publisher_did_not_come_to_is_given_back(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A slow target: the time of the batch was over. It uses up no attempt, and goes with one of the next batches;
+        the target took some, so nothing is wrong with it."""
+        scene.lose("a", "b", "c", "d", "e", "f", "g", "h")
+        replay_id = scene.start()
+        publish = scene.port.publish
+
+        def slowly(copies: Sequence[Copy]) -> list[Sent]:
+            left = [Sent(copy.locator, "not sent: the time is over", untried=True) for copy in copies[1:]]
+            return [*publish(copies[:1]), *left]
+
+        monkeypatch.setattr(scene.port, "publish", slowly)
+        worker = scene.worker()
+        scene.rounds(worker, 2)
+        states = scene.states(replay_id)
+        assert sorted(states.values()) == ["planned"] * 6 + ["sent"] * 2
+        assert "the time is over" in scene.errors(replay_id)["h"]
+        assert worker.sender.targets["kafka"].circuit is State.closed
+        scene.rounds(worker, 6)
+        assert {attempt for _, _, attempt in scene.arrived()} == {1}
+        assert set(scene.states(replay_id).values()) == {"sent"}
+
+    def test_a_target_without_a_connection_is_left_alone(self, scene: Scene) -> None:
+        """However long it is away: nothing was sent, so no attempt is used up; its circuit is open, and says why."""
+        scene.lose("a", "b", "c", "d", "e", "f")
+        replay_id = scene.start()
+        worker = scene.worker()
+        scene.port.away = True
+        scene.rounds(worker, 60, 5)
+        shown = scene.replays.get(replay_id)
+        assert shown.messages["planned"] == 6
+        assert "no connection" in shown.replay.detail
+        assert sum(scene.port.batches) < 40
+        scene.port.away = False
+        scene.observe()
+        scene.rounds(worker, 20, 5)
+        assert sorted(scene.arrived()) == [(one, replay_id, 1) for one in "abcdef"]
