@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tracker.control.errors import Unavailable
 from tracker.model.carry import Copy, Finder, Locator, Missing, Publisher, Sent, Settler, Source
 from tracker.replay.plan import Connected
 from tracker.replay.routes import Keeper
@@ -43,8 +44,10 @@ class Ports:
 
     def fetch(self, keeper: Keeper, locators: Sequence[Locator]) -> dict[Locator, Copy | Missing]:
         """An answer for each locator; one that the source did not answer for counts as missing. Raises what the
-        source raises, `KeyError` for one that is not connected."""
-        port = self._sources[keeper]
+        source raises, `Unavailable` for one that is not connected."""
+        port = self._sources.get(keeper)
+        if port is None:
+            raise Unavailable("this tracker is not connected to it: add it to the file that TRACKER_HOPS names")
         with self._locks[id(port)]:
             answers = {answer.locator: answer for answer in port.fetch(locators)}
         return {place: answers.get(place) or Missing(place, "the source gave no answer") for place in locators}
@@ -58,7 +61,7 @@ class Ports:
                 port.settle(sent, kept)
 
     def publish(self, hop: str, copies: Sequence[Copy]) -> dict[Locator, Sent]:
-        """What became of each copy; raises as `fetch` does, and then nobody knows."""
+        """What became of each copy; raises what the publisher raises, and then nobody knows."""
         port = self._publishers[hop]
         with self._locks[id(port)]:
             answers = {answer.locator: answer for answer in port.publish(copies)}

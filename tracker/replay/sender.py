@@ -76,6 +76,9 @@ class Sender:
         for hop in terms.targets:
             if hop not in self.targets:
                 self.targets[hop] = Target(hop, allowed[hop].rate, self._steady, self._uniform)
+        if lacking := set(terms.targets) - set(self._ports.connected.publishers):
+            self._unconnected(replay, lacking)
+            return IDLE_S
         if not self._alone(terms.targets):  # also where nothing can be sent: who waits knows why
             return IDLE_S
         batch = terms.batch(self._limits.batch)
@@ -132,6 +135,13 @@ class Sender:
                 self._leases[target] = None
 
     # --- may we ---------------------------------------------------------------------------------------------------
+
+    def _unconnected(self, replay: Replay, lacking: Collection[str]) -> None:
+        """Another tracker may be able to; where none has sent anything lately, whoever waits knows why."""
+        why = f"this tracker cannot send to {', '.join(sorted(lacking))}: add it to the file that TRACKER_HOPS names"
+        leases, names = self._control.leases.all(), {f"replay.send/{hop}" for hop in lacking}
+        if replay.detail != why and not any(one.name in names and one.expires_at > self._clock() for one in leases):
+            self._control.replays.say(replay.id, why)
 
     def _count(self) -> None:
         now, counts = self._clock(), dict.fromkeys(self.targets, 0)

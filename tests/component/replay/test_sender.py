@@ -2,11 +2,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.component.replay.scene import ANN, BOB, Killed, Scene
+from tests.component.replay.scene import ANN, BOB, SECOND, Killed, Scene
 from tracker.control.errors import Unavailable
 from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, REPLAY_OF, Copy, Sent
-from tracker.replay import Selection
+from tracker.replay import Keeper, Selection, Worker
 from tracker.replay.breaker import COOLDOWN_S, State
+from tracker.replay.limits import Limits
+from tracker.replay.ports import Ports
 
 
 def killed(*_: object) -> None:
@@ -347,3 +349,38 @@ class TestUntried:
         scene.observe()
         scene.rounds(worker, 20, 5)
         assert sorted(scene.arrived()) == [(one, replay_id, 1) for one in "abcdef"]
+
+
+class TestConnected:
+    def alone(self, scene: Scene, *hops: str, sources: bool = True) -> Worker:
+        """A worker of a tracker that is connected to these targets only."""
+        known = {Keeper("log", "kafka"): scene.port} if sources else {}
+        ports = Ports(known, dict.fromkeys(hops, scene.port))
+        steady = lambda: scene.now / SECOND  # noqa: E731 - a clock
+        return Worker(scene, scene.control, ports, lambda: scene.now, steady, f"to {hops}", Limits(), lambda _, b: b)
+
+    def test_a_tracker_without_the_target_leaves_it_to_others(self, scene: Scene) -> None:
+        """It takes neither messages nor the lease, uses up no attempt, and says what to do while nobody else sends."""
+        scene.lose("a", "b")
+        replay_id = scene.start()
+        lonely = self.alone(scene, "elsewhere")
+        scene.rounds(lonely, 30, 20)
+        assert scene.states(replay_id) == {"a": "planned", "b": "planned"}
+        assert "this tracker cannot send to kafka: add it to the file" in scene.replays.get(replay_id).replay.detail
+        able = scene.worker()
+        for _ in range(6):
+            able.step()
+            lonely.step()
+            scene.wait(1)
+        assert sorted(scene.arrived()) == [("a", replay_id, 1), ("b", replay_id, 1)]
+        assert scene.replays.get(replay_id).replay.detail == ""
+
+    def test_a_tracker_without_the_source_says_so(self, scene: Scene) -> None:
+        """In words, not as the name of a key."""
+        scene.lose("a")
+        replay_id = scene.start()
+        scene.rounds(self.alone(scene, "kafka", sources=False), 5, 1)
+        assert scene.states(replay_id) == {"a": "planned"}
+        assert scene.errors(replay_id)["a"] == (
+            "log kafka cannot be read: this tracker is not connected to it: add it to the file that TRACKER_HOPS names"
+        )
