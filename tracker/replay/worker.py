@@ -24,6 +24,8 @@ from tracker.replay.sender import IDLE_S, Sender
 from tracker.replay.target import Allowed
 
 LEAST_WAIT_S = 0.01
+SWEEP_S = 60.0
+"""Between two looks at every replay that was cancelled or failed."""
 TROUBLE_WAIT_S = 2.0
 """Before the next round when the store or the control database did not answer."""
 
@@ -53,8 +55,9 @@ class Worker:
         self.sender = Sender(ledger, control, ports, clock, steady, self.owner, self._limits, uniform)
         self.follower = Follower(ledger, control, clock, self.owner, self._limits, uniform)
         self._looked: float | None = None
+        self._open: set[str] = set()
         self._settled: set[str] = set()
-        self._swept = False
+        self._swept: float | None = None
         self._round = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -117,21 +120,23 @@ class Worker:
         living = list(self._every("running", "paused"))
         for replay in living:
             self.follower.look(replay)
-        ended = self._ended()
-        for replay in ended:
-            if self.follower.look(replay):
-                self._settled.add(replay.id)
+        ended = self._ended({replay.id for replay in living})
+        self._settled |= {replay.id for replay in ended if self.follower.look(replay)}
+        self._open = {replay.id for replay in [*living, *ended]} - self._settled
         self.sender.look([*living, *ended])
         for replay in self._every("planned"):
             self._interrupted(replay)
 
-    def _ended(self) -> list[Replay]:
-        """Replays that were cancelled or failed with messages under way. All of them at the first look, afterwards the
-        newest hundred: what was settled once stays so."""
-        statuses = ("cancelled", "failed")
-        found = list(self._every(*statuses)) if not self._swept else self._control.replays.page(status=statuses).items
-        self._swept = True
-        return [replay for replay in found if replay.id not in self._settled]
+    def _ended(self, living: set[str]) -> list[Replay]:
+        """Replays that were cancelled or failed with messages under way: those that were alive when we last looked, or
+        not settled by then; and, every `SWEEP_S`, all of which it is not known that they are settled."""
+        now = self._steady()
+        if self._swept is None or now - self._swept >= SWEEP_S:
+            self._swept = now
+            found = list(self._every("cancelled", "failed"))
+        else:
+            found = [self._control.replays.get(one) for one in sorted(self._open - living)]
+        return [one for one in found if one.status in ("cancelled", "failed") and one.id not in self._settled]
 
     def _interrupted(self, replay: Replay) -> None:
         """A replay whose making was cut off is never sent: nobody saw the whole of it."""

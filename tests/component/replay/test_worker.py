@@ -1,7 +1,7 @@
 import threading
 import time
 
-from tests.component.replay.scene import Scene
+from tests.component.replay.scene import ANN, Scene
 from tracker.control.errors import Unavailable
 from tracker.replay.limits import Limits
 
@@ -56,3 +56,33 @@ class TestRun:
 def test_two_processes_never_have_one_name(scene: Scene) -> None:
     """Claims of a process that was killed must not look like those of the one started after it."""
     assert scene.replays.worker().owner != scene.replays.worker().owner
+
+
+def test_an_old_replay_that_is_cancelled_is_followed_up(scene: Scene) -> None:
+    """However many were cancelled that are newer: what it sent is not forgotten."""
+    names = [f"m-{n}" for n in range(101)]
+    scene.lose("a", *names)
+    old = scene.start("a")
+    worker = scene.worker()
+    worker.step()
+    for name in names:
+        scene.wait(0.1)
+        scene.replays.cancel(scene.start(name), ANN)
+    worker.step()
+    scene.replays.cancel(old, ANN)
+    scene.consume("a")
+    scene.rounds(worker, 2)
+    assert scene.states(old) == {"a": "recovered"}
+
+
+def test_a_cancelled_replay_that_nobody_saw_alive_is_followed_up(scene: Scene) -> None:
+    """Its tracker died between two looks of ours."""
+    scene.lose("a")
+    ours = scene.worker("ours")
+    ours.step()
+    replay_id = scene.start()
+    scene.worker("theirs").step()
+    scene.replays.cancel(replay_id, ANN)
+    scene.consume("a")
+    scene.rounds(ours, 4, 20)
+    assert scene.states(replay_id) == {"a": "recovered"}
