@@ -20,6 +20,7 @@ from tracker.replay.limits import Limits
 from tracker.replay.parking import park
 from tracker.replay.routes import Missing
 from tracker.replay.settle import Doubt, Outcome, doubt, outcome
+from tracker.store.findings import OPEN
 
 Changes = dict[tuple[str, str, int], dict[str, int]]
 """(state, reason, not before) to attempts by message: what `mark` takes at once."""
@@ -78,8 +79,8 @@ class Follower:
         known = ask.statuses(self._ledger, replay.flow, ids)
         now, changes, terms = self._clock(), Changes(), terms_of(replay)
         for row in rows:
-            if row.state == "in_doubt" and _recovered(row, known[row.message_id]):
-                _note(changes, row, "recovered", "recovered while it was in doubt")
+            if row.state == "in_doubt" and (over := _over(row, known[row.message_id])):
+                _note(changes, row, *over)
                 continue
             targets, seen = route_of(row).targets, events.get(row.message_id, ())
             found = doubt(seen, coverage, targets, replay.id, row.attempt, self._span(row), now)
@@ -166,9 +167,15 @@ class Follower:
         log.info("replay_done", replay=replay.id, **told)
 
 
-def _recovered(row: ReplayMessage, known: Mapping[Missing, str]) -> bool:
+def _over(row: ReplayMessage, known: Mapping[Missing, str]) -> tuple[str, str] | None:
+    """What becomes of a message in doubt of which nothing is missing any more, and why; None while something is."""
     statuses = {status for _, status in ask.of_message(known, route_of(row).missing)}
-    return statuses <= {"recovered", "withdrawn"} and "recovered" in statuses
+    if OPEN in statuses:
+        return None
+    if statuses <= {"recovered", "withdrawn"} and "recovered" in statuses:
+        return "recovered", "recovered while it was in doubt"
+    ruled = ", ".join(sorted(statuses))
+    return "parked", f"its finding was {ruled} while it was in doubt: attempt {row.attempt} may have arrived"
 
 
 def _note(changes: Changes, row: ReplayMessage, state: str, reason: str, not_before: int = 0) -> None:

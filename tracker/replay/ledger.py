@@ -192,12 +192,13 @@ def pasts(control: Control, flow: str, ids: Iterable[str]) -> dict[str, Past]:
     """What replays did with these messages so far; those that none ever touched are left out."""
     if not control.replays.page(flow=flow, limit=1).items:
         return {}
-    return {
-        message_id: Past(
-            max(one.message.attempt for one in past), next((one.message.replay_id for one in past if busy(one)), "")
-        )
-        for message_id, past in control.messages.passages(flow, list(ids)).items()
-    }
+    return {message_id: _past(past) for message_id, past in control.messages.passages(flow, list(ids)).items()}
+
+
+def _past(passages: Sequence[Passage]) -> Past:
+    at_it = next((one for one in passages if busy(one)), None)
+    attempts = max(one.message.attempt for one in passages)
+    return Past(attempts, at_it.message.replay_id, at_it.status in ENDED) if at_it else Past(attempts)
 
 
 def rivals(control: Control, replay: Replay) -> dict[str, int]:

@@ -68,10 +68,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What other replays did with a message: attempts so far, and the id of the one that is at it now, if any."""
+    """What other replays did with a message: attempts so far, and the id of the one that is at it now, if any; `over`:
+    that one has ended, and what became of the message is not known."""
 
     attempts: int = 0
     busy: str = ""
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,7 @@ def _judge(routing: _Routing, one: Wanted, past: Past) -> Item | Refused:
     if not one.missing:
         return Refused(one.message_id, "nothing_missing", "no finding of it is open in this selection")
     if past.busy:
-        return Refused(one.message_id, "busy", f"replay {past.busy} is sending it: wait for that one, or cancel it")
+        return Refused(one.message_id, "busy", _BUSY[past.over].format(past.busy))
     allowed = routing.spec.replay.max_attempts
     if past.attempts >= allowed:
         detail = (
@@ -290,6 +292,13 @@ def _judge(routing: _Routing, one: Wanted, past: Past) -> Item | Refused:
         detail = "the flow names no source: add `replay: {sources: [log: HOP]}` to its spec"
         return Refused(one.message_id, "no_source", detail)
     return Refused(one.message_id, reasons[0][0], "; ".join(detail for _, detail in reasons))
+
+
+_BUSY = {
+    False: "replay {} is sending it: wait for that one, or cancel it",
+    True: "replay {} has ended and may have sent it, which nobody has seen yet: bring the collectors of its target and of "
+    "where it is missing back; if they never come, `tracker incidents park`, and `reopen` when the replay says parked",
+}
 
 
 def _unusable(routing: _Routing, choice: Choice, where: str, message_id: str) -> tuple[str, str] | None:

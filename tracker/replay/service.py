@@ -120,8 +120,7 @@ class Replays:
         _allowed(by)
         spec = ask.spec_of(self._control, selection.flow)
         plan = self._planned(spec, selection, rate)
-        if plan.mode == "off":
-            raise Conflict(f"flow {plan.flow!r} allows no replay: its spec says `replay: {{mode: off}}`")
+        _not_off(spec)
         if not plan.items:
             reasons = {one.detail for one in plan.refused[:3]} or {"no open finding matches"}
             raise Conflict(f"nothing can be replayed: {'; '.join(sorted(reasons))}")
@@ -148,13 +147,15 @@ class Replays:
     # --- decisions ------------------------------------------------------------------------------------------------
 
     def approve(self, replay_id: str, by: Principal, why: str = "") -> Shown:
-        """A second person says yes. Raises `Forbidden` for the one who asked, `NotFound`, `Conflict`."""
+        """A second person says yes. Raises `Forbidden` for the one who asked, `NotFound`, `Conflict`, also where the
+        flow allows no replay any more."""
         _allowed(by)
         replay = self._control.replays.get(replay_id)
         if replay.status not in ("awaiting_approval", "approved"):
             raise Conflict(f"replay {replay_id!r} is {replay.status}: it does not wait for approval")
         if by.name == replay.requested_by and not self._insecure:
             raise Forbidden(f"{by.name} asked for {replay_id!r}: somebody else with scope {SCOPE!r} must approve it")
+        _not_off(ask.spec_of(self._control, replay.flow))
         return self._move(replay_id, "approved", "approve", by, why)
 
     def pause(self, replay_id: str, by: Principal, why: str = "") -> Shown:
@@ -277,6 +278,11 @@ def request_of(plan: Plan, selection: Selection, by: str, reason: str) -> Reques
         reason=reason,
         incident_id=selection.incident or "",
     )
+
+
+def _not_off(spec: FlowSpec) -> None:
+    if spec.replay.mode == "off":
+        raise Conflict(f"flow {spec.flow!r} allows no replay: its spec says `replay: {{mode: off}}`")
 
 
 def _allowed(by: Principal) -> None:

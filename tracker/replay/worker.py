@@ -11,9 +11,10 @@ from contextlib import suppress
 import structlog
 
 from tracker.control import Control
-from tracker.control.errors import Conflict, ControlError
+from tracker.control.errors import Conflict, ControlError, NotFound
 from tracker.control.replays import Replay
 from tracker.model.errors import TrackerError
+from tracker.replay import ledger as ask
 from tracker.replay.clock import Clock, Steady, now_us, steady_s
 from tracker.replay.follower import Follower
 from tracker.replay.kept import terms_of
@@ -23,6 +24,7 @@ from tracker.replay.ports import Ports
 from tracker.replay.sender import IDLE_S, Sender
 from tracker.replay.target import Allowed
 
+OFF = "the flow's spec says `replay: {mode: off}` by now: nothing is sent until that changes"
 LEAST_WAIT_S = 0.01
 SWEEP_S = 60.0
 """Between two looks at every replay that was cancelled or failed."""
@@ -80,7 +82,7 @@ class Worker:
         until it is worth coming back."""
         if self._look_is_due():
             self._look()
-        running = [self._started(one) for one in self._every("approved", "running")]
+        running = [one for one in map(self._started, self._every("approved", "running")) if self._permitted(one)]
         allowed = _allowed(running)
         # Another one goes first each time: those that share a target share its rate.
         self._round += 1
@@ -103,6 +105,25 @@ class Worker:
         except Conflict:  # paused or cancelled meanwhile
             return self._control.replays.get(replay.id)
         return moved
+
+    def _permitted(self, replay: Replay) -> bool:
+        """Whether its flow, as it is now, lets anything be sent; where not, whoever waits knows why."""
+        if replay.status != "running":
+            return False
+        try:
+            mode = ask.spec_of(self._control, replay.flow).replay.mode
+        except NotFound:
+            self._fail(replay, "its flow was deleted: nothing more is sent, and nobody sees what became of what was")
+            return False
+        if mode == "off" and replay.detail != OFF:
+            self._control.replays.say(replay.id, OFF)
+        return mode != "off"
+
+    def _fail(self, replay: Replay, why: str) -> None:
+        now = self._clock()
+        with suppress(Conflict), self._control.transaction() as books:  # cancelled meanwhile
+            books.replays.move(replay.id, "failed", now, by=self.owner, detail=why)
+            books.audit.append(now, self.owner, "fail", f"replay/{replay.id}", why)
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -140,13 +161,8 @@ class Worker:
 
     def _interrupted(self, replay: Replay) -> None:
         """A replay whose making was cut off is never sent: nobody saw the whole of it."""
-        now = self._clock()
-        if now - replay.created_at < self._limits.creation:
-            return
-        detail = "the tracker was stopped while it was made; nothing was sent: ask again"
-        with self._control.transaction() as books:
-            books.replays.move(replay.id, "failed", now, by=self.owner, detail=detail)
-            books.audit.append(now, self.owner, "fail", f"replay/{replay.id}", detail)
+        if self._clock() - replay.created_at >= self._limits.creation:
+            self._fail(replay, "the tracker was stopped while it was made; nothing was sent: ask again")
 
     def _every(self, *statuses: str) -> Iterator[Replay]:
         cursor = ""

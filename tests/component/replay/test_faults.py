@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.component.replay.scene import ANN, POLICY, SPEC, Scene
-from tracker.control.errors import Unavailable
+from tests.component.replay.scene import ANN, BOB, POLICY, SPEC, Scene
+from tracker.control.errors import Conflict, Unavailable
 from tracker.control.messages import LARGEST_BATCH
 from tracker.model.carry import Sent
 from tracker.replay import Selection
@@ -171,3 +171,39 @@ def test_more_messages_than_fit_in_a_transaction(scene: Scene) -> None:
     assert sum(counts.values()) == len(names)
     assert counts["sent"] == len(scene.arrived()) > 1000
     assert [message for message, _, _ in scene.arrived()] == names[: counts["sent"]]
+
+
+def test_a_flow_that_allows_no_replay_any_more(guarded: Scene) -> None:
+    """Nothing is approved, and what runs waits, with the reason; it goes on where it may again."""
+    guarded.lose("a", "b")
+    waiting, running = guarded.start("a"), guarded.start("b")
+    guarded.replays.approve(running, BOB)
+    guarded.put(SPEC.replace("MODE", "'off'"))
+    with pytest.raises(Conflict, match="mode: off"):
+        guarded.replays.approve(waiting, BOB)
+    worker = guarded.worker()
+    guarded.rounds(worker, 5)
+    assert guarded.arrived() == []
+    assert "mode: off" in guarded.replays.get(running).replay.detail
+    guarded.put(SPEC.replace("MODE", "approve"))
+    guarded.rounds(worker, 2)
+    assert [message for message, _, _ in guarded.arrived()] == ["b"]
+    assert guarded.replays.get(running).replay.detail == ""
+
+
+def test_a_flow_that_is_deleted_under_a_replay(scene: Scene) -> None:
+    """No pass judges its findings any more: the replay ends, and what it sent is followed up when the flow is back."""
+    scene.lose("a", "b")
+    replay_id = scene.replays.create(Selection(flow="orders"), ANN, rate=1).replay.id
+    worker = scene.worker()
+    worker.step()
+    scene.control.flows.delete("orders", scene.now)
+    scene.rounds(worker, 5, 10)
+    shown = scene.replays.get(replay_id).replay
+    assert (shown.status, "deleted" in shown.detail) == ("failed", True)
+    assert scene.states(replay_id) == {"a": "sent", "b": "planned"}
+    assert scene.audited(replay_id)[-1] == ("w", "fail")
+    scene.put(SPEC.replace("MODE", "auto"))
+    scene.consume("a")
+    scene.rounds(worker, 5, 10)
+    assert scene.states(replay_id) == {"a": "recovered", "b": "planned"}

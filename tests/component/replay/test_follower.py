@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 
 from tests.component.replay.scene import BOB, SPEC, Killed, Scene
+from tracker.replay import Selection
 from tracker.replay.limits import Limits
 
 LEASE_S = Limits().lease / 1_000_000
@@ -198,3 +199,34 @@ class TestInterrupted:
         assert shown.status == "failed"
         assert "ask again" in shown.detail
         assert scene.arrived() == []
+
+
+class TestInTheDark:
+    def test_a_doubt_that_nobody_can_settle_ends_by_a_ruling(self, scene: Scene) -> None:
+        """The target's collector never comes back: parked by a person, and opened again, it can be sent once more."""
+        scene.lose("a")
+        scene.port.refuses = True
+        first = scene.start()
+        worker = scene.worker()
+        worker.step()
+        scene.port.refuses = False
+        scene.replays.cancel(first, BOB)
+        scene.rounds(worker, 5, 60)
+        assert scene.states(first) == {"a": "in_doubt"}
+        (refused,) = scene.replays.plan(Selection(flow="orders")).refused
+        assert (refused.reason, "incidents park" in refused.detail) == ("busy", True)
+        scene.find("a", "parked")
+        scene.rounds(worker, 2)
+        assert scene.states(first) == {"a": "parked"}
+        assert "may have arrived" in scene.errors(first)["a"]
+        scene.find("a")
+        second = scene.start()
+        scene.rounds(worker, 20, 5)
+        assert scene.states(second) == {"a": "sent"}
+
+    def test_of_a_replay_that_runs_it_is_waited_for(self, scene: Scene) -> None:
+        """The plan says so as long as that one may still go on."""
+        scene.lose("a")
+        scene.start()
+        (refused,) = scene.replays.plan(Selection(flow="orders")).refused
+        assert "wait for that one, or cancel it" in refused.detail
