@@ -12,13 +12,17 @@ from typing import Any
 
 import pika
 from pika import exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq.config import Tls
 from collectors.rabbitmq.wire import Connection
 
-# ValueError and its kin: what pika decodes itself, answers of the broker's, it decodes as they come in.
-FAILED = (exceptions.AMQPError, OSError, ValueError, OverflowError, AssertionError, struct.error)
+# ValueError and its kin: what pika decodes itself, answers of the broker's, it decodes as they come in. A connector's
+# exception is none of AMQP's: a broker that takes connections and says nothing.
+FAILED = (
+    exceptions.AMQPError, AMQPConnectorException, OSError, ValueError, OverflowError, AssertionError, struct.error
+)  # fmt: skip
 
 REFUSED = (
     exceptions.AuthenticationError,
