@@ -21,20 +21,24 @@ from collectors.rabbitmq.connect import closed, opened, parameters, shown, worki
 from collectors.rabbitmq.table import told
 from tracker.model.carry import MESSAGE_ID, Copy, Locator, Missing
 
+MIB = 1024 * 1024
 HEARTBEAT = 20
 """Seconds; after two or three of them without a word from us the broker takes back what a replay has left behind."""
+MARGIN = 1.25
+"""By so much more may be held where copies are fetched: all that `find` named is to be among it."""
 QUIET = 1.0
 """Seconds without a message after which there is none left."""
 
 
 class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `config` of a queue of dead letters. `most`: so many messages are held at once, those at its head.
-    `identity_header`: where the application's id is, if not in the property `message_id`."""
+    """The `config` of a queue of dead letters. `most`, `most_mb`: so many messages, and about so many MiB of bodies, are
+    held at once, those at its head. `identity_header`: where the application's id is, if not in the property `message_id`."""
 
     url: str
     queue: Annotated[str, msgspec.Meta(min_length=1)]
     identity_header: str = ""
     most: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 10_000
+    most_mb: Annotated[int, msgspec.Meta(ge=1)] = 256
     timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     tls: Tls | None = None
 
@@ -66,16 +70,18 @@ class DeadQueue:
         self._channel: Any = None
         self._held: dict[str, list[_Held]] = {}
         self._out: set[str] = set()  # fetched by somebody who has not said yet what became of them
-        self._count = self._depth = 0
+        self._count = self._depth = self._bytes = 0
+        self._rests = False  # we hold as many bytes as we may, and consume no more
 
     def find(self, flow: str, message_ids: Sequence[str]) -> list[Locator]:
-        """Those that are among the first `most` messages of the queue. Raises `Unavailable`, `ConfigInvalid`."""
-        self._take()
+        """Those that are among the first `most` messages, and `most_mb`, of the queue. Raises `Unavailable`,
+        `ConfigInvalid`."""
+        self._take(self._config.most_mb * MIB)
         return [Locator(one, "", self._config.queue, 0) for one in message_ids if one in self._held]
 
     def fetch(self, locators: Sequence[Locator]) -> list[Copy | Missing]:
         """A copy of each that is still there; the newest of a message that died several times."""
-        self._take()
+        self._take(self._config.most_mb * MIB * MARGIN)
         self._out |= {place.message_id for place in locators} & self._held.keys()
         return [self._copy(place) for place in locators]
 
@@ -83,45 +89,55 @@ class DeadQueue:
         """Ack what was sent again, all copies of it. When nothing was, everything is given back, unless somebody else
         (a replay beside a dry run) still has copies."""
         self._out -= {place.message_id for place in [*sent, *kept]}
-        tags = [held.tag for place in sent for held in self._held.pop(place.message_id, ())]
-        if not tags:
+        acked = [held for place in sent for held in self._held.pop(place.message_id, ())]
+        if not acked:
             if not self._out:
                 self.close()
             return
         try:
             with working(self._at):
-                for tag in tags:
-                    self._channel.basic_ack(tag)
+                for held in acked:
+                    self._channel.basic_ack(held.tag)
                 assert self._connection is not None
                 self._connection.process_data_events(0)
         except Exception:
             self.close()
             raise
-        self._count -= len(tags)
-        self._depth -= len(tags)
+        self._count -= len(acked)
+        self._depth -= len(acked)
+        self._bytes -= sum(len(held.body) for held in acked)
 
     def close(self) -> None:
         """Close the connection: what is held goes back."""
         connection, self._connection, self._channel = self._connection, None, None
-        self._held, self._out, self._count, self._depth = {}, set(), 0, 0
+        self._held, self._out, self._count, self._depth, self._bytes = {}, set(), 0, 0, 0
+        self._rests = False
         closed(connection)
 
-    def _take(self) -> None:
-        """Hold all that may be held: of a message that died twice, the second copy may be the last one of the queue."""
-        if self._connection is None or self._connection.is_closed or not self._channel.consumer_tags:
+    def _take(self, most: float) -> None:
+        """Hold all that may be held, `most` bytes: of a message that died twice, the second copy may be the last one of
+        the queue."""
+        gone = self._connection is None or self._connection.is_closed
+        if gone or not (self._channel.consumer_tags or self._rests):
             self._attach()
         until = time.monotonic() + QUIET
         try:
             with working(self._at):
                 assert self._connection is not None
+                if self._rests and self._bytes < most:
+                    self._consume()
                 self._connection.process_data_events(0)
-                while self._count < min(self._depth, self._config.most):
+                while self._count < min(self._depth, self._config.most) and self._bytes < most:
                     before = self._count
                     self._connection.process_data_events(0.05)
                     if self._count > before:
                         until = time.monotonic() + QUIET
                     elif time.monotonic() > until:
                         self._depth = self._count  # somebody else has the rest
+                if self._bytes >= most and not self._rests:
+                    self._rests = True
+                    for tag in self._channel.consumer_tags:
+                        self._channel.basic_cancel(tag)
         except Exception:
             self.close()
             raise
@@ -132,21 +148,25 @@ class DeadQueue:
             self._channel = channel = connection.channel()
             self._depth = int(channel.queue_declare(self._config.queue, passive=True).method.message_count)
             channel.basic_qos(prefetch_count=self._config.most)
-            channel.basic_consume(self._config.queue, self._on_message)
+            self._consume()
             self._connection = connection
+
+    def _consume(self) -> None:
+        self._rests = False
+        self._channel.basic_consume(self._config.queue, self._on_message)
 
     def _on_message(self, _channel: Any, method: Any, encoded: Any, body: bytes) -> None:
         said = told(encoded)
         by_header = carried(said.headers, self._identity).message_id
         message_id = by_header if self._config.identity_header else text(said.message_id) or by_header
         self._held.setdefault(message_id, []).append(_Held(method.delivery_tag, encoded, body))
-        self._count += 1
+        self._count, self._bytes = self._count + 1, self._bytes + len(body)
         self._depth = max(self._depth, self._count)
 
     def _copy(self, place: Locator) -> Copy | Missing:
         held = self._held.get(place.message_id)
         if not held:
-            where = f"the first {self._config.most} messages of " if self._count >= self._config.most else ""
+            where = f"the first {self._count} messages of " if self._rests or self._count >= self._config.most else ""
             return Missing(place, f"it is not in {where}{self._what}")
         _, encoded, body = held[-1]
         headers = {str(name): text(value).encode() for name, value in told(encoded).headers.items()}

@@ -329,6 +329,31 @@ def test_only_so_many_are_held(vhost: Vhost) -> None:
     assert "the first 2 messages of queue 'dead'" in missing.reason
 
 
+def test_only_so_many_bytes_are_held(vhost: Vhost) -> None:
+    """A megabyte of large ones; the others stay in the queue for whoever reads it, and come when there is room. What was
+    found is fetched, also by another connection, later."""
+    ids = [f"m-{n:02}" for n in range(60)]
+    for one in ids:
+        vhost.channel.basic_publish("", "dead", bytes(65_536), pika.BasicProperties(message_id=one))
+    with held(vhost, most_mb=1) as looks:
+        found = looks.find("orders", ids)
+        assert [place.message_id for place in found] == ids[: len(found)]
+        assert 16 <= len(found) < 40
+        wait_for(lambda: vhost.message_count("dead") == 60 - len(found))
+    wait_for(lambda: vhost.message_count("dead") == 60)
+    with held(vhost, most_mb=1) as source:
+        copies = [copy for copy in source.fetch(found) if isinstance(copy, Copy)]
+        assert len(copies) == len(found)
+        [missing] = source.fetch([Locator(ids[-1], "billing", "dead", 0)])
+        assert isinstance(missing, Missing)
+        assert "the first " in missing.reason
+        source.settle([copy.locator for copy in copies], [])
+        behind = source.find("orders", ids)
+        assert [place.message_id for place in behind] == ids[len(found) : len(found) + len(behind)]
+        assert len(behind) >= 16
+    wait_for(lambda: vhost.message_count("dead") == 60 - len(found))
+
+
 def test_a_dead_letter_comes_back_as_it_was(vhost: Vhost) -> None:
     """Its properties, and the types of its headers; without what buried it, and to no further queue."""
     vhost.channel.queue_declare("elsewhere")

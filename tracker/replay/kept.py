@@ -15,6 +15,8 @@ from tracker.replay.routes import Missing, Way
 
 HELD = 128 * 1024 * 1024
 """Bytes of payloads that a batch may hold in memory, about: by the mean of those that were looked at."""
+UNKNOWN = 1024 * 1024
+"""The mean where none could be looked at: the largest that a Kafka broker takes unless told otherwise."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     def batch(self, most: int) -> int:
         """How many messages are sent at once: `most`, or fewer where their payloads together would be too large."""
-        mean = (self.bytes or 0) / max(1, self.messages)
+        mean = UNKNOWN if self.bytes is None else self.bytes / max(1, self.messages)
         return most if mean * most <= HELD else max(1, int(HELD / mean))
 
 
