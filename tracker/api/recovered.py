@@ -137,7 +137,7 @@ class RulingAsked(BaseModel):
 
     status: Literal["parked", "abandoned", "open"]
     reason: str = Field(min_length=1, max_length=1000, description="kept in the history and the audit log")
-    message_ids: list[str] = Field(default_factory=list, max_length=10_000)
+    message_ids: list[str] | None = Field(None, min_length=1, max_length=10_000, description="left out: of all")
 
 
 class Ruled(Shape):

@@ -335,7 +335,7 @@ class Selection(BaseModel):
     hop: str | None = None
     kind: str | None = None
     incident: str | None = None
-    message_ids: list[str] = Field(default_factory=list, max_length=100_000)
+    message_ids: list[str] | None = Field(None, min_length=1, max_length=100_000, description="left out: of all")
     since: str | None = Field(None, description="origin not before this: RFC 3339, epoch, or -1h")
     until: str | None = Field(None, description="origin before this")
     key: str | None = Field(None, max_length=4096, description="only messages with this key; it is compared hashed")

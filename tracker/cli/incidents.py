@@ -150,7 +150,7 @@ def reopen(incident: str, reason: Reason, message: Messages = None, as_json: Jso
 
 
 def _rule(incident: str, status: str, reason: str, messages: list[str] | None, as_json: bool) -> None:
-    said = {"status": status, "reason": reason, "message_ids": messages or []}
+    said = {"status": status, "reason": reason, "message_ids": messages or None}
     got = api().send("POST", f"/v1/incidents/{segment(incident)}/findings", said)
     emit(as_json, got, f"{incident}: {got['findings']} findings become {status} with the next pass")
 

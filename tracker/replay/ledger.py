@@ -112,13 +112,18 @@ def wanted(ledger: Ledger, selection: Selection, salt: int = 0) -> list[Wanted]:
             if not finding.cause:
                 kinds.setdefault(finding.message_id, set()).add(finding.kind)
     if selection.asks_events:
-        key = None if selection.key is None else xxhash.xxh3_64_intdigest(selection.key.encode(), seed=salt)
+        key = None if selection.key is None else key_hash(selection.key, salt)
         asked = key, selection.dropped_as, selection.attributes
         left = {one for some in chunks(list(missing)) for one in ledger.carrying(selection.flow, some, *asked)}
         missing = {message_id: found for message_id, found in missing.items() if message_id in left}
     return [
         Wanted(one, tuple(found), frozenset(kinds.get(one, ())), origins.get(one, 0)) for one, found in missing.items()
     ]
+
+
+def key_hash(key: str, salt: int) -> int:
+    """A key as it is stored; `salt` as in `wanted`."""
+    return xxhash.xxh3_64_intdigest(key.encode(), seed=salt)
 
 
 def _of_time(finding: Finding, selection: Selection) -> bool:

@@ -124,13 +124,20 @@ class Replays:
         if not plan.items:
             reasons = {one.detail for one in plan.refused[:3]} or {"no open finding matches"}
             raise Conflict(f"nothing can be replayed: {'; '.join(sorted(reasons))}")
-        request = request_of(plan, selection, by.name, reason)
+        request = request_of(plan, self._without_key(selection), by.name, reason)
         self._control.replays.create(request, self._clock())
         for start in range(0, len(plan.items), LARGEST_BATCH):
             rows = [planned(one, start + n) for n, one in enumerate(plan.items[start : start + LARGEST_BATCH])]
             self._control.messages.add(request.id, rows, self._clock())
         self._requested(request, plan, by, spec)
         return self.get(request.id)
+
+    def _without_key(self, selection: Selection) -> Selection:
+        """As it may be kept: a key may name a person, and the audit log forgets nothing."""
+        if selection.key is None:
+            return selection
+        hashed = ask.key_hash(selection.key, self._control.settings.key_salt())
+        return msgspec.structs.replace(selection, key=f"hash {hashed:016x}")
 
     def _requested(self, request: Request, plan: Plan, by: Principal, spec: FlowSpec) -> None:
         """Only now can it be sent: everything before this left it `planned`, which no worker touches. The budget is

@@ -54,3 +54,12 @@ def test_our_own_bugs_keep_their_details_to_the_log(client):
     detail = client.get("/v1/findings").json()["detail"]
     assert "tracker's own" in detail
     assert "NoneType" not in detail
+
+
+@pytest.mark.parametrize("path", ["/v1/replays", "/v1/incidents/i-1/findings"])
+def test_no_messages_are_not_all_messages(client, path):
+    """A list that somebody's filter left empty selects nothing, not everything."""
+    body = {"flow": "orders"} if path == "/v1/replays" else {"status": "abandoned", "reason": "gone"}
+    answer = client.post(path, json=body | {"message_ids": []})
+    assert (answer.status_code, "message_ids" in answer.json()["detail"]) == (422, True)
+    assert client.post(path, json=body).status_code != 422

@@ -271,3 +271,13 @@ class TestList:
         assert [one.message_id for one in items] == ["a", "b"]
         with pytest.raises(NotFound):
             guarded.replays.messages("r-none")
+
+
+def test_a_key_that_was_asked_for_is_kept_hashed(scene: Scene) -> None:
+    """It may name a person; who looks at a replay, and the audit log for ever, has its hash, as the ledger has."""
+    scene.key = lambda one: "ann@example.com"
+    scene.lose("a")
+    replay = scene.replays.create(Selection(flow="orders", key="ann@example.com"), ANN).replay
+    kept = f"{replay} {scene.control.audit.entries().items}"
+    assert "ann@example.com" not in kept
+    assert kept.count(replay.selection["key"]) == 2

@@ -107,14 +107,15 @@ def post_findings(
     whatever was said."""
     service = service_of(request)
     incident = service.control.incidents.get(incident_id)
-    found = service.store.ruled(incident_id, asked.status, asked.message_ids)
+    ids = asked.message_ids or []
+    found = service.store.ruled(incident_id, asked.status, ids)
 
     def work(books: Books) -> Answer:
         if not found:
             raise Conflict(f"no finding of {incident_id} matches that could be made {asked.status}")
         now = service.clock()
-        books.rulings.add(of_incident(incident.flow, incident_id, asked.status, asked.message_ids), now)
-        said = {"status": asked.status, "findings": found, "message_ids": asked.message_ids[:SHOWN]}
+        books.rulings.add(of_incident(incident.flow, incident_id, asked.status, ids), now)
+        said = {"status": asked.status, "findings": found, "message_ids": ids[:SHOWN]}
         books.audit.append(now, by.name, "rule", f"incident/{incident_id}", asked.reason, said)
         books.incidents.enter(incident_id, now, by.name, f"to be {asked.status}: {found} findings; {asked.reason}")
         return Answer(202, recovered.Ruled(incident=incident_id, status=asked.status, findings=found).model_dump_json())

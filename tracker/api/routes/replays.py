@@ -40,7 +40,7 @@ def post_replay(request: Request, wanted: shapes.Selection, by: Caller, dry_run:
         hop=wanted.hop,
         kind=wanted.kind,
         incident=wanted.incident,
-        message_ids=tuple(wanted.message_ids),
+        message_ids=tuple(wanted.message_ids or ()),
         since=None if wanted.since is None else moment(wanted.since, now, "since"),
         until=None if wanted.until is None else moment(wanted.until, now, "until"),
         key=wanted.key,
