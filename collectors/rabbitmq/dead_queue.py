@@ -31,8 +31,9 @@ QUIET = 1.0
 
 
 class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `config` of a queue of dead letters. `most`, `most_mb`: so many messages, and about so many MiB of bodies, are
-    held at once, those at its head. `identity_header`: where the application's id is, if not in the property `message_id`."""
+    """The `config` of a queue of dead letters. `most`, `most_mb`: so many messages, and about so many MiB of bodies,
+    are held at once, those at its head. `identity_header`: where the application's id is, if not in the property
+    `message_id`."""
 
     url: str
     queue: Annotated[str, msgspec.Meta(min_length=1)]

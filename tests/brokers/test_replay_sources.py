@@ -330,8 +330,8 @@ def test_only_so_many_are_held(vhost: Vhost) -> None:
 
 
 def test_only_so_many_bytes_are_held(vhost: Vhost) -> None:
-    """A megabyte of large ones; the others stay in the queue for whoever reads it, and come when there is room. What was
-    found is fetched, also by another connection, later."""
+    """A megabyte of large ones; the others stay in the queue for whoever reads it, and come when there is room. What
+    was found is fetched, also by another connection, later."""
     ids = [f"m-{n:02}" for n in range(60)]
     for one in ids:
         vhost.channel.basic_publish("", "dead", bytes(65_536), pika.BasicProperties(message_id=one))

@@ -61,9 +61,10 @@ def start(
     named = [*(message or []), *(line.strip() for line in ids or () if line.strip())]
     if ids is not None and not named:
         raise CommandError(f"{ids.name} names no message: one id a line")
-    wanted = {"flow": flow, "hop": hop, "kind": kind, "incident": incident, "message_ids": named or None, "since": since,
-              "until": until, "key": key, "dropped_as": dropped_as, "attributes": _pairs(attribute or []),
-              "source": source, "to": to, "rate": rate, "reason": reason, "dry_run": not yes}  # fmt: skip
+    wanted = {"flow": flow, "hop": hop, "kind": kind, "incident": incident, "message_ids": named or None,
+              "since": since, "until": until, "key": key, "dropped_as": dropped_as,
+              "attributes": _pairs(attribute or []), "source": source, "to": to, "rate": rate, "reason": reason,
+              "dry_run": not yes}  # fmt: skip
     got = api().send("POST", "/v1/replays", wanted)
     if as_json:
         emit(True, got, "")

@@ -34,6 +34,7 @@ FROM: Mapping[str, frozenset[str]] = {
 STATES = ("claimed", *FROM)
 UNSETTLED = ("planned", "claimed", "in_doubt")
 """States in which a replay is not done sending."""
+CHOSEN = ("message_id", "ordinal", "locator", "attempt", "line", "not_before", "arrived")
 LARGEST_BATCH = 5000
 """Bound by the parameters that SQLite (32,766) and PostgreSQL (65,535) take in one statement."""
 
@@ -51,7 +52,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 class Claimed(msgspec.Struct, frozen=True):
     """Ours to send until `expires_at`; look at the clock just before. `attempt` counts from 1. `again`: this replay has
-    tried it before."""
+    tried it before. `arrived`: the newest attempt that is known to have arrived, 0: none."""
 
     message_id: str
     ordinal: int
@@ -61,6 +62,7 @@ class Claimed(msgspec.Struct, frozen=True):
     expires_at: int
     line: str = ""
     again: bool = False
+    arrived: int = 0
 
 
 class ReplayMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,7 @@ class ReplayMessage(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: int
     error: str
     line: str
+    arrived: int
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -133,7 +136,17 @@ class Messages:
                 lock(session, f"claim:{replay_id}")
             rows = _choose(session, replay_id, limit, now, min(limit, retries))
             claimed = [
-                Claimed(r.message_id, r.ordinal, r.locator, r.attempt + 1, owner, now + lease, r.line, r.not_before > 0)
+                Claimed(
+                    r.message_id,
+                    r.ordinal,
+                    r.locator,
+                    r.attempt + 1,
+                    owner,
+                    now + lease,
+                    r.line,
+                    r.not_before > 0,
+                    r.arrived,
+                )
                 for r in rows
             ]
             _take(session, replay_id, claimed, owner, now)
@@ -174,7 +187,7 @@ class Messages:
             raise Invalid(f"{state!r} cannot be marked; one of {', '.join(FROM)}")
         values: dict[str, Any] = {"state": state, "error": error, "not_before": not_before, "changed_at": now}
         if state == "sent":
-            values["sent_at"] = now
+            values |= {"sent_at": now, "arrived": tables.ReplayMessage.attempt}
         with self._transactions.write() as session:
             rest = _change(session, replay_id, attempts, FROM[state], values, owner)
             return _without(session, replay_id, {one: attempts[one] for one in rest}, state)
@@ -314,7 +327,7 @@ def _planned(
         .where(waits)
     )
     query = (
-        select(table.message_id, table.ordinal, table.locator, table.attempt, table.line, table.not_before)
+        select(*(getattr(table, name) for name in CHOSEN))
         .where(table.replay_id == replay_id, table.state == "planned", which)
         .where(or_(table.line == "", ~held.exists()))
         .order_by(table.ordinal, table.message_id)

@@ -226,6 +226,7 @@ class ReplayMessage(Base):
     changed_at: Mapped[int]
     error: Mapped[str]
     line: Mapped[str] = mapped_column(server_default=text("''"))
+    arrived: Mapped[int] = mapped_column(server_default="0")
 
 
 class Lease(Base):

@@ -83,7 +83,7 @@ class Follower:
                 _note(changes, row, *over)
                 continue
             targets, seen = route_of(row).targets, events.get(row.message_id, ())
-            found = doubt(seen, coverage, targets, replay.id, row.attempt, self._span(row), now)
+            found = doubt(seen, coverage, targets, replay.id, row.attempt, self._span(row), now, row.arrived)
             if found is Doubt.sent:
                 _note(changes, row, "sent", "")
             elif found is Doubt.not_sent and row.state == "in_doubt":

@@ -296,8 +296,8 @@ def _judge(routing: _Routing, one: Wanted, past: Past) -> Item | Refused:
 
 _BUSY = {
     False: "replay {} is sending it: wait for that one, or cancel it",
-    True: "replay {} has ended and may have sent it, which nobody has seen yet: bring the collectors of its target and of "
-    "where it is missing back; if they never come, `tracker incidents park`, and `reopen` when the replay says parked",
+    True: "replay {} has ended and may have sent it, which nobody has seen yet: bring the collectors of its target and "
+    "of where it is missing back; if they never come, `tracker incidents park`, and `reopen` once it is parked",
 }
 
 

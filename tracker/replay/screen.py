@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tracker.control.messages import Claimed, ReplayMessage
 from tracker.model.carry import Copy
 from tracker.model.carry import Missing as Gone
+from tracker.model.event import Event
 from tracker.replay.copies import attempts_carried, fault
 from tracker.replay.routes import Missing
+from tracker.replay.settle import seen
 
 
 class Decision(NamedTuple):
-    """`state`: recovered, refused or parked for good; `planned` (this attempt is used up) or `released` (it is not) to
-    be tried again. `reason` in words."""
+    """`state`: recovered, refused or parked for good; `in_doubt` for the ledger to settle; `planned` (this attempt is
+    used up) or `released` (it is not) to be tried again. `reason` in words."""
 
     state: str
     reason: str
@@ -47,6 +49,16 @@ def by_rivals(replay: tuple[int, str], others: Iterable[tuple[tuple[int, str], R
         if row.state == "claimed":
             return Decision("released", f"replay {row.replay_id} has it at this moment")
     return None
+
+
+def by_arrivals(claim: Claimed, events: Iterable[Event], targets: Collection[str], replay_id: str) -> Decision | None:
+    """An attempt that was thought never to have arrived may have been late: a network, or a broker that stood still,
+    delivers what it has when it can. It is not sent again; the ledger settles it as any doubt."""
+    numbered = (event for event in events if event.attempt) if claim.again else ()
+    late = seen(numbered, targets, replay_id, claim.arrived, claim.attempt)
+    if late is None:
+        return None
+    return Decision("in_doubt", f"not sent again: attempt {late.attempt} has arrived at {late.hop} after all")
 
 
 def by_copy(

@@ -32,7 +32,7 @@ from tracker.replay.lines import behind_broken, held_back, turns
 from tracker.replay.parking import park
 from tracker.replay.ports import Ports
 from tracker.replay.routes import Keeper, Missing
-from tracker.replay.screen import Decision, by_findings, by_rivals
+from tracker.replay.screen import Decision, by_arrivals, by_findings, by_rivals
 from tracker.replay.target import Allowed, Room, Target
 from tracker.store.findings import OPEN
 
@@ -195,6 +195,11 @@ class Sender:
                 decided[message_id] = decision
         left = [claim for claim in claims if claim.message_id not in decided]
         events = self._ledger.events_of(replay.flow, [claim.message_id for claim in left], None)
+        for claim in left:
+            seen = events.get(claim.message_id, ())
+            if late := by_arrivals(claim, seen, routes[claim.message_id].targets, replay.id):
+                decided[claim.message_id] = late
+        left = [claim for claim in left if claim.message_id not in decided]
         spec = ask.last_spec_of(self._control, replay.flow)
         found = Batch(self._ports, spec, terms, events, replay.id).fetch(left, routes)
         found.decided.update(decided)
@@ -335,6 +340,9 @@ def _set(books: Books, replay: Replay, decision: Decision, claims: Sequence[Clai
     attempts = {claim.message_id: claim.attempt for claim in claims}
     if decision.state == "released":
         books.messages.release(replay.id, claims, now, decision.reason)
+        return
+    if decision.state == "in_doubt":
+        books.messages.mark(replay.id, attempts, "in_doubt", now, error=decision.reason, owner=claims[0].owner)
         return
     if decision.state in ("parked", "planned"):  # neither follows `claimed` directly
         books.messages.mark(replay.id, attempts, "failed", now, error=decision.reason, owner=claims[0].owner)

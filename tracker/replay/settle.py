@@ -42,21 +42,30 @@ def doubt(
     attempt: int,
     span: tuple[int, int],
     now: int,
+    arrived: int = 0,
 ) -> Doubt:
     """Whether an attempt reached any of `targets`. `span` is when it may have arrived there: from the claim to the last
     moment at which its owner, or the network, could still have delivered it.
 
-    An observation without attempt number may be this one, and counts as it: better not sent again than sent twice. For
+    So does one before it that is not among those known to have `arrived` (the newest of them): it was late. An
+    observation without attempt number may be this one, and counts as it: better not sent again than sent twice. For
     the same reason coverage that is only assumed proves no absence.
     """
-    for event in events:
-        same = event.hop in targets and event.stage in KEPT and event.replay_id == replay_id
-        if same and (not event.attempt or event.attempt == attempt):
-            return Doubt.sent
+    if seen(events, targets, replay_id, arrived, attempt) is not None:
+        return Doubt.sent
     start, end = span
     if now <= end or not all(_watched(coverage, target, start, end, now) for target in targets):
         return Doubt.unknown
     return Doubt.not_sent
+
+
+def seen(events: Iterable[Event], targets: Collection[str], replay_id: str, arrived: int, attempt: int) -> Event | None:
+    """An arrival at `targets` of an attempt of this replay, after number `arrived` and up to `attempt`."""
+    for event in events:
+        same = event.hop in targets and event.stage in KEPT and event.replay_id == replay_id
+        if same and (not event.attempt or arrived < event.attempt <= attempt):
+            return event
+    return None
 
 
 def _watched(coverage: Coverage, target: str, start: int, end: int, now: int) -> bool:

@@ -207,3 +207,37 @@ def test_a_flow_that_is_deleted_under_a_replay(scene: Scene) -> None:
     scene.consume("a")
     scene.rounds(worker, 5, 10)
     assert scene.states(replay_id) == {"a": "recovered", "b": "planned"}
+
+
+def test_what_a_publisher_gave_up_arrives_late(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network delivers it after it was settled as never arrived, and before the next try: it is not sent again, and
+    recovers by what came. A later one that arrived and did not help is tried again as ever."""
+    scene.lose("a")
+    replay_id = scene.start()
+    worker = scene.worker()
+    publish, kept = scene.port.publish, []
+
+    def slow(copies):
+        kept.extend(copies)
+        return [Sent(copy.locator, "not confirmed in time") for copy in copies]
+
+    monkeypatch.setattr(scene.port, "publish", slow)
+    worker.step()
+    scene.wait(12)
+    scene.observe()
+    worker.step()
+    assert "never arrived" in scene.errors(replay_id)["a"]
+    publish(kept)
+    monkeypatch.setattr(scene.port, "publish", publish)
+    scene.wait(0.5)
+    scene.observe()
+    scene.rounds(worker, 8, 1)
+    assert [attempt for _, _, attempt in scene.arrived()] == [1]
+    assert scene.states(replay_id) == {"a": "sent"}
+    for _ in range(20):
+        scene.rounds(worker, 1, 5)
+        scene.observe()
+    assert [attempt for _, _, attempt in scene.arrived()] == [1, 3]
+    scene.consume("a")
+    scene.rounds(worker, 2)
+    assert scene.states(replay_id) == {"a": "recovered"}

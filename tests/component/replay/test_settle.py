@@ -22,9 +22,9 @@ def persisted(replay_id: str = "r-1", attempt: int | None = 2, hop: str = "kafka
     )
 
 
-def settled(events: list[Event], coverage: Coverage, now: int = 1000) -> Doubt:
-    """What became of attempt 2 of replay r-1."""
-    return doubt(events, coverage, ["kafka"], "r-1", 2, SPAN, now)
+def settled(events: list[Event], coverage: Coverage, now: int = 1000, arrived: int = 1) -> Doubt:
+    """What became of attempt 2 of replay r-1, of which number 1 is known to have arrived."""
+    return doubt(events, coverage, ["kafka"], "r-1", 2, SPAN, now, arrived)
 
 
 class TestDoubt:
@@ -53,6 +53,10 @@ class TestDoubt:
     def test_another_attempt_is_no_evidence(self, other: Event) -> None:
         """Of another replay, with another number, at another hop."""
         assert settled([other], covered(200)) is Doubt.not_sent
+
+    def test_an_attempt_before_that_was_late_counts(self) -> None:
+        """It was thought never to have arrived; the message need not be sent again."""
+        assert settled([persisted(attempt=1)], covered(200), arrived=0) is Doubt.sent
 
     def test_an_arrival_without_number_counts(self) -> None:
         """A collector that gives no attempt numbers: better not sent again than sent twice."""
