@@ -11,7 +11,9 @@ Nothing is published that was not claimed before in a committed transaction, so 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -36,6 +38,8 @@ from tracker.replay.screen import Decision, by_arrivals, by_findings, by_rivals
 from tracker.replay.target import Allowed, Room, Target
 from tracker.store.findings import OPEN
 
+REASONS = 10
+"""So many of a batch are named in the audit log."""
 IDLE_S = 0.5
 """When to come back to a replay that has nothing to send at the moment."""
 PACE_S = 0.1
@@ -232,10 +236,8 @@ class Sender:
         with self._control.transaction() as books:
             for decision, claims in decisions.items():
                 _set(books, replay, decision, claims, now)
-            lasting = {d: len(claims) for d, claims in decisions.items() if d.state != "released"}
-            if lasting:
-                detail = [{"state": d.state, "reason": d.reason, "messages": n} for d, n in lasting.items()]
-                books.audit.append(now, self.owner, "screen", f"replay/{replay.id}", detail={"not_sent": detail})
+            if told := _told({d: len(claims) for d, claims in decisions.items() if d.state != "released"}):
+                books.audit.append(now, self.owner, "screen", f"replay/{replay.id}", detail={"not_sent": told})
 
     # --- do it ----------------------------------------------------------------------------------------------------
 
@@ -334,6 +336,17 @@ def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict
         if claim.message_id in decided:
             groups.setdefault(decided[claim.message_id], []).append(claim)
     return groups
+
+
+def _told(counts: Mapping[Decision, int]) -> list[dict[str, Any]]:
+    """For the audit log: the most frequent reasons, and how many others there were of each state. A reason may name the
+    place of a single copy, and the log keeps all for ever; each message has its own."""
+    ranked = sorted(counts.items(), key=lambda one: -one[1])
+    told = [{"state": d.state, "reason": d.reason, "messages": n} for d, n in ranked[:REASONS]]
+    others = Counter[str]()
+    for decision, count in ranked[REASONS:]:
+        others[decision.state] += count
+    return told + [{"state": state, "reason": "others: see the messages", "messages": n} for state, n in others.items()]
 
 
 def _set(books: Books, replay: Replay, decision: Decision, claims: Sequence[Claimed], now: int) -> None:

@@ -241,3 +241,18 @@ def test_what_a_publisher_gave_up_arrives_late(scene: Scene, monkeypatch: pytest
     scene.consume("a")
     scene.rounds(worker, 2)
     assert scene.states(replay_id) == {"a": "recovered"}
+
+
+def test_reasons_without_end_do_not_fill_the_audit_log(scene: Scene) -> None:
+    """Retention took them all, each from a place of its own: the entry counts them and names a few; each message has
+    its reason."""
+    names = [f"m-{n:03}" for n in range(300)]
+    scene.lose(*names)
+    replay_id = scene.start()
+    scene.port.expired = set(names)
+    scene.rounds(scene.worker(), 2)
+    entries = scene.control.audit.entries(subject=f"replay/{replay_id}", limit=100).items
+    told = [reason for entry in entries if entry.what == "screen" for reason in entry.detail["not_sent"]]
+    assert sum(one["messages"] for one in told) == 300
+    assert len(told) < 30
+    assert len({*scene.errors(replay_id).values()}) == 300
