@@ -105,6 +105,9 @@ def status(replay: str, as_json: Json = False) -> None:
     got = api().get(f"/v1/replays/{segment(replay)}")
     messages = ", ".join(f"{count} {state}" for state, count in (got["messages"] or {}).items() if count)
     emit(as_json, got, f"{got['id']}: {got['status']} {got['detail']}\n{messages or 'no messages'}")
+    if got["status"] == "awaiting_approval" and not as_json:  # who approves it sees what
+        emit(False, None, f"{got['requested_by']} asked for it: {got['reason'] or 'no reason given'}")
+        emit(False, None, _facts(got["plan"]))
 
 
 @app.command()

@@ -193,3 +193,17 @@ def test_usage_errors_are_2(run):
     assert run("nonsense")[0] == 2
     assert run("findings", "--nonsense")[0] == 2
     assert run("serve", "--insecure", "--host", "0.0.0.0")[0] == 2
+
+
+def test_who_approves_a_replay_sees_what(run, answers):
+    """Its status names who asked, why, and the plan; once it was approved it says how far it came."""
+    plan = {"messages": 137, "targets": ["kafka-eu"], "refused": {}}
+    waits = {"id": "r-1", "status": "awaiting_approval", "detail": "the flow's mode is `approve`", "messages": {},
+             "requested_by": "ann", "reason": "skipped", "plan": plan}  # fmt: skip
+    answers.body = json.dumps(waits)
+    code, out, _ = run("replay", "status", "r-1")
+    assert code == 0
+    assert "ann asked for it: skipped" in out
+    assert all(word in out for word in ("137", "kafka-eu"))
+    answers.body = json.dumps(waits | {"status": "running", "messages": {"sent": 3}})
+    assert "137" not in run("replay", "status", "r-1")[1]
