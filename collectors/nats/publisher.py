@@ -15,6 +15,9 @@ from collectors.nats.records import DEDUPLICATED
 from collectors.part import settings
 from tracker.model.carry import MESSAGE_ID, PUBLISH_S, REPLAY_ATTEMPT, REPLAY_ID, Copy, Sent
 
+IDLE_S = 30.0
+"""A connection that was not used for so long is made anew: nobody answered the server's pings meanwhile, so it may be
+closed, and the batch that is the first to find that out is in doubt."""
 BATCH = 500
 """Copies that are on their way at once."""
 OWN = "Nats-"
@@ -42,12 +45,16 @@ class NatsPublisher:
         self._config = config
         self._what = f"NATS {config.shown}"
         self._link: Link | None = None
+        self._used = 0.0
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the server) or
         `in doubt` (sent, and nobody answered). When the server does not answer, or the time is over, the others are not
         tried."""
-        until = time.monotonic() + PUBLISH_S / 2
+        now = time.monotonic()
+        if now - self._used > IDLE_S:
+            self.close()
+        until = now + PUBLISH_S / 2
         answers: list[Sent] = []
         why = ""
         while len(answers) < len(copies) and not why:
@@ -55,6 +62,7 @@ class NatsPublisher:
                 why = f"not sent: {self._what}: the time of {PUBLISH_S / 2:g} s for this batch is over"
             else:
                 why = self._publish(copies[len(answers) : len(answers) + BATCH], answers)
+        self._used = time.monotonic()
         return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
 
     def _publish(self, copies: Sequence[Copy], answers: list[Sent]) -> str:

@@ -23,6 +23,9 @@ from tracker.model.carry import PUBLISH_S, REPLAY_ID, Copy, Sent
 
 PERSISTENT = pika.DeliveryMode.Persistent
 NO_HEADERS = bytes(4)
+IDLE_S = 30.0
+"""A connection that was not used for so long is made anew: nobody answered the broker's heartbeats meanwhile, so it may
+be closed, and what is the first to find that out is in doubt."""
 CONNECT_S = 5.0
 """Seconds that connecting may take."""
 ROUTES = frozenset({"CC", "BCC"})
@@ -96,17 +99,22 @@ class RabbitPublisher:
         )
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
+        self._used = 0.0
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker)
         or `in doubt` (sent, and the connection was lost before the confirm). When there is no connection, or the time
         is over, the others are not tried."""
-        until = time.monotonic() + self._timeout
+        now = time.monotonic()
+        if now - self._used > IDLE_S:
+            self.close()
+        until = now + self._timeout
         answers: list[Sent] = []
         for copy in copies:
             answers.append(self._published(copy, until))
             if answers[-1].untried:
                 break
+        self._used = time.monotonic()
         left = copies[len(answers) :]
         return answers + [Sent(copy.locator, answers[-1].error, untried=True) for copy in left]
 

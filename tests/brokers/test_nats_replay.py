@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +14,7 @@ from collectors.nats.publisher import publisher
 from collectors.nats.source import source
 from tests.brokers.nats_stream import Stream, own_stream
 from tests.servers.ports import free_port
+from tests.servers.proxy import Proxy
 from tracker.cli.hops import build
 from tracker.model.carry import MESSAGE_ID, REPLAY_ATTEMPT, REPLAY_ID, Copy, Locator, Missing
 
@@ -81,6 +83,20 @@ def test_what_is_not_there_says_why(stream: Stream) -> None:
         "m-7": "the stream ends at 4", "other": "another message is there now: 'm-3'; the stream was made again",
         "m-9": "the stream no longer exists",
     }  # fmt: skip
+
+
+def test_a_connection_that_lay_idle_leaves_no_doubt(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server closed it meanwhile, for nobody answered its pings."""
+    monkeypatch.setattr("collectors.nats.publisher.IDLE_S", 0.0)
+    server = urlsplit(stream.url)
+    fine = Copy(at(stream, "m-3", 4), None, b"{}", {}, digest_of(b"{}"), f"{stream.name}.new")
+    with (
+        Proxy((server.hostname or "", server.port or 0)) as proxy,
+        closing(publisher({"url": f"nats://{proxy.at}"})) as back,
+    ):
+        for _ in range(2):
+            assert [one.error for one in back.publish([fine])] == [""]
+            proxy.cut()
 
 
 def test_what_cannot_be_sent_says_why(stream: Stream) -> None:

@@ -85,6 +85,18 @@ def test_a_cut_connection_is_mended(vhost: Vhost) -> None:
     sender.close()
 
 
+def test_a_connection_that_lay_idle_leaves_no_doubt(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker closed it meanwhile, for nobody answered its heartbeats."""
+    monkeypatch.setattr("collectors.rabbitmq.publisher.IDLE_S", 0.0)
+    host, port = urlsplit(vhost.url).hostname or "", urlsplit(vhost.url).port or 0
+    with Proxy((host, port)) as proxy:
+        sender = publisher({"url": vhost.url.replace(f"{host}:{port}", proxy.at), "queue": "billing"})
+        for number in range(2):
+            assert [s.error for s in sender.publish([copy(number)])] == [""]
+            proxy.cut()
+        sender.close()
+
+
 def test_without_a_broker_nothing_is_sent() -> None:
     """Each copy is answered, and it is certain that it was not sent."""
     sender = publisher({"url": "amqp://guest:guest@127.0.0.1:1/%2F", "queue": "q"})
