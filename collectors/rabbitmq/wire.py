@@ -61,6 +61,9 @@ class Connection(SelectConnection):
     _channels: dict[int, Any]
     frames_received: int
     bytes_received: int
+    _adapter_call_later: Callable[[float, Callable[[], None]], object]
+    _adapter_remove_timeout: Callable[[object], None]
+    _terminate_stream: Callable[[Exception], None]
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._coming: dict[int, _Coming] = {}
