@@ -60,6 +60,8 @@ def test_what_was_mended_is_taken_and_listed_no_more(service: Service) -> None:
     done = service.cli("events", "resubmit", "--flow", "orders", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["accepted"]) == (1, 3)
+    [entry] = service.get("/v1/audit", subject="quarantine")["items"]
+    assert (entry["what"], entry["detail"]["flow"], entry["detail"]["lines"]) == ("resubmit", "orders", 3)
     reasons = {row["field"] or "cut": row["reason"] for row in told["refused"]}
     assert set(reasons) == {"stage", "cut"}
     assert "only its first 4096 bytes were kept" in reasons["cut"]

@@ -48,9 +48,10 @@ def create(
 
         until = None if expires is None else now + duration(expires)
         rates = Rates(rate_events, None if rate_mb is None else rate_mb * MB)
-        info, text = control.tokens.create(name, scope, now, _me(), until, rates)
         told = {"name": name, "scopes": scope} | _rates(rates)
-        control.audit.append(now, _me(), "create", f"token/{info.id}", "", told)
+        with control.transaction() as books:
+            info, text = books.tokens.create(name, scope, now, _me(), until, rates)
+            books.audit.append(now, _me(), "create", f"token/{info.id}", "", told)
     shown = {"id": info.id, "name": info.name, "scopes": info.scopes, "token": text}
     emit(as_json, shown, text)
 
@@ -67,8 +68,9 @@ def limit(
         from tracker.control.tokens import Rates
 
         rates = Rates(rate_events, None if rate_mb is None else rate_mb * MB)
-        info = control.tokens.limit(token, rates)
-        control.audit.append(now, _me(), "limit", f"token/{token}", "", _rates(rates))
+        with control.transaction() as books:
+            info = books.tokens.limit(token, rates)
+            books.audit.append(now, _me(), "limit", f"token/{token}", "", _rates(rates))
     shown = {"id": info.id, "name": info.name, "rate_events": info.rate_events, "rate_bytes": info.rate_bytes}
     emit(as_json, shown, f"token {info.id} ({info.name}): {_told(shown) or 'as all tokens'}")
 
@@ -90,9 +92,9 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def revoke(token: Annotated[str, typer.Argument(help="its id, as `list` shows it")], as_json: Json = False) -> None:
     """Refuse a token from now on."""
-    with _control() as (control, now):
-        control.tokens.revoke(token, now)
-        control.audit.append(now, _me(), "revoke", f"token/{token}")
+    with _control() as (control, now), control.transaction() as books:
+        books.tokens.revoke(token, now)
+        books.audit.append(now, _me(), "revoke", f"token/{token}")
     emit(as_json, {"id": token, "revoked": True}, f"token {token}: revoked")
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from tests.component.cli.test_commands import answers, run
 from tests.unit.model.test_audited import KEY, entries, exported
+from tracker.control import Control
+from tracker.control.audit import Audit
+from tracker.control.errors import Unavailable
 
 __all__ = ["answers", "run"]
 
@@ -67,3 +70,20 @@ def test_verify_with_an_earlier_export_and_a_key(run, file, tmp_path):
     assert run("audit", "verify", str(tmp_path / "none"))[0] == 2
     key.write_text("nothing")
     assert run("audit", "verify", str(file), "--since", str(key))[0] == 2
+
+
+def test_a_token_and_its_entry_are_kept_together_or_not_at_all(run, monkeypatch, tmp_path):
+    """The database is full in between: nobody has a token of which the audit log knows nothing."""
+    url = f"sqlite:///{tmp_path}/control.db"
+    monkeypatch.setenv("TRACKER_CONTROL", url)
+
+    def full(*_: object, **__: object) -> None:
+        raise Unavailable("no space left")
+
+    made = json.loads(run("token", "create", "ann", "--scope", "replay", "--json")[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "append", full)
+        assert run("token", "create", "bob", "--scope", "replay")[0] != 0
+        assert run("token", "revoke", made["id"])[0] != 0
+    with Control.open(url) as control:
+        assert [(one.name, one.revoked_at) for one in control.tokens.list()] == [("ann", None)]

@@ -79,6 +79,9 @@ def router(count: Callable[[Service, Batch], None]) -> APIRouter:
         rows = service.store.quarantined(_place(chosen.after), LINES, which)
         found = again(rows, service.intake, by.name, service.clock())
         if found.taken and not chosen.dry_run:
+            # Before the deed, which has no transaction in common with it.
+            detail = {"flow": chosen.flow, "source": chosen.source, "field": chosen.field, "lines": len(found.taken)}
+            service.control.audit.append(service.clock(), by.name, "resubmit", "quarantine", detail=detail)
             service.intake.submit(found.batch).result()
             count(service, found.batch)
             service.store.mark_resubmitted([_where(line) for line in found.taken], service.clock())
