@@ -236,7 +236,7 @@ class Sender:
         with self._control.transaction() as books:
             for decision, claims in decisions.items():
                 _set(books, replay, decision, claims, now)
-            if told := _told({d: len(claims) for d, claims in decisions.items() if d.state != "released"}):
+            if told := _reasons({d: len(claims) for d, claims in decisions.items() if d.state != "released"}):
                 books.audit.append(now, self.owner, "screen", f"replay/{replay.id}", detail={"not_sent": told})
 
     # --- do it ----------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def _grouped(claims: Sequence[Claimed], decided: Mapping[str, Decision]) -> dict
     return groups
 
 
-def _told(counts: Mapping[Decision, int]) -> list[dict[str, Any]]:
+def _reasons(counts: Mapping[Decision, int]) -> list[dict[str, Any]]:
     """For the audit log: the most frequent reasons, and how many others there were of each state. A reason may name the
     place of a single copy, and the log keeps all for ever; each message has its own."""
     ranked = sorted(counts.items(), key=lambda one: -one[1])
