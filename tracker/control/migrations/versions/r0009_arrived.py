@@ -13,7 +13,7 @@ LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    op.add_column("replay_messages", sa.Column("arrived", LONG, server_default=sa.text("0"), nullable=False))
+    op.add_column("replay_messages", sa.Column("arrived", LONG, server_default="0", nullable=False))
     op.execute(
         "UPDATE replay_messages SET arrived = CASE WHEN state IN ('claimed', 'in_doubt') THEN attempt - 1 ELSE attempt "
         "END WHERE attempt > 0 AND state IN ('planned', 'claimed', 'in_doubt', 'sent')"
