@@ -15,7 +15,7 @@ import pika
 from collectors.rabbitmq.config import OwnQueueConfig
 from collectors.rabbitmq.connect import closed, opened, working
 from collectors.rabbitmq.marker import Marker
-from collectors.rabbitmq.watch import Watch
+from collectors.watch import Watch
 
 FULL = 0.9
 """From this part of `max_length` on the queue may have given up records between two looks."""

@@ -54,7 +54,7 @@ class OwnQueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     `identity`: flow -> header that carries the application's id, where it is not the `message_id` property.
     `prefetch`: records unacknowledged at once; `memory_mb`: payloads held before they are read.
-    `canary_every`, `settle`, `hole_for`: seconds, see `collectors.rabbitmq.watch`.
+    `canary_every`, `settle`, `hole_for`: seconds, see `collectors.watch`.
     `max_length`: records that its queue keeps; `expires`: seconds until one that nobody reads is deleted.
     """
 
@@ -130,7 +130,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The `config` of a `RabbitStreams`; `docs/collectors/rabbitmq-streams.md` explains each key.
 
     `from`: where reading begins at the first start. `prefetch`: messages of a stream given out and not read yet.
-    `look_every`, `settle`, `hole_for`: seconds, see `collectors.rabbitmq.follow` and `collectors.rabbitmq.watch`.
+    `look_every`, `settle`, `hole_for`: seconds, see `collectors.rabbitmq.follow` and `collectors.watch`.
     `timeout` (s): how long the broker may refuse to keep a place (alarm).
     """
 

@@ -19,7 +19,7 @@ from collectors.rabbitmq.death import CAME_BY, Deaths
 from collectors.rabbitmq.message import ENCODED, PROPERTIES, content_of, packed_properties, problem_of, properties_of
 from collectors.rabbitmq.own_queue import Item, OwnQueue
 from collectors.rabbitmq.table import told
-from collectors.rabbitmq.watch import Watch
+from collectors.watch import Watch
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
 

@@ -23,7 +23,7 @@ from collectors.rabbitmq.own_queue import FIREHOSE, Item, OwnQueue
 from collectors.rabbitmq.routes import Routes
 from collectors.rabbitmq.table import told
 from collectors.rabbitmq.trace import ROUTING_KEY, TRACE, events_of, packed_trace, traced
-from collectors.rabbitmq.watch import Watch
+from collectors.watch import Watch
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
 
@@ -36,7 +36,7 @@ def trace_queue(name: str) -> str:
 class RabbitFirehose:
     """The collector. `read` is to be called at least every half minute: it also answers the broker's heartbeats.
 
-    It vouches only while canaries of its own come back traced (`collectors.rabbitmq.watch`), up to the last of them.
+    It vouches only while canaries of its own come back traced (`collectors.watch`), up to the last of them.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from collectors.rabbitmq.config import StreamConfig
 from collectors.rabbitmq.connect import PRECONDITION_FAILED, stop_reading
 from collectors.rabbitmq.cursor import Place
 from collectors.rabbitmq.table import Told, told
-from collectors.rabbitmq.watch import Mark, Watch
+from collectors.watch import Mark, Watch
 
 OFFSET = "x-stream-offset"
 

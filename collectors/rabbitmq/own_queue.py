@@ -14,7 +14,7 @@ from collectors.rabbitmq.canary import Canaries, Owned
 from collectors.rabbitmq.config import OwnQueueConfig
 from collectors.rabbitmq.connect import closed, opened, shown, working
 from collectors.rabbitmq.message import SINCE
-from collectors.rabbitmq.watch import Watch, mark_of
+from collectors.watch import Watch, mark_of
 
 FIREHOSE = "amq.rabbitmq.trace"
 """The exchange that the broker copies publishes and deliveries to."""

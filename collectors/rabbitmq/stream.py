@@ -29,7 +29,7 @@ from collectors.rabbitmq.message import (
     problem_of,
     properties_of,
 )
-from collectors.rabbitmq.watch import NEVER
+from collectors.watch import NEVER
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
 

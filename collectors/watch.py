@@ -1,10 +1,10 @@
-"""What canaries prove: that the firehose is on, and up to when the trace queue was read.
+"""What canaries prove: that the broker still copies what happens into a queue of ours, and up to when it was read.
 
-A canary is a small message to an exchange of ours that is bound to the trace queue, so it comes by twice: as a trace,
-because the firehose copies every publish, and directly. One channel process does both, the trace first, so the order
-in the queue is certain. Hence, when the direct copy is read: everything published before it was sent has been read;
-and if its trace was not read just before it, the firehose is off. A queue that gets no traces asks for the direct copy
-only.
+A canary is a small message of our own that comes by as everything else does. Hence, when it is read: what happened
+before it was sent has been read. RabbitMQ: it is published to an exchange of ours that is bound to the trace queue, so
+it comes by twice: as a trace, because the firehose copies every publish, and directly. One channel process does both,
+the trace first, so the order in the queue is certain; if its trace was not read just before it, the firehose is off. A
+queue that gets no traces asks for the direct copy only. ActiveMQ: what comes by is what the broker says of it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Watch:
         self.state: State = "unknown"
         self.marker = 0
         """When the last canary read was sent, by the clock of whoever sent it (epoch microseconds; 0: none yet)."""
-        self._token, self._traces = token, traces
+        self.token, self._traces = token, traces
         self._sequence = 0
         self._arrived = 0
         self._traced: Mark | None = None
@@ -61,7 +61,7 @@ class Watch:
         """The next canary, to be published now."""
         self._sequence += 1
         self._sent[self._sequence] = now
-        return Mark(self._token, self._sequence, sent_at)
+        return Mark(self.token, self._sequence, sent_at)
 
     def waits_since(self, since: int) -> None:
         """What waits to be read came after this (epoch µs, 0: not known), says an earlier life."""
@@ -74,7 +74,7 @@ class Watch:
     def arrived(self, mark: Mark, now: float) -> None:
         """A canary itself was read. Those of others (an earlier life, a stand-by) only say what time it was."""
         self.marker = max(self.marker, mark.sent_at)
-        sent = self._sent.get(mark.sequence) if mark.token == self._token else None
+        sent = self._sent.get(mark.sequence) if mark.token == self.token else None
         if sent is None:
             return
         if self._traces and self._traced != mark:

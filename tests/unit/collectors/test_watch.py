@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors.rabbitmq.watch import Mark, Watch, mark_of
+from collectors.watch import Mark, Watch, mark_of
 
 
 def proven(hole_for: float = 0.0) -> tuple[Watch, list[Mark]]:
