@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.servers.plugin", "tests.servers.postgres", "tests.servers.redis", "tests.servers.nats"]
+pytest_plugins = [
+    "tests.servers.plugin",
+    "tests.servers.postgres",
+    "tests.servers.redis",
+    "tests.servers.nats",
+    "tests.servers.activemq",
+]
 
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
