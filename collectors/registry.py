@@ -46,6 +46,7 @@ def _copies(config: Mapping[str, Any]) -> bool:
 
 KINDS: Mapping[str, Kind] = {
     "memory": Kind("collectors.memory:tail"),
+    "activemq": Kind("collectors.activemq.advisories:advisories", remembers=True, own_clock=_always),
     "kafka": Kind("collectors.kafka.tail:tail", "kafka", "confluent_kafka", own_clock=_copies),
     "kafka-groups": Kind("collectors.kafka.groups:groups", "kafka", "confluent_kafka", own_clock=_always),
     "nats": Kind("collectors.nats.tail:tail", "nats", "nats", own_clock=_copies),
@@ -71,6 +72,8 @@ DISCOVERERS: Mapping[str, Kind] = {
     "postgresql": Kind("collectors.postgres.discover:discover", "postgres", "psycopg"),
     "redis": Kind("collectors.redis.discover:discover", "redis", "redis"),
     "rediss": Kind("collectors.redis.discover:discover", "redis", "redis"),
+    "stomp": Kind("collectors.activemq.discover:discover"),
+    "stomp+ssl": Kind("collectors.activemq.discover:discover"),
 }
 """By the scheme of a URL: who looks at a live system of that kind."""
 

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from collectors.main import app
+from tests.brokers.activemq_app import app as activemq_app
 from tests.brokers.kafka_topic import Topic, own_topic, wait_for
 from tests.brokers.nats_stream import own_stream
 from tests.brokers.rabbitmq_vhost import own_vhost
@@ -242,6 +243,7 @@ def test_what_the_server_lacks(postgres_server: Databases, tmp_path: Path) -> No
     [
         ("mqtt://127.0.0.1", 2, "no system is known by mqtt://; there are kafka://"),
         ("nats://u:secret@127.0.0.1:1", 3, "NATS 127.0.0.1:1"),
+        ("stomp://u:secret@127.0.0.1:1", 3, "ActiveMQ 127.0.0.1:1"),
         ("kafka://127.0.0.1:1", 3, "Kafka 127.0.0.1:1"),
         ("amqp://guest:secret@127.0.0.1:1/%2F", 3, "rabbitmq_management"),
         ("postgresql://u:secret@127.0.0.1:1/db", 3, "PostgreSQL 127.0.0.1:1/db"),
@@ -255,6 +257,30 @@ def test_what_cannot_be_looked_at(url: str, code: int, said: str) -> None:
     assert done.exit_code == code, done.output
     assert said in done.output
     assert "secret" not in done.output
+
+
+def test_activemq(activemq_factory: Any, tmp_path: Path) -> None:
+    """Queues and topics; dead letters stand apart. Nothing is made by looking, and the draft sees what is sent."""
+    broker = activemq_factory()
+    with activemq_app(broker.url) as orders:
+        orders.put(["m-1"])
+        orders.put(["m-2"], to="/queue/DLQ.orders")
+        orders.put(["p-1"], to="/topic/prices")
+        drafts = Drafts(tmp_path / "drafts", broker.first)
+        assert Drafts(tmp_path / "again", broker.first).text == drafts.text
+        assert "queue DLQ.orders: dead letters" in drafts.text
+        [collector] = drafts.collectors
+        assert [{**route, "flow": ""} for route in collector["routes"]] == [
+            {"queue": orders.queue, "flow": "", "hop": orders.queue}, {"topic": "prices", "flow": "", "hop": "prices"},
+        ]  # fmt: skip
+        assert [c.name for c in drafts.specs["prices"].checkpoints] == ["prices:persist"]
+        collector["advisories"] = "tracker.advisories.one"  # what this broker copies into
+        with HttpTracker() as tracker:
+            stop = drafts.run(tracker, tmp_path)
+            try:
+                wait_for(lambda: events(tracker, orders.queue) == {("m-1", orders.queue, "persist")}, "the persist", 40)
+            finally:
+                stop()
 
 
 def test_redis(redis_factory: Any, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_kind_is_found_by_name():
 
 def test_an_unknown_kind_lists_the_known_ones():
     """Nobody has to look them up."""
-    with pytest.raises(ConfigInvalid, match="unknown kind 'kafak'; there are kafka"):
+    with pytest.raises(ConfigInvalid, match="unknown kind 'kafak'; there are activemq, kafka"):
         registry.factory("kafak")
 
 

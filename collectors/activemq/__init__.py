@@ -1,0 +1,1 @@
+"""ActiveMQ Classic: see docs/collectors/activemq.md."""
