@@ -5,6 +5,7 @@
       url: "127.0.0.1:9092"
       topic: orders
       snapshot: {kind: archive, url: "file:///var/lib/tracker/archive", key: "env:ORDERS_KEY"}
+    active-eu: {kind: activemq, url: "stomp://127.0.0.1:61613", queue: orders}
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
     cache:     {kind: redis, url: "redis://127.0.0.1/0", stream: orders}
     rabbit-log: {kind: rabbitmq-stream, url: "amqp://guest:guest@127.0.0.1/", stream: orders.log}
@@ -48,6 +49,12 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "activemq": Kind(
+        "",
+        "",
+        sources={DEAD_LETTER: "collectors.activemq.dead_queue:source"},
+        publisher="collectors.activemq.publisher:publisher",
+    ),
     "archive": Kind("archive", "fsspec", sources={SNAPSHOT: "collectors.archive.source:source"}),
     "kafka": Kind(
         "kafka",

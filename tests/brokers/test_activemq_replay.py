@@ -1,0 +1,113 @@
+"""Copies of dead letters of a real ActiveMQ, and sending them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from collectors.activemq.dead_queue import DeadQueue, source
+from collectors.activemq.publisher import publisher
+from collectors.carried import digest_of
+from collectors.errors import ConfigInvalid
+from tests.brokers.activemq_app import App, app
+from tests.servers.activemq import PASSWORD, USER, ActiveMQ
+from tests.servers.ports import free_port
+from tracker.cli.hops import build
+from tracker.model.carry import MESSAGE_ID, REPLAY_ID, Copy, Locator, Missing
+
+pytestmark = pytest.mark.brokers
+
+
+@pytest.fixture
+def orders(activemq_server: ActiveMQ) -> Iterator[App]:
+    """An application with a queue of its own."""
+    with app(activemq_server.url) as made:
+        yield made
+
+
+def dead(orders: App, *ids: str, value: bytes = b"{}", **headers: str) -> str:
+    """These are sent, and rejected; the queue that they are in then."""
+    orders.put(ids, value, **headers)
+    orders.consume(prefetch=1000)
+    for frame in orders.take(len(ids)):
+        orders.nack(frame)
+    orders.client.unsubscribe("1")
+    return f"DLQ.{orders.queue}"
+
+
+def test_a_round_trip_keeps_headers_payload_and_kind(activemq_server: ActiveMQ, orders: App) -> None:
+    """As the composition root joins both ends. What was sent again is gone from the dead letters, the rest is not."""
+    headers = {"colour": "blue: é", "correlation-id": "c-1", "priority": "7", "type": "new"}
+    queue = dead(orders, "m-0", value=b"\x00payload\xff", **headers)
+    orders.client.auto_content_length = False  # a text
+    dead(orders, "m-1", "m-2", value="süß".encode())
+    place = {"kind": "activemq", "url": activemq_server.url}
+    ends = build({"active": {**place, "queue": orders.queue, "dead_letter": {**place, "queue": queue}}})
+    try:
+        (letters,), (back,) = ends.sources.values(), ends.publishers.values()
+        assert isinstance(letters, DeadQueue)
+        found = letters.find("orders", ["m-0", "m-1", "m-2", "m-9"])
+        assert [place.message_id for place in found] == ["m-0", "m-1", "m-2"]
+        copies = [copy for copy in letters.fetch(found) if isinstance(copy, Copy)]
+        assert [copy.digest for copy in copies] == [digest_of(b"\x00payload\xff"), *[digest_of("süß".encode())] * 2]
+        again = [
+            Copy(c.locator, None, c.value, c.headers | {REPLAY_ID: b"r-1"}, c.digest, c.native) for c in copies[:2]
+        ]
+        assert [sent.error for sent in back.publish(again)] == ["", ""]
+        letters.settle(found[:2], found[2:])
+    finally:
+        ends.close()
+    orders.consume()
+    first, second = orders.take(2)
+    assert (first.body, second.body) == (b"\x00payload\xff", "süß".encode())
+    assert (first.headers.get("content-length"), second.headers.get("content-length")) == ("9", None), "bytes, and text"
+    assert {name: first.headers[name] for name in headers} == headers
+    assert (first.headers[MESSAGE_ID], first.headers[REPLAY_ID], first.headers["persistent"]) == ("m-0", "r-1", "true")
+    orders.queue = queue
+    assert len(orders.browse()) == 1
+
+
+def test_who_goes_away_gives_all_back(activemq_server: ActiveMQ, orders: App) -> None:
+    """More than a browser is shown; of a message that died twice both are acked."""
+    queue = dead(orders, *(f"m-{n}" for n in range(500)), "m-499")
+    with closing(source({"url": activemq_server.url, "queue": queue})) as letters:
+        found = letters.find("orders", ["m-499"])
+        (copy,) = letters.fetch(found)
+        assert isinstance(copy, Copy)
+        letters.settle(found, [])
+    with closing(source({"url": activemq_server.url, "queue": queue})) as letters:
+        (gone,) = letters.fetch(found)
+        assert gone == Missing(found[0], f"it is not in queue {queue!r} of {_what(activemq_server)}")
+        assert len(letters.find("orders", [f"m-{n}" for n in range(500)])) == 499
+    with closing(source({"url": activemq_server.url, "queue": queue, "most": 2})) as letters:
+        assert len(letters.find("orders", [f"m-{n}" for n in range(500)])) == 2
+
+
+def test_what_cannot_be_sent_says_why(activemq_server: ActiveMQ, orders: App) -> None:
+    """Each copy for itself: no text; no broker; a login that is wrong. Then it works."""
+    fine = Copy(Locator("m-0", "h", "", 0), None, b"\x00", {"colour": b"blue", "destination": b"x"}, "", "nats.subject")
+    binary = Copy(Locator("m-1", "h", "", 0), None, b"{}", {"colour": b"\xff"}, "")
+    with closing(publisher({"url": activemq_server.url, "queue": orders.queue})) as back:
+        errors = [sent.error for sent in back.publish([binary, fine])]
+    assert errors == [
+        f"not sent: {_what(activemq_server)}, queue {orders.queue!r}: header 'colour' is no UTF-8: '\\\\xff'",
+        "",
+    ]
+    orders.consume()
+    (frame,) = orders.take(1)
+    assert (frame.headers[MESSAGE_ID], frame.headers["colour"], frame.body) == ("m-0", "blue", b"\x00")
+    with closing(publisher({"url": f"stomp://127.0.0.1:{free_port()}", "queue": "q"})) as back:
+        assert back.publish([fine])[0].error.startswith("not sent: ActiveMQ 127.0.0.1")
+    wrong = activemq_server.url.replace("://", f"://{USER}:not-{PASSWORD}@")
+    with closing(publisher({"url": wrong, "queue": "q"})) as back:
+        (sent,) = back.publish([fine])
+    assert sent.error.startswith("not sent")
+    assert PASSWORD not in sent.error
+    with pytest.raises(ConfigInvalid, match="queue"):
+        publisher({"url": activemq_server.url})
+
+
+def _what(broker: ActiveMQ) -> str:
+    return broker.url.replace("stomp://", "ActiveMQ ")
