@@ -17,7 +17,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.drills.result import Result
 from tests.e2e.service import PATIENCE, Service, environment
-from tests.servers import kafka, nats, postgres, rabbitmq
+from tests.servers import activemq, kafka, nats, postgres, rabbitmq
+from tests.servers.activemq import ActiveMQ
 from tests.servers.kafka import Kafka
 from tests.servers.kafka_cluster import Cluster
 from tests.servers.mirror_maker import MirrorMaker
@@ -94,6 +95,17 @@ def started_nats(folder: Path) -> Iterator[Nats]:
     with ExitStack() as stack:
         stack.callback(server.stop)
         yield server.start()
+
+
+@contextmanager
+def started_activemq(folder: Path) -> Iterator[ActiveMQ]:
+    """A broker that can be managed, gone afterwards."""
+    if not activemq.there():
+        raise Missing("this drill needs ActiveMQ: make servers")
+    broker = ActiveMQ(folder, jmx=True)
+    with ExitStack() as stack:
+        stack.callback(broker.kill)
+        yield broker.start()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import queue
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import nats.js.errors
 import pika
 import psycopg
 import redis
+import stomp
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from pyarrow import parquet
 
@@ -132,3 +134,27 @@ def in_nats_stream(url: str, stream: str, header: str = "x-message-id") -> set[s
             await client.close()
 
     return asyncio.run(held())
+
+
+def in_activemq_queue(port: int, name: str) -> set[str]:
+    """The ids of all messages that a queue of the ActiveMQ on this port of the host holds. They are taken and given
+    back: a browser is shown the first 400 only."""
+    came: queue.Queue[str] = queue.Queue()
+
+    class Listener(stomp.ConnectionListener):  # type: ignore[misc] # no types of its own
+        def on_message(self, frame: stomp.utils.Frame) -> None:
+            came.put(frame.headers["x-message-id"])
+
+    connection = stomp.Connection12([("127.0.0.1", port)])
+    connection.set_listener("truth", Listener())
+    connection.connect(wait=True)
+    held = {"activemq.prefetchSize": "65535"}
+    connection.subscribe(f"/queue/{name}", "1", "client-individual", headers=held)
+    found: set[str] = set()
+    try:
+        while True:
+            found.add(came.get(timeout=2.0))
+    except queue.Empty:
+        return found
+    finally:
+        connection.transport.disconnect_socket()
