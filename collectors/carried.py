@@ -12,6 +12,7 @@ import xxhash
 
 from collectors.clock import now_micros
 from tracker.model.carry import MESSAGE_ID, ORIGIN_AT, REPLAY_ATTEMPT, REPLAY_ID
+from tracker.model.event import Event
 
 __all__ = [
     "Carried",
@@ -54,6 +55,20 @@ class Carried(msgspec.Struct, frozen=True, gc=False):
         """Whether there is no more than an id and an origin."""
         more = self.trace_id or self.replay_id or self.correlation_id or self.causation_id
         return not more and self.attempt is None
+
+    def event(self, **seen: Any) -> Event:
+        """The event of which headers said this, and `seen` the rest: what the place where it was seen knows of it."""
+        return Event(
+            message_id=self.message_id,
+            origin_at=self.origin_at,
+            replay_id=self.replay_id,
+            attempt=self.attempt,
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            **seen,
+        )
 
 
 NOTHING = Carried()

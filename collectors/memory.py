@@ -162,24 +162,16 @@ class MemoryCollector:
         said = carried(raw.headers, self._config.identity_header)
         if not said.message_id:
             raise Undecodable(f"{place.slot} offset {place.offset}: no header {self._config.identity_header}")
-        return Event(
+        return said.event(
             flow=place.tailed.flow,
-            message_id=said.message_id,
             hop=place.tailed.hop,
             stage=Stage.persist,
             observed_at=at,
-            origin_at=said.origin_at,
             digest=digest_of(raw.value),
             size=len(raw.value),
             key=text(raw.key),
             partition=str(place.slot),
             offset=place.offset,
-            attempt=said.attempt,
-            trace_id=said.trace_id,
-            span_id=said.span_id,
-            correlation_id=said.correlation_id,
-            causation_id=said.causation_id,
-            replay_id=said.replay_id,
         )
 
     def _tailed(self) -> list[tuple[Tailed, Slot]]:
