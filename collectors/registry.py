@@ -49,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "activemq": Kind("collectors.activemq.advisories:advisories", remembers=True, own_clock=_always),
     "kafka": Kind("collectors.kafka.tail:tail", "kafka", "confluent_kafka", own_clock=_copies),
     "kafka-groups": Kind("collectors.kafka.groups:groups", "kafka", "confluent_kafka", own_clock=_always),
+    "mqtt": Kind("collectors.mqtt:subscribe", "mqtt", "paho", remembers=True, own_clock=_always),
     "nats": Kind("collectors.nats.tail:tail", "nats", "nats", own_clock=_copies),
     "postgres-outbox": Kind("collectors.postgres.outbox:outbox", "postgres", "psycopg", remembers=True),
     "postgres-outbox-poll": Kind("collectors.postgres.poll:poll", "postgres", "psycopg", own_clock=_always),

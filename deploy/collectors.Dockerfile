@@ -11,7 +11,7 @@ COPY collectors collectors
 COPY dashboards dashboards
 COPY alerts alerts
 COPY docs/runbooks docs/runbooks
-ARG EXTRAS=metrics,kafka,rabbitmq,nats,postgres,redis
+ARG EXTRAS=metrics,kafka,rabbitmq,nats,postgres,redis,mqtt
 # The versions are those of the lock; packages that no extra here asks for are left out.
 RUN uv venv /opt/collectors \
     && uv pip install --python /opt/collectors/bin/python --constraint requirements.lock --compile-bytecode \

@@ -6,11 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
-    "tests.servers.plugin",
-    "tests.servers.postgres",
-    "tests.servers.redis",
-    "tests.servers.nats",
-    "tests.servers.activemq",
+    f"tests.servers.{name}" for name in ("plugin", "postgres", "redis", "nats", "activemq", "mosquitto")
 ]
 
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

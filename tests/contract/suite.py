@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors.base import Collector, Raw, Undecodable
+from tracker.model.coverage import SourceRef
 from tracker.model.event import Event
 
 HEADERS = st.dictionaries(st.text(max_size=20), st.binary(max_size=40), max_size=4)
@@ -70,6 +71,13 @@ class CollectorContract:
             if not got and len(set(self.ids(collector, raws))) >= count:
                 break
         return raws
+
+    def until_named(self, collector: Collector) -> Sequence[SourceRef]:
+        """The sources, once it names some: before that it may not know yet, or tell a hole."""
+        deadline = time.monotonic() + self.patience
+        while not (sources := collector.sources()) and time.monotonic() < deadline:
+            collector.read(10, 0.05)
+        return sources or ()
 
     def test_idle_gives_nothing(self) -> None:
         """A system in which nothing happened gives nothing to read."""
@@ -180,7 +188,7 @@ class CollectorContract:
         self.put(3)
         with self.running() as collector:
             raws = self.drain(collector, 3)
-            sources = list(collector.sources() or ())
+            sources = self.until_named(collector)
             assert sources
             assert all(s.flow and s.hop and s.stage and s.source for s in sources)
             assert len(set(sources)) == len(sources)

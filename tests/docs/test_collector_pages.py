@@ -31,12 +31,12 @@ def test_every_kind_has_its_row(kind):
     assert f"`{kind}`" in (PAGES / "index.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("page", ["index.md", "memory.md"])
+@pytest.mark.parametrize("page", ["index.md", "memory.md", "mqtt.md"])
 def test_the_configuration_of_a_page_is_good(tmp_path, page):
     """It can be read, and its collectors can be made."""
-    (text,) = blocks(page, "yaml")
+    text, *_ = blocks(page, "yaml")
     (tmp_path / "config.yaml").write_text(text)
-    found = read_config(tmp_path / "config.yaml", {"TRACKER_TOKEN": "x"}).config
+    found = read_config(tmp_path / "config.yaml", {"TRACKER_TOKEN": "x", "MQTT_URL": "mqtt://127.0.0.1"}).config
     for wanted in found.collectors:
         registry.factory(wanted.kind)(wanted.name, wanted.settings).close()
 

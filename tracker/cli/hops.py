@@ -9,6 +9,7 @@
     rabbit-eu: {kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1/", queue: orders}
     cache:     {kind: redis, url: "redis://127.0.0.1/0", stream: orders}
     rabbit-log: {kind: rabbitmq-stream, url: "amqp://guest:guest@127.0.0.1/", stream: orders.log}
+    sensors: {kind: mqtt, url: "mqtt://127.0.0.1:1883", topic: sensors/again}
     nats-eu: {kind: nats, url: "nats://127.0.0.1:4222"}
     checkout:  {kind: postgres, url: "postgresql://reader@127.0.0.1/shop", table: outbox, payload: payload}
     billing:
@@ -65,6 +66,7 @@ KINDS: Mapping[str, Kind] = {
         publisher_needs="topic",
         publisher_only=frozenset({"topic", "partition"}),
     ),
+    "mqtt": Kind("mqtt", "paho", publisher="collectors.mqtt_publisher:publisher"),
     "nats": Kind(
         "nats",
         "nats",

@@ -57,7 +57,7 @@ billing: {{dead_letter: {{kind: rabbitmq, url: "amqp://guest:guest@127.0.0.1:1/"
         ("a: {kind: pigeon, dead_letter: {kind: kafka}}", "hop 'a' needs `kind`"),
         ("a: {dead_letter: {kind: pigeon}}", "`dead_letter` of hop 'a' needs `kind`"),
         ("a: {snapshot: file}", "`snapshot` of hop 'a' needs `kind`"),
-        ("a: {kind: pigeon}", "archive, kafka, nats, postgres, rabbitmq, rabbitmq-stream, redis"),
+        ("a: {kind: pigeon}", "archive, kafka, mqtt, nats, postgres, rabbitmq, rabbitmq-stream, redis"),
         ('a: {kind: kafka, url: "127.0.0.1:1", colour: red}', "hop 'a'.*colour"),
     ],
 )

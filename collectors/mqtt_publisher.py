@@ -1,0 +1,94 @@
+"""MQTT: sending copies of messages again. Implements `Publisher` of `tracker.model.carry`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from paho.mqtt import MQTTException
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessageInfo
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import Field
+
+from collectors.errors import Unavailable
+from collectors.mqtt_client import NATIVE, Server, connected
+from collectors.part import settings
+from tracker.model.carry import MESSAGE_ID, Copy, Sent
+
+
+class PublisherConfig(Server):
+    """`topic`: where all copies go; left out: to the topic that each had, which an archive of MQTT knows. `timeout`:
+    seconds for the broker's answers to one call."""
+
+    topic: str = ""
+    timeout: Annotated[float, Field(gt=0)] = 30.0
+
+
+def publisher(config: Mapping[str, Any]) -> MqttPublisher:
+    """A publisher as configured. Raises `ConfigInvalid` that names the key."""
+    return MqttPublisher(settings(PublisherConfig, config, "MQTT publisher"))
+
+
+class MqttPublisher:
+    """Publishes at QoS 1, not retained, over one connection for each call. One thread at a time."""
+
+    def __init__(self, config: PublisherConfig) -> None:
+        self._config = config
+        self._what = f"MQTT {config.shown}"
+
+    def publish(self, copies: Sequence[Copy]) -> list[Sent]:
+        """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker) or
+        `in doubt` (sent, and nobody answered). That nobody had subscribed is no error: the broker took it."""
+        until = time.monotonic() + self._config.timeout
+        answers: dict[int, ReasonCode] = {}
+        errors: dict[int, str] = {}
+        sent: dict[int, int] = {}
+        try:
+            client = self._connected(until)
+        except Unavailable as error:
+            return [Sent(copy.locator, f"not sent: {error}") for copy in copies]
+        client.on_publish = lambda _, __, mid, reason, ___: answers.update({mid: reason})
+        for number, copy in enumerate(copies):
+            try:
+                sent[number] = self._send(client, copy).mid
+            except (ValueError, MQTTException) as error:
+                errors[number] = f"not sent: {self._what}: {error}"
+        while len(answers) < len(sent) and client.is_connected() and time.monotonic() < until:
+            client.loop(0.1)
+        client.disconnect()
+        errors |= {number: self._said(answers.get(mid)) for number, mid in sent.items()}
+        return [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _connected(self, until: float) -> Client:
+        refused: list[ReasonCode] = []
+        client = connected(self._config, "")
+
+        def answered(_: Client, __: Any, ___: ConnectFlags, reason: ReasonCode, ____: Any) -> None:
+            refused.extend([reason] if reason.is_failure else [])
+
+        client.on_connect = answered
+        while not client.is_connected():
+            if client.loop(0.1) or refused or time.monotonic() > until:
+                raise Unavailable(f"{self._what}: {refused[0] if refused else 'no answer to CONNECT'}")
+        return client
+
+    def _send(self, client: Client, copy: Copy) -> MQTTMessageInfo:
+        native = copy.native if isinstance(copy.native, bytes) else b""
+        topic = self._config.topic or (native.removeprefix(NATIVE).decode() if native.startswith(NATIVE) else "")
+        if not topic:
+            raise ValueError("the copy does not know its topic; give the publisher a `topic`")
+        headers = {MESSAGE_ID: copy.locator.message_id.encode(), **copy.headers}
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # as the library has it
+        properties.UserProperty = [(name, value.decode()) for name, value in headers.items()]
+        return client.publish(topic, copy.value, 1, False, properties)
+
+    def _said(self, answer: ReasonCode | None) -> str:
+        if answer is None:
+            return f"in doubt: {self._what}: no answer"
+        return f"refused: {self._what}: {answer}" if answer.is_failure else ""
