@@ -112,7 +112,8 @@ from collectors.base import Unavailable
 now = [1_800_000_000_000_000]
 journal = Path("journal")
 journal.write_text('{"id": "a"}\\n{"id": "b"}\\n{"id": "half')
-def make(): return FileTail(Config("journal", "cursor", "orders", "billing"), lambda: now[0])
+settings = Config(path="journal", cursor="cursor", flow="orders", hop="billing")
+def make(): return FileTail(settings, lambda: now[0])
 one = make()
 first = one.read(1, 0)
 assert one.sources() == [] and len(first) == 1
@@ -153,3 +154,13 @@ def test_the_docs_page_shows_a_configuration() -> None:
     [config] = re.findall(r"```yaml\n(.*?)```", page, re.S)
     assert yaml.safe_load(config)["collectors"][0]["kind"] == "file"
     assert "not observable" in page
+
+
+def test_the_page_says_how_much_mqtt_took() -> None:
+    """The numbers are those of the command beside them, to a tenth: a small mend of a file needs none of the page."""
+    command, printed = re.findall(r"```sh\n(wc -l .*?)\n```\n\n```\n(.*?)\n```", PAGE, re.S)[0]
+    said = {path: int(lines) for lines, path in (line.split() for line in printed.splitlines())}
+    counted = {path: (ROOT / path).read_bytes().count(b"\n") for path in command.split()[2:]}
+    assert said.keys() == counted.keys() | {"total"}
+    assert all(abs(said[path] - lines) <= lines / 10 for path, lines in counted.items()), counted
+    assert said["total"] == sum(lines for path, lines in said.items() if path != "total")
