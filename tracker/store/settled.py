@@ -217,10 +217,11 @@ class Settled:
         return {"start": start, "end": end, "first": first, "last": last, "split": self._split()}
 
     def _split(self) -> int:
-        """The end of the last hour that is kept, epoch s; 0 when none is."""
-        asked = f"SELECT count() AS n, toUnixTimestamp(max(at)) AS at FROM {self._db}.settled_hours WHERE tenant = ''"
-        [row] = self._engine.rows(asked)
-        return int(row["at"]) + HOUR if row["n"] else 0
+        """The end of the last hour that is kept, epoch s; 0 when none is. Read from the end of the table, which holds a
+        row per flow and hour, for good."""
+        asked = f"SELECT toUnixTimestamp(at) AS at FROM {self._db}.settled_hours WHERE tenant = '' "
+        rows = self._engine.rows(asked + "ORDER BY tenant DESC, at DESC LIMIT 1")
+        return int(rows[0]["at"]) + HOUR if rows else 0
 
 
 def _some(flows: Sequence[str] | None) -> Iterator[dict[str, Any]]:
