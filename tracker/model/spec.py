@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -46,6 +47,14 @@ def _ratio(value: object) -> float:
 
 def _fraction(value: object) -> float:
     return 0.0 if str(value).strip().rstrip("%") in ("0", "0.0") else _ratio(value)
+
+
+def _zone(value: object) -> object:
+    try:
+        ZoneInfo(str(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone that is known here; write one as Europe/Berlin") from None
+    return value
 
 
 def _off(value: object) -> object:
@@ -85,6 +94,7 @@ Name = Annotated[str, BeforeValidator(_name)]
 Duration = Annotated[int, BeforeValidator(duration)]
 Ratio = Annotated[float, BeforeValidator(_ratio)]
 Fraction = Annotated[float, BeforeValidator(_fraction)]
+Zone = Annotated[str, BeforeValidator(_zone)]
 Rate = Annotated[float, BeforeValidator(_per_second)]
 Allowance = Annotated[Budget, BeforeValidator(_per_span)]
 FindingKind = Literal["unacknowledged", "under_replicated", "divergent", "lost", "dead_lettered"]
@@ -239,7 +249,8 @@ class Identity(Part):
 class FlowSpec(Part):
     """One flow. `paths` is its checkpoints as a graph; `rules`, `schema` in the text, say what its events have to
     bring. `canary`: its messages are canaries, in a lane of their own; nobody's business depends on one.
-    `severity`: the most that an alert about it may be; with `ticket` nobody is woken."""
+    `severity`: the most that an alert about it may be; with `ticket` nobody is woken. `time_zone`: by whose clock its
+    hours and weeks are."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -256,6 +267,7 @@ class FlowSpec(Part):
     replay: Replay = Replay()
     runbook: str = ""
     severity: Literal["page", "ticket"] = Field("page", exclude_if=lambda severity: severity == "page")
+    time_zone: Zone = Field("UTC", exclude_if=lambda zone: zone == "UTC")
 
     @cached_property
     def paths(self) -> Paths:

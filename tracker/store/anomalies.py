@@ -8,7 +8,9 @@ Seasons are worked out in the engine, by its `seriesDecomposeSTL` (Cleveland et 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pyarrow as pa
@@ -20,7 +22,8 @@ from tracker.store.engine import Engine
 from tracker.store.settled import BAD
 from tracker.store.sql import ask
 
-HOUR, DAY = 3600, 86_400
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+UTC = "UTC"
 HISTORY = 35 * DAY
 """So much of the past makes a season: five weeks."""
 WEEK_FROM, DAY_FROM, LEAST = 14 * 24, 3 * 24, 6
@@ -33,7 +36,7 @@ SMALLEST = "1 / 60"
 """Messages a minute that are added before a logarithm is taken: one an hour."""
 
 VALUES = {
-    "volume": (f"log(begun / 60 + {SMALLEST})", f"log(seen / 60 + {SMALLEST})"),
+    "volume": (f"log(begun / 60 + {SMALLEST})", f"if(due = 0, nan, log(seen / 60 + {SMALLEST}))"),
     "latency": ("", "log(finalizeAggregation(sketch)[1])"),
     "loss": (
         f"if(delivered + bad = 0, nan, sqrt(({' + '.join(MISSING)}) / (delivered + bad)))",
@@ -42,12 +45,28 @@ VALUES = {
     "duplicates": ("if(delivered + bad = 0, nan, sqrt(duplicated / (delivered + bad)))", ""),
 }
 """SQL of each signal as it is compared, of a flow's and of a checkpoint's hour: the logarithm of messages a minute and
-of the median of µs, the square root of shares. Empty: it has no such series."""
+of the median of µs, the square root of shares. Empty: it has no such series. Hours of before migration 0017 say of no
+checkpoint how many messages it was due to see, and saw."""
+LOCAL_HOUR = (
+    "toInt32(intDiv(toInt64(toUnixTimestamp(at)) + {ahead:Array(Int32)}[arrayCount(x -> x <= toUnixTimestamp(at), "
+    "{since:Array(UInt32)})] - {first:Int64} + 7200, 3600) - 2)"
+)
+"""SQL: the number of the hour of `at`, by a clock that was `ahead` of UTC by so many seconds `since` then, from `first`
+on. The hour that a clock skips has no row; of the two that it shows twice, one counts. (Shifted, for a division of what
+is below zero rounds up.)"""
 FIELDS = (
     "flow", "hop", "stage", "signal", "direction", "since", "opened_at", "last_at", "until", "ended_by", "expected",
     "came", "distance", "baseline",
 )  # fmt: skip
 _TIMES = ("since", "opened_at", "last_at", "until")
+
+
+def offset(moment: int, zone: str) -> int:
+    """How many seconds a clock of this time zone is ahead of UTC at `moment`, epoch s. UTC needs no table of zones."""
+    if zone == UTC:
+        return 0
+    ahead = datetime.fromtimestamp(moment, ZoneInfo(zone)).utcoffset()
+    return round(ahead.total_seconds()) if ahead else 0
 
 
 class Season(msgspec.Struct, frozen=True):
@@ -108,27 +127,27 @@ class Anomalies:
         found = [[self._engine.table(sql, base | {"flows": some}) for some in bundles(flows)] for sql in questions]
         return pa.concat_tables(found[0]), pa.concat_tables(found[1])
 
-    def seasons(self, signal: str, flows: Sequence[str], now: int) -> list[Season]:
-        """What is usual for this signal of these flows, from the hours that were over at `now` (epoch s) and summed up;
-        none where there are too few of them."""
+    def seasons(self, signal: str, flows: Sequence[str], now: int, zone: str = UTC) -> list[Season]:
+        """What is usual for this signal of these flows, from the hours that were over at `now` (epoch s) and summed up,
+        by the clock of a time zone; none where there are too few of them."""
         end = now // HOUR * HOUR
         start = end - HISTORY
-        base: dict[str, Any] = {"start": start, "end": end, "week": WEEK_FROM, "day": DAY_FROM, "least": LEAST}
+        base: dict[str, Any] = {"start": start - HOUR, "end": end, "first": start + offset(end, zone)}
+        base |= _clock(start - HOUR, end, zone)
+        base |= {"week": WEEK_FROM, "day": DAY_FROM, "least": LEAST, "fence": FENCE, "masked": signal == "volume"}
         empty = {"volume": f"log({SMALLEST})", "coverage": "0"}.get(signal, "nan")
-        pieces = {"hours": str(HISTORY // HOUR), "empty": empty}
-        pieces["values"] = self._values(signal)
+        pieces = {"values": self._values(signal), "masks": ask("hours_masked", self._db)}
+        pieces |= {"hour": LOCAL_HOUR, "hours": str(HISTORY // HOUR), "empty": empty}
         found: list[Season] = []
         for name in ("seasons",) if signal == "coverage" else ("seasons", "levels"):  # what has no row was watched
             sql = ask(name, self._db, **pieces)
             for some in bundles(flows):
-                rows = self._engine.rows(sql, base | {"flows": some, "fence": FENCE})
-                found += [msgspec.convert(row, Season) for row in rows]
+                found += [msgspec.convert(row, Season) for row in self._engine.rows(sql, base | {"flows": some})]
         return found
 
     def _values(self, signal: str) -> str:
         if signal == "coverage":
-            unwatched = {"value": "sqrt(least(sum(missing) / 3600, 1))", "blind": "false"}
-            return ask("hours_unwatched", self._db, **unwatched)
+            return ask("hours_unwatched", self._db)
         flow, place = VALUES[signal]
         bad = " + ".join(verdict.value for verdict in BAD)
         parts = []
@@ -137,11 +156,23 @@ class Anomalies:
         if place:
             which = "isFinite(y)" if signal == "latency" else "hop != ''"
             parts.append(ask("hours_places", self._db, value=place, which=which))
-        if signal == "volume":
-            parts.append(ask("hours_unwatched", self._db, value="nan", blind="true"))
         return " UNION ALL ".join(parts)
 
     # --- minutes that were not watched ----------------------------------------------------------------------------
+
+    def keep_unjudged(self, start: int, end: int) -> None:
+        """Nothing was judged in [start, end), epoch s, whatever came: no count of these minutes means anything, whose
+        ever it is. Of more than a season looks at, what it looks at."""
+        minutes = range(max(start, end - HISTORY) // MINUTE * MINUTE, end, MINUTE)
+        self.keep_unwatched([("", "", "", minute, MINUTE) for minute in minutes])
+
+    def unjudged(self, start: int, end: int) -> frozenset[int]:
+        """The minutes (epoch s) in [start, end) of which `keep_unjudged` was told."""
+        sql = (
+            f"SELECT DISTINCT toUnixTimestamp(at) AS minute FROM {self._db}.unwatched WHERE tenant = '' AND flow = '' "
+            "AND at >= toDateTime({start:UInt32}, 'UTC') AND at < toDateTime({end:UInt32}, 'UTC')"
+        )
+        return frozenset(row["minute"] for row in self._engine.rows(sql, {"start": start, "end": end}))
 
     def keep_unwatched(self, rows: Sequence[tuple[str, str, str, int, int]]) -> None:
         """(flow, hop, stage, minute in epoch s, seconds of it that nobody vouched for when it was looked at)."""
@@ -221,6 +252,13 @@ class Anomalies:
         """Where the page that ends with this one ends."""
         sql = "SELECT hex(sipHash64({a:String}, {b:String}, {c:String}, {d:String}, {e:String}))"
         return f"{one.since}-{self._engine.command(sql, dict(zip('abcde', one.key, strict=True)))}"
+
+
+def _clock(start: int, end: int, zone: str) -> dict[str, list[int]]:
+    """How far a clock was ahead of UTC, and since when, from `start` on."""
+    found = [(hour, offset(hour, zone)) for hour in range(start, end + 1, HOUR)]
+    changes = [one for n, one in enumerate(found) if not n or one[1] != found[n - 1][1]]
+    return {"since": [since for since, _ in changes], "ahead": [ahead for _, ahead in changes]}
 
 
 def _cursor(text: str) -> tuple[int, str]:

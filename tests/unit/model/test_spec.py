@@ -85,6 +85,19 @@ def test_bounds_that_are_not_said_leave_the_text_as_it_was() -> None:
     assert '"budget":[5,3600000000]' in canonical(load_spec(HEAD + "replay: {mode: auto, budget: 5/h}\n"))
 
 
+def test_whose_clock_it_is() -> None:
+    """UTC, unless a time zone is named; a spec that names none is as it was. One that nobody knows is an error."""
+    assert load_spec("flow: a\ncheckpoints:\n  - {hop: h, stage: produce}\n").time_zone == "UTC"
+    named = load_spec("flow: a\ntime_zone: Europe/Berlin\ncheckpoints:\n  - {hop: h, stage: produce}\n")
+    assert named.time_zone == "Europe/Berlin"
+    assert "time_zone" in named.model_dump_json()
+    assert "time_zone" not in load_spec("flow: a\ncheckpoints:\n  - {hop: h, stage: produce}\n").model_dump_json()
+    for wrong in ("Mars/Olympus", "../etc/passwd", "/etc", "3", "''"):
+        error = refused(f"flow: a\ntime_zone: {wrong}\ncheckpoints:\n  - {{hop: h, stage: produce}}\n")
+        assert error.line == 2
+        assert "time zone" in str(error)
+
+
 def test_json_is_a_spec_too() -> None:
     """JSON is YAML."""
     assert load_spec('{"flow": "f", "checkpoints": [{"hop": "a", "stage": "produce"}]}').flow == "f"

@@ -1,5 +1,5 @@
--- The hours of which a tenth or more was not watched, by place.
-SELECT toString(flow) AS flow, toString(hop) AS hop, toString(stage) AS stage, toUInt32(intDiv(toUnixTimestamp(at) - {start:UInt32}, 3600)) AS i, {value} AS y, {blind} AS blind
+-- How much of each hour was not watched, by place, as it is compared; where a tenth was.
+SELECT toString(flow) AS flow, toString(hop) AS hop, toString(stage) AS stage, {hour} AS i, sqrt(least(sum(missing) / 3600, 1)) AS y
 FROM {db}.unwatched FINAL
 WHERE tenant = '' AND flow IN {flows:Array(String)} AND at >= toDateTime({start:UInt32}, 'UTC') AND at < toDateTime({end:UInt32}, 'UTC')
 GROUP BY flow, hop, stage, i
