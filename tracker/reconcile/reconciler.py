@@ -28,6 +28,7 @@ from tracker.reconcile.cover import Cover, columns
 from tracker.reconcile.drafts import Drafts
 from tracker.reconcile.hearing import Hearing, PassResult, Sitting
 from tracker.reconcile.incidents import Incidents
+from tracker.reconcile.judged import Judged
 from tracker.reconcile.known import Known, known_flows
 from tracker.reconcile.lead import Lead, finish
 from tracker.reconcile.order import judge_order
@@ -104,6 +105,7 @@ class Reconciler:
         self._revision = self._swept = -1
         self._judged_until = self._summed_up = 0
         self._incidents: Incidents | None = None
+        self._judged = Judged(store, control)
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -195,6 +197,7 @@ class Reconciler:
         left_out = self._left_out()
         with tracer.start_as_current_span("reconcile.pass") as span:
             result = self._carry_out(work, from_json(work.bounds), left_out, bool(cut_short))
+            self._judged.passed(work.started_at)
             finish(work.number, left_out)
             span.set_attributes({"tracker.pass": result.number, "tracker.messages": result.messages})
         self._judged_until = work.started_at
@@ -213,6 +216,7 @@ class Reconciler:
     def _forget(self) -> None:
         """What is known is read from the stores again."""
         self._cover = self._incidents = None
+        self._judged.forget()
 
     def _begin(self) -> Pass | None:
         clock = self._clock()  # before all else: what is received while it is asked what there is, is of the next pass
@@ -224,6 +228,7 @@ class Reconciler:
         now = max(clock, last.started_at + 1 if last else 0)
         waits = self._control.flows.to_fold_again() or self._control.rulings.waiting()
         if bounds.empty and not waits and not self._store.due_flows(bounds, now):
+            self._judged.idle(clock)
             return None
         return self._control.passes.begin(now, msgspec.to_builtins(bounds, str_keys=True))
 
