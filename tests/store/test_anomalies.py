@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,10 @@ from msgspec import structs
 from tests.benchmarks.anomalies import BEGIN, fill, sum_up
 from tests.benchmarks.anomalies import SPEC as FLOW
 from tests.component.api.talk import Client
+from tracker.anomalies import watch as watch_
+from tracker.anomalies.baseline import Baseline, shown_at
 from tracker.anomalies.look import usual
-from tracker.anomalies.running import Open, Watching
+from tracker.anomalies.running import NAME, TTL, Open, Watching
 from tracker.anomalies.watch import Watch
 from tracker.api.app import create_app
 from tracker.api.service import Service
@@ -114,6 +116,47 @@ def test_an_hour_that_nobody_watched_is_not_silence(store: Store, flow: str) -> 
     assert np.argmax(dim.seasonal) == 10
 
 
+def test_an_hour_in_which_nothing_was_judged_is_no_silence_either(new_store: Callable[[], Store], flow: str) -> None:
+    """Of no flow; nor is the hour after it a surge, in which all of it is counted."""
+    store, was, dark = new_store(), season_of(504), np.arange(10, 504, 168)
+    for hour in dark:
+        start = BEGIN + HOUR * int(hour) + 600
+        store.keep_unjudged(start, start + 2400 + 600)
+        was[hour], was[hour + 1] = was[hour] / 6, was[hour + 1] + was[hour] * 5 / 6
+    [found] = store.seasons("volume", [flow], hourly(store, flow, was))
+    expected = np.exp(np.array(found.seasonal) + found.short) * 60
+    assert expected[[10, 11]] == pytest.approx(season_of(168)[[10, 11]], rel=0.3)
+
+
+def test_hours_of_before_checkpoints_were_counted_are_not_learned_from(store: Store, flow: str) -> None:
+    """Three weeks of a version that kept only how long messages took, then ten hours: these are the history."""
+    seen = np.array([0] * 504 + [1200] * 10)
+    at = pa.array(BEGIN + HOUR * np.arange(514), pa.uint32())
+    columns = {"tenant": [""] * 514, "flow": [flow] * 514, "hop": ["log"] * 514, "stage": ["persist"] * 514, "at": at}
+    store.engine.insert("latency_hours", pa.table(columns | {name: pa.array(seen, pa.uint64()) for name in ("due", "seen")}))
+    [found] = store.seasons("volume", [flow], BEGIN + HOUR * 514)
+    assert (found.hours, found.period) == (10, 1)
+    assert np.exp(found.short) == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize(("zone", "error"), [("Europe/Berlin", 0.05), ("UTC", 0.4)])
+def test_a_season_by_the_clock_that_people_live_by(zone: str, error: float, new_store: Callable[[], Store], flow: str) -> None:
+    """Two days after clocks were set forward, hours are what they were, an hour of UTC earlier. By UTC they are not."""
+    store, hours = new_store(), 35 * 24
+    changed = 1_806_282_000  # 2027-03-28T01:00:00Z
+    start = changed + 48 * HOUR - hours * HOUR
+    at = start + HOUR * np.arange(hours + 24)
+    was = season_of(24 * 400)[(shown_at(at, "Europe/Berlin") - BEGIN) // HOUR]
+    columns = {"tenant": [""] * hours, "flow": [flow] * hours, "at": pa.array(at[:hours], pa.uint32())}
+    begun = pa.array(was[:hours], pa.float64()).cast("uint64")
+    store.engine.insert("settled_hours", pa.table(columns | {"since": columns["at"], "begun": begun}))
+    end = start + HOUR * hours
+    [found] = store.seasons("volume", [flow], end, zone)
+    expected = np.exp(Baseline(found, end, 0, 1, zone=zone).expected(at[hours:])[1]) * 60
+    off = float(np.max(np.abs(expected / was[hours:] - 1)))
+    assert off < error if zone != "UTC" else off > 0.15
+
+
 # --- one look after another ---------------------------------------------------------------------------------------
 
 
@@ -131,10 +174,10 @@ def spec_of(flow: str) -> FlowSpec:
     return load_spec(FLOW.format(flow=flow))
 
 
-def watched(store: Store, flow: str, start: int, end: int) -> list[Anomaly]:
-    """What is kept after looks from minute `start` to `end`, ten minutes apart, by a watch of its own."""
-    watch = Watch(store, lambda: {flow: spec_of(flow)}, lambda: 0.0)
-    for minute in range(start, end + 1, 10):
+def watched(store: Store, flow: str, start: int, end: int, step: int = 10) -> list[Anomaly]:
+    """What is kept after looks from minute `start` to `end`, so many minutes apart, by a watch of its own."""
+    watch = Watch(store, lambda: {flow: spec_of(flow)}, lambda: 1 << 60, lambda: 0.0)
+    for minute in range(start, end + 1, step):
         watch.look((BEGIN + minute * MINUTE + 30) * SECOND)
     return store.anomalies(flow=flow)
 
@@ -182,6 +225,50 @@ def test_blind_is_not_quiet(store: Store, flow: str) -> None:
     assert (one.hop, one.expected, one.came) == ("shop", 1, 0)
 
 
+def test_an_outage_of_ours_is_no_quiet_flow(new_store: Callable[[], Store], flow: str) -> None:
+    """Nothing was judged for six minutes, then all at once: where that is known nothing is told of any flow. The same
+    counts of a tracker that judged all the time are low, and then high."""
+    store, made = new_store(), calm(3)
+    for counts in (made.begun, made.settled, made.missing, made.duplicated, *made.due, *made.seen):
+        counts[AT + 6] += counts[AT : AT + 6].sum()
+        counts[AT : AT + 6] = 0
+    fill(store, flow, made)
+    sum_up(store, flow)
+    for known in (False, True):
+        store.engine.command(f"TRUNCATE TABLE {store.engine.database}.anomalies")
+        if known:
+            store.keep_unjudged(BEGIN + AT * MINUTE, BEGIN + (AT + 6) * MINUTE)
+        found = {one.direction for one in watched(store, flow, AT - 20, AT + 80) if one.signal == "volume"}
+        assert found == (set() if known else {"low", "high"})
+
+
+def test_minutes_are_looked_at_once_they_are_judged(store: Store, flow: str) -> None:
+    """Not while the pass that counts what came in them is still to come; then all of them."""
+    judged = [(BEGIN + 5 * MINUTE) * SECOND]
+    watch = Watch(store, lambda: {flow: spec_of(flow)}, lambda: judged[0])
+    store.keep_anomalies([structs.replace(FOUND, flow=flow, last_at=BEGIN + 5 * MINUTE)], 5)
+    assert watch.look((BEGIN + 20 * MINUTE) * SECOND) == []
+    assert watch.look((BEGIN + 90 * MINUTE) * SECOND) == []
+    judged[0] = (BEGIN + 90 * MINUTE) * SECOND
+    [ended] = watch.look((BEGIN + 91 * MINUTE) * SECOND)
+    assert ended.ended_by == "unwatched"
+
+
+def test_a_look_each_minute_finds_what_one_look_at_all_of_them_does(store: Store, flow: str) -> None:
+    """Each minute is decided by itself, by what was known then."""
+    made = calm(4)
+    made.seen[2, AT + 5 : AT + 25] = np.round(made.seen[2, AT + 5 : AT + 25] * 0.7)
+    made.missing[AT + 5 : AT + 25] = made.begun[AT + 5 : AT + 25] - made.seen[2, AT + 5 : AT + 25]
+    fill(store, flow, made)
+    sum_up(store, flow)
+    found = []
+    for step in (1, 45):
+        store.engine.command(f"TRUNCATE TABLE {store.engine.database}.anomalies")
+        found.append(watched(store, flow, AT, AT + 45, step))
+    assert found[0] == found[1]
+    assert [one.signal for one in found[0]] == ["loss"]
+
+
 def _kept_back(counts: Any) -> None:
     counts[AT + 30] += counts[AT : AT + 30].sum()
     counts[AT : AT + 30] = 0
@@ -194,6 +281,23 @@ def test_a_flow_that_is_gone_is_unusual_no_more(store: Store, flow: str) -> None
     watched(store, flow, 10, 20)
     [one] = store.anomalies(flow=f"{flow}-before")
     assert (one.until, one.ended_by) == (FOUND.last_at, "gone")
+
+
+def test_a_hop_that_left_its_flow_is_unusual_no_more(store: Store, flow: str) -> None:
+    """Its anomaly ends when the spec names it no more, with the reason."""
+    store.keep_anomalies([structs.replace(FOUND, flow=flow, hop="before", last_at=BEGIN)], 5)
+    watched(store, flow, 10, 20)
+    [one] = store.anomalies(flow=flow)
+    assert (one.until, one.ended_by) == (BEGIN, "gone")
+
+
+def test_what_has_no_history_any_more_is_not_unusual_for_ever(store: Store, flow: str) -> None:
+    """Nothing is known of it, as where nobody watches: after an hour it ends."""
+    store.keep_anomalies([structs.replace(FOUND, flow=flow, last_at=BEGIN)], 5)
+    [one] = watched(store, flow, 10, 20)
+    assert one.until == 0
+    [one] = watched(store, flow, 60, 70)
+    assert (one.until, one.ended_by) == (BEGIN, "unwatched")
 
 
 def test_what_is_usual_of_a_flow_that_loses_nothing(store: Store, flow: str) -> None:
@@ -262,21 +366,91 @@ def test_the_api_tells_them_page_by_page(store: Store, flow: str, tmp_path: Path
             assert client.request("GET", "/v1/anomalies?signal=weather").status_code == 422
 
 
-def test_one_tracker_at_a_time_looks(store: Store, flow: str, tmp_path: Path) -> None:
-    """By a lease; it shows what lasts, and the other one nothing."""
-    now = [(BEGIN + 6000) * SECOND]
+class Resting(Event):
+    """Ends a loop after some waits, each of which moves the clock, and calls for what happens meanwhile."""
+
+    def __init__(self, now: list[int], waits: int, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self._now, self._left, self._meanwhile = now, waits, meanwhile
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """No time passes but the test's."""
+        self._now[0] += round((timeout or 0) * SECOND)
+        self._left -= 1
+        self._meanwhile()
+        if not self._left:
+            self.set()
+        return self.is_set()
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    """A control database."""
+    with Control.open(f"sqlite:///{tmp_path}/control.db") as opened:
+        yield opened
+
+
+def test_one_tracker_at_a_time_looks(store: Store, flow: str, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a lease; it shows what lasts, and the other one nothing. Who looks again has not forgotten what is usual."""
+    now, learned = [(BEGIN + 6000) * SECOND], list[int]()
+    monkeypatch.setattr(watch_, "usual", lambda *given: [learned.append(1), usual(*given)][1])
     store.engine.command(f"TRUNCATE TABLE {store.engine.database}.anomalies")
-    store.keep_anomalies([structs.replace(FOUND, flow=flow)], 5)
-    with Control.open(f"sqlite:///{tmp_path}/control.db") as control:
-        shown: list[list[Open]] = [[], []]
-        both = [Watching(store, control, lambda: {flow: spec_of(flow)}, told.append, lambda: now[0], lambda: 0.0)
-                for told in shown]  # fmt: skip
-        both[0].step(Event())
-        both[0].step(Event())
-        assert shown[0] == [{(flow, "billing", "latency"): 1}] * 2
-        both[1].step(Event())
-        assert shown[1] == [{(flow, "billing", "latency"): 1}], (
-            "an embedded ledger has one owner, and that is the newest"
-        )
-        both[0].step(Event())
-        assert shown[0][-1] == {}
+    store.keep_anomalies([structs.replace(FOUND, flow=flow, last_at=BEGIN + 5400)], 5)
+    shown: list[list[Open]] = [[], []]
+    first, other = [watching(store, control, flow, told, now) for told in shown]
+    first.step()
+    first.step()
+    assert shown[0] == [{(flow, "billing", "latency"): 1}] * 2
+    other.step()
+    assert shown[1] == [{(flow, "billing", "latency"): 1}], "an embedded ledger has one owner, and that is the newest"
+    first.step()
+    assert shown[0][-1] == {}
+    first.step()
+    assert shown[0][-1] == {}, "the other one still holds it"
+    now[0] += TTL + 1
+    first.step()
+    assert shown[0][-1] == {(flow, "billing", "latency"): 1}
+    assert len(learned) == 2, "once by each"
+    other.step()
+    assert shown[1][-1] == {}, "it was not renewed in time"
+
+
+def test_who_rests_longer_than_a_lease_keeps_it(store: Store, flow: str, control: Control) -> None:
+    """A look of half a minute rests for five; nobody else looks meanwhile, nor begins to learn."""
+    now, asked = [(BEGIN + 6000) * SECOND], list[object]()
+
+    def specs() -> dict[str, FlowSpec]:
+        now[0] += 30 * SECOND  # so long takes a look
+        return {flow: spec_of(flow)}
+
+    def ask() -> None:
+        if asked or control.leases.all():
+            asked.append(control.leases.acquire(NAME, "another", now[0], TTL))
+
+    one = Watching(store, control, specs, lambda found: None, lambda: now[0], lambda: 1 << 60, lambda: now[0] / SECOND)
+    one.run(Resting(now, 40, ask))
+    assert len(asked) > 30
+    assert asked[:-1] == [None] * (len(asked) - 1)
+
+
+def test_what_another_one_looks_for_is_shown_no_more(store: Store, flow: str, control: Control) -> None:
+    """As soon as the lease is lost, in the middle of a rest; not at the next look."""
+    now, shown = [(BEGIN + 6000) * SECOND], list[Open]()
+    store.keep_anomalies([structs.replace(FOUND, flow=flow, last_at=BEGIN + 5400)], 5)
+
+    def specs() -> dict[str, FlowSpec]:
+        now[0] += 30 * SECOND
+        return {flow: spec_of(flow)}
+
+    def lose() -> None:
+        if shown:
+            control.leases.seize(NAME, "another", now[0], TTL)
+
+    one = Watching(store, control, specs, shown.append, lambda: now[0], lambda: 1 << 60, lambda: now[0] / SECOND)
+    one.run(Resting(now, 6, lose))
+    assert shown == [{(flow, "billing", "latency"): 1}, {}]
+
+
+def watching(store: Store, control: Control, flow: str, told: list[Open], now: list[int]) -> Watching:
+    """One that looks at this flow."""
+    return Watching(store, control, lambda: {flow: spec_of(flow)}, told.append, lambda: now[0], lambda: 1 << 60)

@@ -8,28 +8,34 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.anomalies.signals import Scale
-from tracker.store.anomalies import HOUR, Season
+from tracker.store.anomalies import HOUR, UTC, Season, offset
 
 Floats = npt.NDArray[np.float64]
-SPREADS = 1.5
-"""The usual distance from a season of few weeks is larger than what is left of these weeks beside it, which the season
-was made to be close to."""
+BLOCK = 600
+"""Seconds of a block of which the noise is measured."""
+CHANCE: dict[Scale, float] = {"count": 1.0, "share": 0.25, "log": 0.0}
+"""The variance of one message's worth by chance alone, as it is compared: it is in what hours are apart, and again in each
+window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Of one series, on the scale on which it is compared. `end`: the end, epoch s, of the hours that `season` knows.
-    `noise`: the standard deviation of blocks of ten minutes with `block` samples each."""
+    """Of one series, on the scale on which it is compared. `end`: the end, epoch s, of the hours that `season` knows, by
+    the clock of time zone `zone`. `noise`: the standard deviation of blocks of ten minutes with `block` samples each."""
 
     season: Season
     end: int
     noise: float
     block: float
+    chance: float = 0.0
+    zone: str = UTC
 
     def expected(self, minutes: npt.NDArray[np.int64]) -> Floats:
         """What is usual in these minutes (epoch s): four rows, with the level of the last day and of the last week,
         each from hour to hour in a line, and hour by hour."""
         period, seasonal = self.season.period, np.asarray(self.season.seasonal)
+        if self.zone != UTC:
+            minutes = shown_at(minutes, self.zone) - offset(self.end, self.zone)
         place = (minutes + 30 - self.end) / HOUR - 0.5
         left = np.floor(place).astype(np.int64)
         part = place - left
@@ -39,8 +45,18 @@ class Baseline:
 
     @property
     def spread(self) -> float:
-        """The usual distance of an hour."""
-        return self.season.spread * SPREADS
+        """The usual distance of the rate in an hour that is to come: what hours of k periods are beside a mean of k is
+        less than what they were made with by 1 - 1/k, and the next one is beside that mean by 1 + 1/k (both variances).
+        Without what is chance in the messages of one hour, which each window has of its own."""
+        periods = max(self.season.hours / self.season.period, 2)
+        told = self.season.spread**2 * (1 + 1 / periods) / (1 - 1 / periods)
+        return float(np.sqrt(max(told - self.chance / (HOUR // BLOCK * self.block), 0)))
+
+
+def shown_at(minutes: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.int64]:
+    """What clocks of this time zone show in these minutes, epoch s, as if that were UTC."""
+    quarters, place = np.unique(minutes // 900, return_inverse=True)
+    return minutes + np.array([offset(int(quarter) * 900, zone) for quarter in quarters])[place]
 
 
 def noise(blocks: Floats) -> Floats:

@@ -17,7 +17,8 @@ from tracker.store.anomalies import Anomaly
 MINUTE = 60
 Key = tuple[str, str, str, str, str]
 USUAL, UNWATCHED, SUPERSEDED, GONE = "usual", "unwatched", "superseded", "gone"
-"""Why an anomaly ended: it is as usual, or that is usual now; nobody watches; another one tells it; no such flow."""
+"""Why an anomaly ended: it is as usual, or that is usual now; nobody watches; another one tells it; the flow, or the
+checkpoint in it, is no more."""
 
 
 def follow(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from tracker.anomalies.baseline import Baseline, Floats, compared, noise
-from tracker.anomalies.deviation import Series, windows
+from tracker.anomalies.baseline import BLOCK, CHANCE, Baseline, Floats, compared, noise
+from tracker.anomalies.deviation import Series, Window, windows
 from tracker.anomalies.episodes import Key, follow
 from tracker.anomalies.grid import Grid
 from tracker.anomalies.signals import BASELINES, CATCHING_UP, SIGNALS, WINDOWS, Signal
@@ -17,8 +18,6 @@ from tracker.model.spec import FlowSpec
 from tracker.store import Store
 from tracker.store.anomalies import DAY, HOUR, Anomaly, Season
 
-BLOCK = 600
-"""Seconds of a block of which the noise is measured."""
 BEFORE = WINDOWS[-1] + CATCHING_UP
 """Minutes before the first that is looked at which windows, and catching up, reach back."""
 Baselines = Mapping[tuple[str, Place], Baseline]
@@ -33,6 +32,10 @@ def usual(store: Store, specs: Sequence[FlowSpec], now: int) -> dict[tuple[str, 
     named = [place for spec in specs for place in places(spec)]
     start = now // BLOCK * BLOCK - DAY
     grid = Grid(named, DAY // BLOCK, *store.series(flows, start, start + DAY, BLOCK))
+    zones: dict[str, list[str]] = {}
+    for spec in specs:
+        zones.setdefault(spec.time_zone, []).append(spec.flow)
+    zone = {spec.flow: spec.time_zone for spec in specs}
     found: dict[tuple[str, Place], Baseline] = {}
     volume: dict[Place, Season] = {}
     for signal in SIGNALS:
@@ -43,13 +46,15 @@ def usual(store: Store, specs: Sequence[FlowSpec], now: int) -> dict[tuple[str, 
         samples = top if signal.scale == "count" else weight
         block = np.array([np.median(row[row > 0]) if (row > 0).any() else 1.0 for row in samples])
         deviations = np.nan_to_num(noise(blocks))
-        seasons = {(one.flow, one.hop, one.stage): one for one in store.seasons(signal.name, flows, now)}
+        asked = (store.seasons(signal.name, some, now, name) for name, some in zones.items())
+        seasons = {(one.flow, one.hop, one.stage): one for some in asked for one in some}
         if signal.name == "volume":
             volume = seasons
         for n, place in enumerate(named):
             season = seasons.get(place) or _nothing(signal, volume.get(place))
             if season is not None:
-                found[signal.name, place] = Baseline(season, end, float(deviations[n]), float(block[n]))
+                of = float(deviations[n]), float(block[n])
+                found[signal.name, place] = Baseline(season, end, *of, CHANCE[signal.scale], zone[place[0]])
     return found
 
 
@@ -77,63 +82,102 @@ def measured(signal: Signal, grid: Grid, step: int) -> Pair:
     return np.where(whole, 0, grid["unwatched"]), np.where(whole, 0, np.full_like(grid["unwatched"], step * MINUTE))
 
 
-def look(
-    store: Store,
-    specs: Sequence[FlowSpec],
-    baselines: Baselines,
-    opened: Mapping[Key, Anomaly],
-    over: Mapping[Key, int],
-    start: int,
-    end: int,
-) -> list[Anomaly]:
-    """The anomalies of these flows in the minutes of [start, end), epoch s: those that were `opened`, as they are now,
-    and new ones; `over`: when the last one before ended."""
-    flows = [spec.flow for spec in specs]
-    named = [place for spec in specs for place in places(spec)]
-    begin, first = start - BEFORE * MINUTE, BEFORE
-    minutes = np.arange(begin, end, MINUTE)
-    grid = Grid(named, len(minutes), *store.series(flows, begin, end, MINUTE))
-    dim = Grid(named, len(minutes), store.unwatched(flows, begin, end, MINUTE))["missing"]
-    grid["unwatched"][:] = np.minimum(dim, MINUTE)
-    found: list[Anomaly] = []
-    for signal in SIGNALS:
-        rows = [n for n, place in enumerate(named) if (signal.name, place) in baselines]
-        if not rows:
-            continue
-        mine = [baselines[signal.name, named[n]] for n in rows]
-        top, weight = (array[rows] for array in measured(signal, grid, 1))
-        if signal.name == "volume":
-            unknown = _unknown(_of_flow(named, dim)[rows] > MINUTE / 10)
-            top, weight = np.where(unknown, 0, top), np.where(unknown, 0, weight)
-        series = Series(
-            signal=signal,
-            top=top,
-            weight=weight,
-            expected=np.stack([one.expected(minutes).T for one in mine]),
-            noise=np.array([one.noise for one in mine]),
-            block=np.array([one.block for one in mine]),
-            spread=np.array([one.spread for one in mine]),
-            period=np.array([one.season.period for one in mine]),
-        )
-        looked = windows(series)
-        for way, direction in ((1, "high"), (-1, "low")):
-            some = [window for window in looked if window.direction == way]
-            off = np.zeros(len(rows), bool)
-            for window in some:
-                off |= window.begins[:, first:].any(axis=1)
-            for r, n in enumerate(rows):
-                flow, hop, stage = named[n]
-                called = (flow, hop, stage, signal.name, "low" if signal.name == "coverage" else direction)
-                if some and (off[r] or called in opened):
-                    blank = Anomaly(*called, 0, 0, 0, 0, "", 0, 0, 0, BASELINES[mine[r].season.period])
-                    found += follow(some, r, minutes, first, opened.get(called), blank, over.get(called, 0))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """One signal and direction: the windows over its series, their rows by key, what names and judges each, and the
+    rows that are off, minute by minute."""
+
+    windows: Sequence[Window]
+    rows: Mapping[Key, int]
+    blanks: Sequence[Anomaly]
+    off: np.ndarray
+
+
+class Look:
+    """What there is to see of these flows in the minutes of [start, end), epoch s; read once. In the minutes `dark`
+    nothing was judged."""
+
+    def __init__(
+        self, store: Store, specs: Sequence[FlowSpec], baselines: Baselines, start: int, end: int, dark: Set[int]
+    ) -> None:
+        self._first = BEFORE
+        self._minutes = np.arange(start - BEFORE * MINUTE, end, MINUTE)
+        self._sights = list(self._seen(store, specs, baselines, dark))
+        self._keys = {key for sight in self._sights for key in sight.rows}
+
+    def __iter__(self) -> Iterator[int]:
+        """The places of the minutes to look at, in order."""
+        return iter(range(self._first, len(self._minutes)))
+
+    def ends(self, t: int) -> int:
+        """The end, epoch s, of the minute at this place."""
+        return int(self._minutes[t]) + MINUTE
+
+    def knows(self, key: Key) -> bool:
+        """Whether this may be off at all."""
+        return key in self._keys
+
+    def at(self, t: int, opened: Mapping[Key, Anomaly], over: Mapping[Key, int]) -> list[Anomaly]:
+        """The anomalies of the minute at this place: those that were `opened`, as they are now, and new ones; `over`:
+        when the last one before ended."""
+        found: list[Anomaly] = []
+        until = self._minutes[: t + 1]
+        for sight in self._sights:
+            rows = {int(row) for row in np.flatnonzero(sight.off[:, t])}
+            rows |= {sight.rows[key] for key in opened if key in sight.rows}
+            for row in sorted(rows):
+                blank = sight.blanks[row]
+                found += follow(sight.windows, row, until, t, opened.get(blank.key), blank, over.get(blank.key, 0))
+        return found
+
+    def _seen(
+        self, store: Store, specs: Sequence[FlowSpec], baselines: Baselines, dark: Set[int]
+    ) -> Iterator[_Sight]:
+        flows, minutes = [spec.flow for spec in specs], self._minutes
+        named = [place for spec in specs for place in places(spec)]
+        begin, end = int(minutes[0]), int(minutes[-1]) + MINUTE
+        grid = Grid(named, len(minutes), *store.series(flows, begin, end, MINUTE))
+        dim = Grid(named, len(minutes), store.unwatched(flows, begin, end, MINUTE))["missing"]
+        grid["unwatched"][:] = np.minimum(dim, MINUTE)
+        unjudged = np.isin(minutes, list(dark))
+        for signal in SIGNALS:
+            rows = [n for n, place in enumerate(named) if (signal.name, place) in baselines]
+            if not rows:
+                continue
+            mine = [baselines[signal.name, named[n]] for n in rows]
+            top, weight = (array[rows] for array in measured(signal, grid, 1))
+            unknown = np.broadcast_to(unjudged, top.shape)
+            if signal.name == "volume":
+                unknown = _unknown((_of_flow(named, dim)[rows] > MINUTE / 10) | unknown)
+            series = Series(
+                signal=signal,
+                top=np.where(unknown, 0, top),
+                weight=np.where(unknown, 0, weight),
+                expected=np.stack([one.expected(minutes).T for one in mine]),
+                noise=np.array([one.noise for one in mine]),
+                block=np.array([one.block for one in mine]),
+                spread=np.array([one.spread for one in mine]),
+                period=np.array([one.season.period for one in mine]),
+            )
+            looked = windows(series)
+            for way, direction in ((1, "high"), (-1, "low")):
+                some = [window for window in looked if window.direction == way]
+                if some:
+                    called = "low" if signal.name == "coverage" else direction
+                    blanks = [
+                        Anomaly(*named[n], signal.name, called, 0, 0, 0, 0, "", 0, 0, 0, BASELINES[one.season.period])
+                        for n, one in zip(rows, mine, strict=True)
+                    ]
+                    keys = {blank.key: row for row, blank in enumerate(blanks)}
+                    yield _Sight(some, keys, blanks, np.any([window.begins for window in some], axis=0))
 
 
 def _of_flow(named: Sequence[Place], dim: Floats) -> Floats:
     """What was not watched of a flow as a whole is what was not where its messages begin. What a checkpoint saw is
     counted when messages are settled, which waits for all of them."""
-    flows = {flow: [n for n, place in enumerate(named) if place[0] == flow] for flow, _, _ in named}
+    flows: dict[str, list[int]] = {}
+    for n, (flow, _, _) in enumerate(named):
+        flows.setdefault(flow, []).append(n)
     found = dim.copy()
     for rows in flows.values():
         found[rows[1:]] = dim[rows].max(axis=0)

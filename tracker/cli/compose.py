@@ -27,6 +27,7 @@ from tracker.model.coverage import Report
 from tracker.model.errors import Invalid
 from tracker.reconcile import Reconciler, now_us
 from tracker.reconcile.arrears import Arrears
+from tracker.reconcile.judged import until
 from tracker.reconcile.listening import Listening
 from tracker.replay.automatic import Automatic, Left, Room
 from tracker.replay.routes import Keeper
@@ -141,6 +142,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             lambda: {flow: known.spec for flow, known in specs.known().items()},
             lambda found: metrics.replace(ANOMALIES, found),
             now_us,
+            lambda: until(control),
         )
         looking = Worker("anomalies", watching.run)
         stack.callback(looking.close)

@@ -277,6 +277,12 @@ class Answers:
         for some in bundles(flows):
             yield from self._engine.rows(f"{sql} AND flow IN {{flows:Array(String)}}", base | {"flows": some})
 
+    def runs_since(self, start: int) -> list[Run]:
+        """What `runs` has of all flows of sources that were open at `start`, epoch s, or later, from an hour before on;
+        of a place where none was, what was last."""
+        base = {"refused": REFUSED, "start": start * SECOND, "ttl": SOURCE_TTL}
+        return [msgspec.convert(row, Run) for row in self._engine.rows(ask("runs_since", self._db), base)]
+
     def watermarks(self) -> dict[tuple[str, str, str], int]:
         """By (flow, hop, stage) how far the slowest of its sources vouches, µs; of all flows, in one question."""
         table = self._engine.table(ask("watermarks", self._db), {"refused": REFUSED, "ttl": SOURCE_TTL})
