@@ -13,6 +13,8 @@ from tracker.anomalies.signals import FAR, STAYS, WIDER, WINDOWS, Signal
 MICROS = 1_000_000
 TINY = 1e-6
 """A share that is none."""
+RAREST = 0.001
+"""What has never happened may happen to so many messages of 1: nobody knows shares better than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +60,25 @@ def _window(series: Series, width: int, way: int) -> Window:
     sums = np.stack([_sums(usual[:, :, k], width) for k in range(usual.shape[2])], axis=2)
     bound = sums.max(axis=2) if way > 0 else sums.min(axis=2)
     wider = np.array([WIDER[int(period)] for period in series.period])[:, None]
+    spread2 = series.spread[:, None] ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        if signal.scale == "count":
-            known = weight >= width * 0.6
-            came, expected, samples, floor = top, bound, np.maximum(bound, 1), 1.0
-        else:
-            known = weight >= max(signal.samples, 1)
-            came, expected, samples = top / weight, bound / weight, weight
-            floor = 1.0 if signal.scale == "log" else 0.25
-        short = np.maximum(series.block[:, None] / samples, 1)
-        variance = np.maximum(floor / samples, series.noise[:, None] ** 2 * short) + series.spread[:, None] ** 2
-        if signal.scale == "count":
-            away = 2 * (np.sqrt(came) - np.sqrt(expected)) / np.sqrt(np.maximum(expected, 1) * variance)
-            off, apart = np.log((came + 1) / (expected + 1)), np.abs(came - expected)
-        elif signal.scale == "share":
-            away = (np.sqrt(came) - np.sqrt(expected)) / np.sqrt(variance)
-            off, apart = np.log((came + TINY) / (expected + TINY)), np.abs(came - expected)
-        else:
+        if signal.scale == "log":
+            known, came, expected = weight >= signal.samples, top / weight, bound / weight
+            variance = np.maximum(1 / weight, series.noise[:, None] ** 2 * _short(series, weight)) + spread2
             away = (came - expected) / np.sqrt(variance)
             off, apart = came - expected, np.abs(np.exp(came) - np.exp(expected)) / MICROS
+        elif signal.scale == "share":
+            known, came, expected = weight >= max(signal.samples, 1), top / weight, bound / weight
+            usually = np.maximum(expected, RAREST)
+            beside = np.maximum(series.noise**2 - 0.25 / series.block, 0)[:, None] * _short(series, weight)
+            away = surprise(top, usually * weight, 4 * (beside + spread2) / usually)
+            off, apart = np.log((came + TINY) / (expected + TINY)), np.abs(came - expected)
+        else:
+            known, came, expected = weight >= width * 0.6, top, bound
+            samples = np.maximum(bound, 1)
+            beside = np.maximum(series.noise**2 - 1 / series.block, 0)[:, None] * _short(series, samples)
+            away = surprise(top, samples, beside + spread2)
+            off, apart = np.log((came + 1) / (expected + 1)), np.abs(came - expected)
         far = np.log(signal.ratio if way > 0 else 1 / signal.drop) * wider
         away, off = np.where(known, away * way, np.nan), off * way
         begins = (away >= FAR) & (off >= far) & (apart >= signal.least)
@@ -88,6 +90,26 @@ def _window(series: Series, width: int, way: int) -> Window:
     if signal.name == "coverage":
         came, expected = 1 - came, 1 - expected
     return Window(width, way, away, begins, stays, expected, came)
+
+
+def _short(series: Series, samples: Floats) -> Floats:
+    """How much larger the variance of a window with so many samples is than that of a block."""
+    return np.maximum(series.block[:, None] / samples, 1)
+
+
+def surprise(came: Floats, expected: Floats, beside: Floats) -> Floats:
+    """How many standard deviations of a normal distribution are as improbable as so many events or more (below what is
+    expected: or fewer), where the rate itself varies: by its variance in squares of the rate, `beside`.
+
+    Events are then distributed as a negative binomial, without variance as a Poisson. This is the signed root of its
+    deviance (McCullagh and Nelder, Generalized Linear Models, 1989), for a value half an event nearer, as is done for
+    integers. docs/anomalies.md says how near the exact tails it comes."""
+    nearer = np.where(came > expected, np.maximum(came - 0.5, expected), np.minimum(came + 0.5, expected))
+    shape = 1 / np.maximum(beside, 1e-9)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(nearer > 0, nearer * np.log(nearer / expected), 0)
+        rate = (nearer + shape) * np.log1p((nearer - expected) / (expected + shape))
+    return np.asarray(np.sign(came - expected) * np.sqrt(2 * np.maximum(own - rate, 0)))
 
 
 def _sums(values: Floats, width: int) -> Floats:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tracker.anomalies.deviation import Series, Window, windows
+from tracker.anomalies.deviation import Series, Window, surprise, windows
 from tracker.anomalies.signals import BY_NAME, SIGNALS, WINDOWS
 
 
@@ -53,7 +55,9 @@ def test_few_messages_are_no_anomaly() -> None:
 def test_noise_makes_a_flow_less_certain() -> None:
     """Of a flow whose blocks vary by half, a third less says nothing."""
     top = [1000.0] * 60 + [660.0] * 10
-    assert not np.any([w.begins for w in windows(series("volume", top, np.ones(70), np.log(1000), noise=0.5))])
+    assert not np.any(
+        [w.begins for w in windows(series("volume", top, np.ones(70), np.log(1000), noise=0.5, block=9e3))]
+    )
     assert not np.any([w.begins for w in windows(series("volume", top, np.ones(70), np.log(1000), spread=0.5))])
 
 
@@ -109,6 +113,40 @@ def test_one_of_several_usual_values_suffices() -> None:
     one = series("volume", np.full(60, 50.0), np.ones(60), np.log(100))
     one.expected[:, :, 2] = np.log(50)
     assert not np.any([window.begins for window in windows(one)])
+
+
+def tail(came: int, mean: float, beside: float) -> float:
+    """How many standard deviations are as improbable as so many or more, where fewer are expected: or fewer; summed up
+    from the probabilities of a Poisson, or negative binomial, distribution themselves."""
+    up = came > mean
+
+    def log_of(n: int) -> float:
+        if not beside:
+            return n * math.log(mean) - mean - math.lgamma(n + 1)
+        k = 1 / beside
+        log_choose = math.lgamma(n + k) - math.lgamma(n + 1) - math.lgamma(k)
+        return log_choose + k * math.log(k / (k + mean)) + n * math.log(mean / (k + mean))
+
+    span = range(came, came + 1000) if up else range(came + 1)
+    away = NormalDist().inv_cdf(math.fsum(math.exp(log_of(n)) for n in span))
+    return -away if up else away
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.003, 0.05])
+@pytest.mark.parametrize("mean", [3, 30, 200, 2000])
+def test_a_surprise_is_that_of_the_exact_distribution(mean: float, beside: float) -> None:
+    """Within a twentieth of what it is, or a fifth of a usual distance, up and down."""
+    deviation = math.sqrt(mean + beside * mean**2)
+    for far in (-5, -4, -3, -2, 1.5, 2, 3, 4, 5, 6):
+        came = max(round(mean + far * deviation), 0)
+        exact, found = tail(came, mean, beside), float(surprise(*map(np.array, (float(came), mean, beside))))
+        assert found == pytest.approx(exact, rel=0.05, abs=0.2), came
+
+
+def test_a_few_of_what_never_happens_are_no_chance() -> None:
+    """Six of 200 messages lost, where one in a thousand is: shares of so few are far from normal."""
+    assert float(surprise(np.array(6.0), np.array(0.2), np.array(0.0))) > 5
+    assert 2 * (math.sqrt(6) - math.sqrt(0.2)) < 4.1, "what their square roots say"
 
 
 @pytest.mark.parametrize("name", [signal.name for signal in SIGNALS])
