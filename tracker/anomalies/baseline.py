@@ -8,34 +8,31 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.anomalies.signals import Scale
-from tracker.store.anomalies import HOUR, UTC, Season, offset
+from tracker.store.anomalies import HOUR, Season
 
 Floats = npt.NDArray[np.float64]
 BLOCK = 600
 """Seconds of a block of which the noise is measured."""
 CHANCE: dict[Scale, float] = {"count": 1.0, "share": 0.25, "log": 0.0}
-"""The variance of one message's worth by chance alone, as it is compared: it is in what hours are apart, and again in each
-window."""
+"""The variance of one message's worth by chance alone, as it is compared: it is in what hours are apart, and
+again in each window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Of one series, on the scale on which it is compared. `end`: the end, epoch s, of the hours that `season` knows, by
-    the clock of time zone `zone`. `noise`: the standard deviation of blocks of ten minutes with `block` samples each."""
+    """Of one series, on the scale on which it is compared. `end`: the end, epoch s, of the hours that `season` knows.
+    `noise`: the standard deviation of blocks of ten minutes with `block` samples each. `chance`: as in `CHANCE`."""
 
     season: Season
     end: int
     noise: float
     block: float
     chance: float = 0.0
-    zone: str = UTC
 
     def expected(self, minutes: npt.NDArray[np.int64]) -> Floats:
         """What is usual in these minutes (epoch s): four rows, with the level of the last day and of the last week,
         each from hour to hour in a line, and hour by hour."""
         period, seasonal = self.season.period, np.asarray(self.season.seasonal)
-        if self.zone != UTC:
-            minutes = shown_at(minutes, self.zone) - offset(self.end, self.zone)
         place = (minutes + 30 - self.end) / HOUR - 0.5
         left = np.floor(place).astype(np.int64)
         part = place - left
@@ -51,12 +48,6 @@ class Baseline:
         periods = max(self.season.hours / self.season.period, 2)
         told = self.season.spread**2 * (1 + 1 / periods) / (1 - 1 / periods)
         return float(np.sqrt(max(told - self.chance / (HOUR // BLOCK * self.block), 0)))
-
-
-def shown_at(minutes: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.int64]:
-    """What clocks of this time zone show in these minutes, epoch s, as if that were UTC."""
-    quarters, place = np.unique(minutes // 900, return_inverse=True)
-    return minutes + np.array([offset(int(quarter) * 900, zone) for quarter in quarters])[place]
 
 
 def noise(blocks: Floats) -> Floats:

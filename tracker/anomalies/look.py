@@ -35,7 +35,6 @@ def usual(store: Store, specs: Sequence[FlowSpec], now: int) -> dict[tuple[str, 
     zones: dict[str, list[str]] = {}
     for spec in specs:
         zones.setdefault(spec.time_zone, []).append(spec.flow)
-    zone = {spec.flow: spec.time_zone for spec in specs}
     found: dict[tuple[str, Place], Baseline] = {}
     volume: dict[Place, Season] = {}
     for signal in SIGNALS:
@@ -54,7 +53,7 @@ def usual(store: Store, specs: Sequence[FlowSpec], now: int) -> dict[tuple[str, 
             season = seasons.get(place) or _nothing(signal, volume.get(place))
             if season is not None:
                 of = float(deviations[n]), float(block[n])
-                found[signal.name, place] = Baseline(season, end, *of, CHANCE[signal.scale], zone[place[0]])
+                found[signal.name, place] = Baseline(season, end, *of, CHANCE[signal.scale])
     return found
 
 
@@ -130,9 +129,7 @@ class Look:
                 found += follow(sight.windows, row, until, t, opened.get(blank.key), blank, over.get(blank.key, 0))
         return found
 
-    def _seen(
-        self, store: Store, specs: Sequence[FlowSpec], baselines: Baselines, dark: Set[int]
-    ) -> Iterator[_Sight]:
+    def _seen(self, store: Store, specs: Sequence[FlowSpec], baselines: Baselines, dark: Set[int]) -> Iterator[_Sight]:
         flows, minutes = [spec.flow for spec in specs], self._minutes
         named = [place for spec in specs for place in places(spec)]
         begin, end = int(minutes[0]), int(minutes[-1]) + MINUTE

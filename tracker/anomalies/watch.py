@@ -23,6 +23,8 @@ SETTLING = 30
 TOGETHER = 400
 """Flows of which series are in memory at once, some 100 MB: counts are stored by time, so a question about few flows
 reads as much as one about many."""
+LEARNED = 100
+"""Flows of which it is learned together what is usual: some seconds of work, in which a look does not get on."""
 REFRESH = 10.0
 """Seconds after which a look begins no more seasons; those that it leaves are the first of the next."""
 FARTHEST = 60
@@ -32,9 +34,9 @@ RECENT = 2 * WINDOWS[-1] * MINUTE
 
 
 class Watch:
-    """The anomalies of an installation. `look` is for one thread; `open` for any. `judged` says until when, µs, all that
-    came was judged; `steady` measures how long things take, in seconds; `go_on` is called again and again in a look,
-    and raises to end it. A season is worked out anew after `every` seconds."""
+    """The anomalies of an installation. `look` is for one thread; `open` for any. `judged` says until when, µs, all
+    that came was judged; `steady` measures how long things take, in seconds; `go_on` is called again and again in a
+    look, and raises to end it. A season is worked out anew after `every` seconds."""
 
     def __init__(
         self,
@@ -70,6 +72,8 @@ class Watch:
         """Look at the minutes that are over at `now`, µs, and judged, since the last look; what began, went on or
         ended, each as it is in the end. However often one looks, the same is found. Raises TrackerError."""
         end = min(now // SECOND - SETTLING, self._judged() // SECOND) // MINUTE * MINUTE
+        if end <= 0:
+            return []  # nothing was ever judged
         specs = dict(self._specs())
         first = self._open is None
         if self._open is None:
@@ -144,7 +148,7 @@ class Watch:
         hour, deadline = now // self._every * self._every, self._steady() + REFRESH
         due = sorted((flow for flow in specs if self._age(flow) < hour), key=self._age)
         waiting = iter(due)
-        while some := [specs[flow] for flow in islice(waiting, TOGETHER // 2)]:
+        while some := [specs[flow] for flow in islice(waiting, LEARNED)]:
             self._go_on()
             found = usual(self._store, some, now)
             for spec in some:

@@ -16,7 +16,8 @@ class Unusual(Shape):
     """A signal that is not, or was not, what is usual. `hop` and `stage` are empty for the whole flow.
 
     It began `since`, was noticed at `opened_at`, was there at `last_at`, and was over at `until` (null: it lasts), for
-    `ended_by`: `usual`, `unwatched`, `superseded` (another one tells it) or `gone` (the flow is). `expected` and
+    `ended_by`: `usual`, `unwatched`, `superseded` (another one tells it) or `gone` (the flow is, or
+    the checkpoint in it). `expected` and
     `came`, in `unit`, are of the moment in which it was furthest off, by `distance` usual distances. `baseline`: what
     it was held against.
     """
