@@ -252,6 +252,7 @@ def test_an_outage_of_ours_is_no_quiet_flow(new_store: Callable[[], Store], flow
 def test_minutes_are_looked_at_once_they_are_judged(store: Store, flow: str) -> None:
     """Not while the pass that counts what came in them is still to come; then all of them."""
     judged = [0]
+    store.engine.command(f"TRUNCATE TABLE {store.engine.database}.anomalies")
     watch = Watch(store, lambda: {flow: spec_of(flow)}, lambda: judged[0])
     store.keep_anomalies([structs.replace(FOUND, flow=flow, last_at=BEGIN + 5 * MINUTE)], 5)
     assert watch.look((BEGIN + 5 * MINUTE) * SECOND) == [], "nothing was judged ever"
