@@ -1,13 +1,14 @@
 """The page about alerts: what it says of each is the code's, and its example is used."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
 from tests.docs.pages import ROOT, blocks
 from tracker.alerting.receivers import parsed
-from tracker.alerting.routing import EXPLAINED, FOUND, rendered
+from tracker.alerting.routing import EXPLAINED, rendered
 from tracker.alerting.rules import alerts
 
 PAGE: Path = ROOT / "docs" / "alerting.md"
@@ -35,16 +36,14 @@ def test_formulas_of_objectives_are_where_objectives_are() -> None:
 
 def test_what_silences_what_is_on_the_page() -> None:
     """Each rule of the code is a row, and each row is a rule."""
-    said = re.findall(r"^\| ((?:any )?`[\w.]+`) \| (`.*`) \| ([\w, ]*) ?\|$", TEXT, re.M)
-    every = [
-        (
-            "any `Messages...`" if source == FOUND else f"`{source[0]}`",
-            ", ".join(f"`{one}`" for one in targets),
-            ", ".join(same),
-        )
-        for source, targets, same in EXPLAINED
-    ]
-    assert [(source, targets, same.strip()) for source, targets, same in said] == every
+    said = re.findall(r"^\| (`[\w`, ]+`) \| (`.*?`)(?: with (\w+) `(\w+)`)? \| ([\w, ]*) ?\|$", TEXT, re.M)
+    every = [(_quoted(one.sources), _quoted(one.targets), *(one.of or ("", "")), ", ".join(one.labels))
+             for one in EXPLAINED]  # fmt: skip
+    assert [(*row[:4], row[4].strip()) for row in said] == every
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def test_the_example_of_receivers_is_routed() -> None:

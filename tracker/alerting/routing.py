@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -27,19 +27,33 @@ PLACE = ("hop", "incident_kind")
 OF_STORE = ("WorkerDown", "ReconcilerStalled", "IngestRefused", "IngestMemoryFilling", "CoverageStalled",
             "MetricsOld", "BooksOld", "ObjectivesNotJudged")  # fmt: skip
 MISSING = ("MessagesLost", "MessagesUnacknowledged", "MessagesUnderReplicated")
-FOUND = (*MISSING, "MessagesDivergent", "MessagesDeadLettered")
-OBJECTIVES = ("DeliveryBudgetBurningSlowly", "DeliveryObjectiveMissed", "ObjectiveMissed")
+BAD = ("MessagesLost", "MessagesUnacknowledged", "MessagesDivergent")
+"""Findings that wake somebody, and that count against the delivery objective. Copies that are missing and dead letters
+are tickets that may be open for months: they silence nothing."""
+DELIVERY = ("DeliveryBudgetBurningSlowly", "DeliveryObjectiveMissed")
 """Tickets only: a budget that goes fast wakes somebody though a finding is open, which may have been so for days."""
-EXPLAINED: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]] = (
-    (("StoreDown",), OF_STORE, ("instance",)),
-    (("StoreDown",), ("HopSilent",), ()),
-    (("HopSilent",), ("CoverageStalled", "BlindSpot"), ("flow", "hop")),
-    (("HopFailing",), MISSING, ("flow", "hop")),
-    (("HopFailing",), ("DeliveryBudgetBurningFast",), ("flow",)),
-    (("CoverageStalled",), ("BlindSpot",), ("flow", "hop", "stage")),
-    (FOUND, OBJECTIVES, ("flow",)),
+
+
+class Explained(NamedTuple):
+    """While an alert of `sources` fires, those of `targets` are not told that have the same `labels`, and that
+    `of` (a label and its value) where that is given."""
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    labels: Sequence[str] = ()
+    of: tuple[str, str] | None = None
+
+
+EXPLAINED: Sequence[Explained] = (
+    Explained(("StoreDown",), OF_STORE, ("instance",)),
+    Explained(("StoreDown",), ("HopSilent",)),
+    Explained(("HopSilent",), ("CoverageStalled", "BlindSpot"), ("flow", "hop")),
+    Explained(("HopFailing",), MISSING, ("flow", "hop")),
+    Explained(("HopFailing",), ("DeliveryBudgetBurningFast",), ("flow",)),
+    Explained(("CoverageStalled",), ("BlindSpot",), ("flow", "hop", "stage")),
+    Explained(BAD, DELIVERY, ("flow",)),
+    Explained(("MessagesDivergent",), ("ObjectiveMissed",), ("flow",), ("objective", "divergence")),
 )
-"""(what explains, what it explains, the labels of which both have the same)."""
 
 
 def rendered(owners: Collection[str], receivers: Receivers, apart: Sequence[str] = (), head: str = "") -> str:
@@ -103,9 +117,10 @@ def _silences(apart: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Each of a source's targets that has the same of these labels is not told while the source fires."""
     from_tracker = [alert.name for name, group in GROUPS.items() if name != OF_COLLECTORS for alert in group]
     rest = [name for name in from_tracker if name != "TrackerDown"]
-    for source, targets, same in ((("TrackerDown",), rest, ()), *EXPLAINED):
+    for sources, targets, same, of in (Explained(("TrackerDown",), rest), *EXPLAINED):
         equal = {"equal": [*apart, *same]} if apart or same else {}
-        yield {"source_matchers": [_named(source)], "target_matchers": [_named(targets)], **equal}
+        only = [_is(*of)] if of else []
+        yield {"source_matchers": [_named(sources)], "target_matchers": [_named(targets), *only], **equal}
 
 
 def _named(names: Sequence[str]) -> str:
