@@ -173,10 +173,12 @@ def test_an_outage_of_a_hop_is_one_page(running: Running) -> None:
 
 
 def test_a_silent_hop_silences_its_collectors_alerts(running: Running) -> None:
-    """For the flows that it names; one that stalls for itself is told, and silences its own blind spot only."""
+    """For the flows that it names; one that stalls for itself is told, and silences its own blind spot only. That one
+    of several trackers has lost its store silences none of it."""
     place = {"flow": "orders", "hop": "kafka-eu", "stage": "persist"}
     other = {"flow": "parcels", "hop": "billing", "stage": "ack"}
     running.post(
+        fires("StoreDown", instance="u"),
         fires("HopSilent", flow="orders", hop="kafka-eu"),
         *(fires(name, **one) for one in (place, other) for name in ("CoverageStalled", "BlindSpot")),
         fires("BlindSpot", flow="parcels", hop="billing", stage="deliver"),
@@ -194,7 +196,7 @@ def test_a_silent_hop_silences_its_collectors_alerts(running: Running) -> None:
         for one in every
         if not one["status"]["inhibitedBy"]
     }
-    assert loud == {("HopSilent", ""), ("CoverageStalled", "ack"), ("BlindSpot", "deliver")}
+    assert loud == {("StoreDown", ""), ("HopSilent", ""), ("CoverageStalled", "ack"), ("BlindSpot", "deliver")}
 
 
 def test_the_tracker_being_down_silences_the_rest(running: Running) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.brokers.alert_scenes import SCENES, Scene
+from tracker.alerting.alert import Alert
 from tracker.alerting.generate import FILE
 from tracker.alerting.rules import alerts
 from tracker.model.units import SECOND, say
@@ -33,14 +34,24 @@ def test_every_alert_has_a_scene() -> None:
 def test_it_fires_is_quiet_and_resolves(scene: Scene, promtool: str, tmp_path: Path) -> None:
     """The alert is quiet while all is well and until its time has passed, then fires with the labels, summary and links
     that a person needs, and is over once all is well again. Series that look alike do not set it off."""
-    alert = next(alert for alert in alerts() if alert.name == scene.alert)
-    suite = {
-        "rule_files": [str(FILE)],
-        "evaluation_interval": "15s",
-        "tests": [scene.test(alert)],
-    }
-    path = tmp_path / "scene.yaml"
-    path.write_text(yaml.safe_dump(suite))
+    _passes(promtool, tmp_path, scene.test(_alert(scene)))
+
+
+@pytest.mark.parametrize("scene", [one for one in SCENES if one.alike], ids=lambda scene: scene.alert)
+def test_several_trackers_on_one_store_say_it_once(scene: Scene, promtool: str, tmp_path: Path) -> None:
+    """Two trackers show the same, and it is one alert with the same numbers. Two others have lost the store: what they
+    read last, good or bad, neither hides what is so now, nor sets it off, nor keeps it up."""
+    _passes(promtool, tmp_path, scene.among().test(_alert(scene)))
+
+
+def _alert(scene: Scene) -> Alert:
+    return next(alert for alert in alerts() if alert.name == scene.alert)
+
+
+def _passes(promtool: str, folder: Path, *tests: dict[str, Any]) -> None:
+    """promtool finds with the rules what these tests expect."""
+    path = folder / "tests.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [str(FILE)], "evaluation_interval": "15s", "tests": list(tests)}))
     tested = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=60)
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
@@ -58,23 +69,16 @@ def test_when_a_burning_budget_pages(
     name, end = "DeliveryBudgetBurningFast", 60 + lasting
     looks = [60, end if pages_at is None else 60 + pages_at - 1, end + 40]
     tests = [{"eval_time": f"{at}m", "alertname": name, "exp_alerts": []} for at in looks]
-    suite: dict[str, Any] = {
-        "rule_files": [str(FILE)],
-        "evaluation_interval": "15s",
-        "tests": [{"interval": "15s", "input_series": burnt(share, lasting), "alert_rule_test": tests}],
-    }
+    test: dict[str, Any] = {"interval": "15s", "input_series": burnt(share, lasting), "alert_rule_test": tests}
     if pages_at is not None:
-        suite["tests"][0]["promql_expr_test"] = [
+        test["promql_expr_test"] = [
             {
                 "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing", flow="orders", severity="page"}})',
                 "eval_time": f"{60 + pages_at}m15s",
                 "exp_samples": [{"labels": "{}", "value": 1}],
             }
         ]
-    path = tmp_path / "burning.yaml"
-    path.write_text(yaml.safe_dump(suite))
-    tested = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=60)
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+    _passes(promtool, tmp_path, test)
 
 
 def burnt(share: float, lasting: int) -> list[dict[str, str]]:

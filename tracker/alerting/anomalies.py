@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
+from tracker.alerting.trackers import seen
 
 ANOMALIES: Sequence[Alert] = (
     Alert(
         "Anomaly",
-        "max by (flow, hop, signal) (tracker_anomalies) > 0",
+        seen("tracker_anomalies", "flow, hop, signal") + " > 0",
         "0s",
         "ticket",
         "anomaly",

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tracker.alerting.alert import Alert
+from tracker.alerting.trackers import seen
 from tracker.model.verdict import Verdict
 
 
 def _of_kind(
     kind: Verdict, name: str, lasting: str, severity: Literal["page", "ticket"], what: str, text: str
 ) -> Alert:
-    open_ = f'sum by (flow, hop) (tracker_findings{{kind="{kind}", status="open"}})'
+    open_ = seen(f'tracker_findings{{kind="{kind}", status="open"}}', "flow, hop")
     summary = f"{{{{ $value }}}} of {{{{ $labels.flow }}}} {what} {{{{ $labels.hop }}}}"
     return Alert(name, f"{open_} > 0", lasting, severity, kind.value, summary, text, of_flow=True, of_hop=True)
 

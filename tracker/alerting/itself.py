@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
+from tracker.alerting.trackers import STORE_UP, seen
 
 STALE_S = 60
 """Coverage that is older is stalled. The gauge leaves out what has ended, unless nobody is left there: however long ago
@@ -102,9 +103,8 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "ReconcilerStalled",
-        "(time() - tracker_pass_finished_timestamp_seconds) > 120 and on (instance) "
-        "(sum by (instance) (increase(tracker_ingest_events_total[5m])) > 0"
-        " or increase(tracker_ingest_reports_total[5m]) > 0)",
+        f"(time() - max(tracker_pass_finished_timestamp_seconds)) > 120 and on () {STORE_UP} == 1 and on () "
+        "(sum(increase(tracker_ingest_events_total[5m])) > 0 or sum(increase(tracker_ingest_reports_total[5m])) > 0)",
         "1m",
         "page",
         "reconciler-stalled",
@@ -113,7 +113,7 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "ConservationBroken",
-        "tracker_conservation_difference != 0",
+        seen("tracker_conservation_difference", "flow") + " != 0",
         "2m",
         "page",
         "conservation",
@@ -169,7 +169,7 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "StorePartsMany",
-        f"tracker_store_parts > {MANY_PARTS}",
+        seen("tracker_store_parts", "table") + f" > {MANY_PARTS}",
         "10m",
         "ticket",
         "store-parts",
@@ -178,7 +178,7 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "ReplayWaiting",
-        'sum by (status) (tracker_replays{status=~"awaiting_approval|paused"}) > 0',
+        seen('tracker_replays{status=~"awaiting_approval|paused"}', "status") + " > 0",
         "15m",
         "ticket",
         "replay-waiting",
@@ -187,7 +187,7 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "ReplayInDoubt",
-        'sum by (state) (tracker_replay_messages{state="in_doubt"}) > 0',
+        seen('tracker_replay_messages{state="in_doubt"}', "state") + " > 0",
         "15m",
         "ticket",
         "replay-waiting",

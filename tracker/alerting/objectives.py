@@ -9,20 +9,23 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tracker.alerting.alert import Alert
+from tracker.alerting.trackers import seen
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import PAIRS, Pair
 
 
 def _above(pair: Pair) -> str:
     """Both windows burn faster than the pair allows. Whichever pair it is, it is the same alert of the same flow."""
-    both = (f'max without (window) (tracker_delivery_burn_rate{{window="{say(window * SECOND)}"}}) > {pair.rate:g}'
-            for window in (pair.long, pair.short))  # fmt: skip
+    rates = (f'tracker_delivery_burn_rate{{window="{say(window * SECOND)}"}}' for window in (pair.long, pair.short))
+    both = (f"{seen(rate, 'flow')} > {pair.rate:g}" for rate in rates)
     return f"({' and '.join(both)})"
 
 
 def _any(severity: Literal["page", "ticket"]) -> str:
     return " or ".join(_above(pair) for pair in PAIRS if pair.severity == severity)
 
+
+BACK = "flow, percentile"
 
 OBJECTIVES: Sequence[Alert] = (
     Alert(
@@ -48,7 +51,7 @@ OBJECTIVES: Sequence[Alert] = (
     ),
     Alert(
         "DeliveryObjectiveMissed",
-        "tracker_delivery_ratio < tracker_delivery_target",
+        seen("tracker_delivery_ratio", "flow") + " < " + seen("tracker_delivery_target", "flow"),
         "10m",
         "ticket",
         "objective-missed",
@@ -58,7 +61,7 @@ OBJECTIVES: Sequence[Alert] = (
     ),
     Alert(
         "ObjectiveMissed",
-        "tracker_objective_met == 0",
+        seen("tracker_objective_met", "flow, objective") + " == 0",
         "10m",
         "ticket",
         "objective-missed",
@@ -77,7 +80,7 @@ OBJECTIVES: Sequence[Alert] = (
     ),
     Alert(
         "RecoveryObjectiveMissed",
-        "tracker_recovery_back_seconds > tracker_recovery_target_seconds",
+        seen("tracker_recovery_back_seconds", BACK) + " > " + seen("tracker_recovery_target_seconds", BACK),
         "5m",
         "ticket",
         "recovery-missed",

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
-from tracker.alerting.itself import STALLED, WATERMARK
+from tracker.alerting.itself import STALE_S, WATERMARK
+from tracker.alerting.trackers import STORE_UP, seen
 
 KIND = "hop-outage"
 SILENT_FLOWS, FAILING_FLOWS = 2, 3
@@ -14,23 +15,26 @@ SILENT_FLOWS, FAILING_FLOWS = 2, 3
 
 
 def _flows(of: str) -> str:
-    """At how many flows this is so, by hop. Several trackers that show the same count once."""
+    """At how many flows this is so, by hop."""
     return f"count by (hop) (count by (flow, hop) ({of}))"
 
 
 def _open(before: str = "") -> str:
-    missing = 'kind=~"lost|unacknowledged|under_replicated", status="open"'
-    return f"sum by (flow, hop) (tracker_findings{{{missing}}}{before})"
+    missing = 'tracker_findings{kind=~"lost|unacknowledged|under_replicated", status="open"}'
+    return f"sum by (flow, hop) ({seen(missing, 'flow, hop, kind', before)})"
 
 
 MORE = f"(({_open()} > 0) unless {_open(' offset 1h')} >= {_open()})"
 """More are open than an hour ago. What has been open for long, since nobody gave it up, is no outage."""
+FRESHEST = f"max by (flow, hop, stage) ({WATERMARK} unless on (instance) {STORE_UP} == 0)"
+"""Of a tracker that has lost its store the watermarks stand still, and say nothing about the hop."""
+STALLED = f"(time() - {FRESHEST}) > {STALE_S}"
 
 OUTAGES: Sequence[Alert] = (
     Alert(
         "HopSilent",
         f"max by (flow, hop) ({STALLED}) and on (hop) "
-        f"({_flows(STALLED)} >= {SILENT_FLOWS} and {_flows(STALLED)} == {_flows(WATERMARK)})",
+        f"({_flows(STALLED)} >= {SILENT_FLOWS} and {_flows(STALLED)} == {_flows(FRESHEST)})",
         "45s",  # shorter than that of CoverageStalled, which it silences: it has to be there first
         "page",
         KIND,
@@ -43,7 +47,7 @@ OUTAGES: Sequence[Alert] = (
     ),
     Alert(
         "HopFailing",
-        f"{MORE} and on (hop) ({_flows(MORE)} >= {FAILING_FLOWS} unless 2 * {_flows(MORE)} < {_flows(WATERMARK)})",
+        f"{MORE} and on (hop) ({_flows(MORE)} >= {FAILING_FLOWS} unless 2 * {_flows(MORE)} < {_flows(FRESHEST)})",
         "15s",  # likewise, of the alerts about findings
         "page",
         KIND,

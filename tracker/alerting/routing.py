@@ -24,8 +24,8 @@ OF_COLLECTORS = "collecting"
 """The group that collectors tell by themselves: it stays true and loud while the tracker is down."""
 PLACE = ("hop", "incident_kind")
 """Of an outage of a hop: one notification for all its flows."""
-OF_STORE = ("WorkerDown", "ReconcilerStalled", "IngestRefused", "IngestMemoryFilling", "CoverageStalled",
-            "MetricsOld", "BooksOld", "ObjectivesNotJudged")  # fmt: skip
+OF_STORE = ("WorkerDown", "IngestRefused", "IngestMemoryFilling", "CoverageStalled", "MetricsOld", "BooksOld",
+            "ObjectivesNotJudged")  # fmt: skip
 MISSING = ("MessagesLost", "MessagesUnacknowledged", "MessagesUnderReplicated")
 BAD = ("MessagesLost", "MessagesUnacknowledged", "MessagesDivergent")
 """Findings that wake somebody, and that count against the delivery objective. Copies that are missing and dead letters
@@ -46,7 +46,6 @@ class Explained(NamedTuple):
 
 EXPLAINED: Sequence[Explained] = (
     Explained(("StoreDown",), OF_STORE, ("instance",)),
-    Explained(("StoreDown",), ("HopSilent",)),
     Explained(("HopSilent",), ("CoverageStalled", "BlindSpot"), ("flow", "hop")),
     Explained(("HopFailing",), MISSING, ("flow", "hop")),
     Explained(("HopFailing",), ("DeliveryBudgetBurningFast",), ("flow",)),

@@ -13,7 +13,12 @@ BLIND = Row(
         Panel(
             "Blind spots, last hour",
             "stat",
-            [PromQL('sum by (cause) (tracker_blind_spots{flow=~"$flow"})', "{{cause}}")],
+            [
+                PromQL(
+                    'sum by (cause) (max by (flow, hop, stage, cause) (tracker_blind_spots{flow=~"$flow"}))',
+                    "{{cause}}",
+                )
+            ],
             "hole: a collector missed a span; refused: lines are in quarantine; deaf: the tracker took nothing; "
             "silent, never_seen: nothing comes; behind: not yet. Empty: all is seen.",
             6,
@@ -25,7 +30,7 @@ BLIND = Row(
             "timeseries",
             [
                 PromQL(
-                    'sum by (flow, hop, stage, cause) (tracker_blind_spots{flow=~"$flow"})',
+                    'max by (flow, hop, stage, cause) (tracker_blind_spots{flow=~"$flow"})',
                     "{{flow}} {{hop}}:{{stage}} {{cause}}",
                 )
             ],
@@ -35,7 +40,12 @@ BLIND = Row(
         Panel(
             "Age of coverage",
             "timeseries",
-            [PromQL('time() - tracker_watermark_timestamp_seconds{flow=~"$flow"}', "{{flow}} {{hop}}:{{stage}}")],
+            [
+                PromQL(
+                    'time() - max by (flow, hop, stage) (tracker_watermark_timestamp_seconds{flow=~"$flow"})',
+                    "{{flow}} {{hop}}:{{stage}}",
+                )
+            ],
             "How long ago each checkpoint was last vouched for. Grows while a collector is down.",
             9,
             unit="s",
@@ -140,7 +150,7 @@ ORDER BY time""",
         Panel(
             "Clocks",
             "timeseries",
-            [PromQL("tracker_node_clock_offset_seconds", "{{collector}}")],
+            [PromQL("max by (collector) (tracker_node_clock_offset_seconds)", "{{collector}}")],
             "How far the clock of a collector's node is behind the tracker's. Times are corrected by it. Empty: none "
             "was measured.",
             7,

@@ -192,7 +192,12 @@ COPIES = Row(
         Panel(
             "Replication lag: p99",
             "timeseries",
-            [PromQL('tracker_replication_lag_seconds{flow=~"$flow", hop=~"$hop"}', "{{flow}} {{hop}}")],
+            [
+                PromQL(
+                    'max by (flow, hop) (tracker_replication_lag_seconds{flow=~"$flow", hop=~"$hop"})',
+                    "{{flow}} {{hop}}",
+                )
+            ],
             "How long copies took to this hop in the last hour. Empty: the flow has no copies.",
             8,
             unit="s",

@@ -72,7 +72,7 @@ WORK = Row(
             "timeseries",
             [
                 PromQL("max(tracker_pass_seconds)", "took"),
-                PromQL("max(time() - tracker_pass_finished_timestamp_seconds)", "ago"),
+                PromQL("time() - max(tracker_pass_finished_timestamp_seconds)", "ago"),
             ],
             "What the reconciler needed for its last pass, and when that was. Without anything new there is no pass.",
             8,
@@ -106,7 +106,7 @@ STORE = Row(
         Panel(
             "Store size",
             "timeseries",
-            [PromQL("sum by (table) (tracker_store_bytes)", "{{table}}")],
+            [PromQL("max by (table) (tracker_store_bytes)", "{{table}}")],
             "Bytes on disk.",
             8,
             unit="bytes",

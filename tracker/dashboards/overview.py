@@ -11,13 +11,15 @@ from tracker.model.verdict import WRONG
 UID = places.OVERVIEW
 _WRONG = ", ".join(f"'{verdict}'" for verdict in WRONG)
 
+_OPEN = 'max by (flow, hop, kind) (tracker_findings{status="open", flow=~"$flow"})'
+
 NOW = Row(
     "Now",
     [
         Panel(
             "Open findings",
             "stat",
-            [PromQL('sum(tracker_findings{status="open", flow=~"$flow"}) or vector(0)', "open")],
+            [PromQL(f"sum({_OPEN}) or vector(0)", "open")],
             "Messages that somebody has to act on; what an earlier checkpoint's finding explains is left out.",
             4,
             5,
@@ -26,7 +28,7 @@ NOW = Row(
         Panel(
             "Incidents",
             "stat",
-            [PromQL('sum(tracker_incidents{flow=~"$flow"}) or vector(0)', "not resolved")],
+            [PromQL('sum(max by (flow, status) (tracker_incidents{flow=~"$flow"})) or vector(0)', "not resolved")],
             "Findings of one flow, hop and kind that belong together in time. One page each.",
             4,
             5,
@@ -35,7 +37,12 @@ NOW = Row(
         Panel(
             "Blind spots, last hour",
             "stat",
-            [PromQL('sum(tracker_blind_spots{flow=~"$flow"}) or vector(0)', "blind spots")],
+            [
+                PromQL(
+                    'sum(max by (flow, hop, stage, cause) (tracker_blind_spots{flow=~"$flow"})) or vector(0)',
+                    "blind spots",
+                )
+            ],
             "Spans of time in which nobody vouches for a checkpoint. What is not seen there is unknown, not lost.",
             4,
             5,
@@ -44,7 +51,7 @@ NOW = Row(
         Panel(
             "Conservation",
             "stat",
-            [PromQL('sum(abs(tracker_conservation_difference{flow=~"$flow"}))', "difference")],
+            [PromQL('sum(max by (flow) (abs(tracker_conservation_difference{flow=~"$flow"})))', "difference")],
             "Produced + orphans - sum over verdicts, of the last hour. Anything but 0 is a bug of the tracker.",
             4,
             5,
@@ -53,7 +60,12 @@ NOW = Row(
         Panel(
             "Oldest coverage",
             "stat",
-            [PromQL('max(time() - tracker_watermark_timestamp_seconds{flow=~"$flow"})', "age")],
+            [
+                PromQL(
+                    'time() - min(max by (flow, hop, stage) (tracker_watermark_timestamp_seconds{flow=~"$flow"}))',
+                    "age",
+                )
+            ],
             "How long ago the slowest collector last vouched for its checkpoint. Empty: none has announced itself.",
             4,
             5,
@@ -80,8 +92,8 @@ PROMISES = Row(
             "Delivered in time / settled",
             "bargauge",
             [
-                PromQL('tracker_delivery_ratio{flow=~"$flow"}', "{{flow}}", now=True),
-                PromQL('tracker_delivery_target{flow=~"$flow"}', "{{flow}} promised", now=True),
+                PromQL('max by (flow) (tracker_delivery_ratio{flow=~"$flow"})', "{{flow}}", now=True),
+                PromQL('max by (flow) (tracker_delivery_target{flow=~"$flow"})', "{{flow}} promised", now=True),
             ],
             "Over the objective's own window, not over the span chosen. Empty: no flow has a delivery objective.",
             8,
@@ -91,7 +103,7 @@ PROMISES = Row(
         Panel(
             "Error budget left",
             "timeseries",
-            [PromQL('tracker_delivery_budget_left{flow=~"$flow"}', "{{flow}}")],
+            [PromQL('max by (flow) (tracker_delivery_budget_left{flow=~"$flow"})', "{{flow}}")],
             "Of the objective's own window. Below 0 the promise is broken.",
             8,
             unit="percentunit",
@@ -99,7 +111,12 @@ PROMISES = Row(
         Panel(
             "Burn rate",
             "timeseries",
-            [PromQL('tracker_delivery_burn_rate{flow=~"$flow", window=~"1h|6h"}', "{{flow}} {{window}}")],
+            [
+                PromQL(
+                    'max by (flow, window) (tracker_delivery_burn_rate{flow=~"$flow", window=~"1h|6h"})',
+                    "{{flow}} {{window}}",
+                )
+            ],
             "How many times faster than allowed the budget went in the last hour and the last six. Above 1 it will not "
             "last.",
             8,
@@ -107,7 +124,13 @@ PROMISES = Row(
         Panel(
             "Other objectives",
             "bargauge",
-            [PromQL('tracker_objective_met{flow=~"$flow"}', "{{flow}} {{objective}}", now=True)],
+            [
+                PromQL(
+                    'max by (flow, objective) (tracker_objective_met{flow=~"$flow"})',
+                    "{{flow}} {{objective}}",
+                    now=True,
+                )
+            ],
             "1 while it is kept, 0 while it is not. Empty: no flow has one, or no message to go by.",
             24,
             6,
@@ -174,7 +197,7 @@ MISSING = Row(
         Panel(
             "Open findings by kind",
             "timeseries",
-            [PromQL('sum by (kind) (tracker_findings{status="open", flow=~"$flow"})', "{{kind}}")],
+            [PromQL(f"sum by (kind) ({_OPEN})", "{{kind}}")],
             "How many messages need somebody. Goes back to 0 when they are recovered or withdrawn.",
             12,
             coloured=True,

@@ -13,7 +13,7 @@ OPEN = Row(
         Panel(
             "Incidents not resolved",
             "stat",
-            [PromQL('sum by (status) (tracker_incidents{flow=~"$flow"})', "{{status}}")],
+            [PromQL('sum by (status) (max by (flow, status) (tracker_incidents{flow=~"$flow"}))', "{{status}}")],
             "open: nobody has said that he is at it. Empty: there is none.",
             6,
             5,
@@ -22,7 +22,7 @@ OPEN = Row(
         Panel(
             "Lost for good (RPO)",
             "stat",
-            [PromQL('sum(tracker_lost_for_good{flow=~"$flow"}) or vector(0)', "lost")],
+            [PromQL('sum(max by (flow, kind) (tracker_lost_for_good{flow=~"$flow"})) or vector(0)', "lost")],
             "Findings that were parked or abandoned, or are open while no hop holds a copy. Since ever. "
             "`tracker incidents loss ID` names them and asks the flow's sources for copies.",
             6,
@@ -159,8 +159,14 @@ ORDER BY time""",
             "Back within, and what was promised",
             "timeseries",
             [
-                PromQL('tracker_recovery_back_seconds{flow=~"$flow"}', "{{flow}} {{percentile}}"),
-                PromQL('tracker_recovery_target_seconds{flow=~"$flow"}', "{{flow}} {{percentile}} promised"),
+                PromQL(
+                    'max by (flow, percentile) (tracker_recovery_back_seconds{flow=~"$flow"})',
+                    "{{flow}} {{percentile}}",
+                ),
+                PromQL(
+                    'max by (flow, percentile) (tracker_recovery_target_seconds{flow=~"$flow"})',
+                    "{{flow}} {{percentile}} promised",
+                ),
             ],
             "Of all findings of the last day: what is open counts with its age; parked and abandoned as never, which "
             "is not drawn. Empty: no flow has a recovery objective, or nothing was missing.",
@@ -217,8 +223,8 @@ REPLAYS = Row(
             "Replays that have not ended",
             "timeseries",
             [
-                PromQL("sum by (status) (tracker_replays)", "replays {{status}}"),
-                PromQL("sum by (state) (tracker_replay_messages)", "messages {{state}}"),
+                PromQL("max by (status) (tracker_replays)", "replays {{status}}"),
+                PromQL("max by (state) (tracker_replay_messages)", "messages {{state}}"),
             ],
             "in_doubt: sent or not is still open, the ledger will tell.",
             8,

@@ -309,6 +309,13 @@ RECOVERY_TARGET = Metric(
 
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
+OWN = frozenset(
+    (PENDING, SPOOL_BYTES, SPOOL_OLDEST, SPOOL_ASIDE, READ, COUNTED, JUDGED, THREAD_UP, POLICY_LEFT, POLICY_BUDGET,
+     REPLAY_CIRCUIT, REPLAY_IN_FLIGHT, STORE_UP, BUILD)
+)  # fmt: skip
+"""Gauges of this process. The others are of the ledger: every tracker on the same store shows the same, and a sum over
+trackers would count it twice."""
+
 
 class Metrics:
     """The values of one process. Gauges with labels are tables that are replaced as a whole, and of which the text is
@@ -409,11 +416,18 @@ def page() -> str:
         "`python -m tracker.slo.metrics`, and its part on [collectors](#collectors) from `collectors/metrics.py` by",
         "`python -m collectors.metrics`; a test keeps page and code equal.",
         "",
+        "Gauges are of the ledger: several trackers on one store all show the same, so ask for their maximum, not for",
+        "their sum. Counters, histograms and what is `own` are of each process.",
+        "",
         "| metric | kind | labels | meaning |",
         "|---|---|---|---|",
-        *(f"| `{m.name}` | {m.kind} | {', '.join(f'`{n}`' for n in m.labels)} | {m.text} |" for m in ALL),
+        *(f"| `{m.name}` | {_kind(m)} | {', '.join(f'`{n}`' for n in m.labels)} | {m.text} |" for m in ALL),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _kind(metric: Metric) -> str:
+    return f"{metric.kind}, own" if metric in OWN else metric.kind
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tracker.slo.metrics import ALL, OWN, Kind
+
 METRIC = re.compile(r"\b(?:tracker|collectors?)_[a-z0-9_]+\b")
 OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 MACROS = {"__timeFilter", "__timeInterval", "__fromTime", "__toTime", "__rate_interval"}
@@ -74,6 +76,15 @@ def sql(text: str, values: Mapping[str, str | list[str]], start: int, end: int, 
 def promql(text: str, flows: str = ".*", hops: str = ".*") -> str:
     """The PromQL with variables filled in."""
     return text.replace("$flow", flows).replace("$hop", hops).replace("$__rate_interval", "1m")
+
+
+def doubled(text: str) -> set[str]:
+    """The gauges of the ledger in a PromQL expression of which several trackers on one store would show several: all
+    those that are not the argument of `max` or `min`."""
+    ledgers = {metric.name for metric in ALL if metric.kind == Kind.gauge and metric not in OWN}
+    once = re.compile(r"(max|min)( by \([\w, ]+\))? ?\((abs\()?$")
+    found = re.finditer(METRIC, text)
+    return {one[0] for one in found if one[0] in ledgers and not once.search(text[: one.start()])}
 
 
 def metrics(text: str) -> set[str]:

@@ -58,6 +58,13 @@ def test_every_metric_exists(dashboard: dict[str, Any]) -> None:
 
 
 @EVERY
+def test_a_second_tracker_doubles_nothing(dashboard: dict[str, Any]) -> None:
+    """Two trackers on one store show the same gauges of the ledger: a panel takes the greatest, and sums up after."""
+    for query in grafana.queries(dashboard, "expr"):
+        assert query.kind == "variable" or not grafana.doubled(query.text), query.where
+
+
+@EVERY
 def test_every_label_exists(dashboard: dict[str, Any]) -> None:
     """Labels by which a query filters, groups or names its series are labels of its metrics."""
     for query in grafana.queries(dashboard, "expr"):
