@@ -57,13 +57,12 @@ class Scene:
     def among(self) -> Scene:
         """The same with four trackers on the store: two that have it, and two that lost it. What these read last stays
         as it was when all was well, or when it was worst."""
-        every = dict(self.series) | {
-            _store_up(name): f"{up}x600" for name, up in zip("tuvw", (1, 1, 0, 0), strict=True)
-        }
+        every = dict(self.series)
         for name, values in self.series.items():
             of = dict(zip("uvw", (values, *(_frozen(values, at) for at in (self.before, self.during))), strict=True))
             every |= {name.replace('instance="t"', f'instance="{one}"'): said for one, said in of.items()}
-        return replace(self, series=every)
+        up = {store_up(one): f"{has}x600" for one, has in zip("tuvw", (1, 1, 0, 0), strict=True)}
+        return replace(self, series=every | up)
 
     def _firing(self, alert: Alert) -> dict[str, Any]:
         place = {name: self.labels[name] for name in ("flow", "hop") if name in self.labels}
@@ -85,7 +84,7 @@ class Scene:
         }
 
 
-def _store_up(instance: str) -> str:
+def store_up(instance: str) -> str:
     return f'tracker_store_up{{instance="{instance}",job="tracker"}}'
 
 
@@ -101,11 +100,11 @@ def _frozen(values: str, at: int) -> str:
     return f"{said[at // STEP]}x600"
 
 
-def _watermark(flow: str, hop: str) -> str:
+def watermark(flow: str, hop: str) -> str:
     return f'tracker_watermark_timestamp_seconds{{flow="{flow}",hop="{hop}",stage="persist",instance="t"}}'
 
 
-def _open(flow: str, hop: str) -> str:
+def open_(flow: str, hop: str) -> str:
     return f'tracker_findings{{flow="{flow}",hop="{hop}",kind="under_replicated",status="open",instance="t"}}'
 
 
@@ -171,11 +170,11 @@ SCENES = (
     Scene(
         "HopSilent",  # two flows at kafka-eu from 60 s on, one of them at another hop, too; both are back at 255 s
         {
-            _watermark("orders", "kafka-eu"): "0+15x4 60x12 255+15x40",
-            _watermark("parcels", "kafka-eu"): "0+15x4 60x12 255+15x40",
-            _watermark("orders", "kafka-us"): "0+15x4 60x12 255+15x40",
-            _watermark("parcels", "kafka-us"): "0+15x80",
-            _watermark("orders", "billing"): "0+15x4 60x80",
+            watermark("orders", "kafka-eu"): "0+15x4 60x12 255+15x40",
+            watermark("parcels", "kafka-eu"): "0+15x4 60x12 255+15x40",
+            watermark("orders", "kafka-us"): "0+15x4 60x12 255+15x40",
+            watermark("parcels", "kafka-us"): "0+15x80",
+            watermark("orders", "billing"): "0+15x4 60x80",
         },
         150,
         195,
@@ -185,17 +184,19 @@ SCENES = (
         ("parcels",),
     ),
     Scene(
-        "HopFailing",  # three of six flows from 60 s on, at another hop two; what has been open for long does not count
+        "HopFailing",  # an hour in which all is well, then three of six flows, at another hop two, at a third of seven
         {
-            **{_watermark(flow, "kafka-us"): "0+15x400" for flow in (*FLOWS, "d", "e", "f")},
-            **{_open(flow, "kafka-us"): "0x3 3x300" for flow in FLOWS},
-            **{_open(flow, "kafka-eu"): "0x3 3x300" for flow in FLOWS[:2]},
-            **{_watermark(flow, "billing"): "0+15x400" for flow in (*FLOWS, "d", "e", "f", "g")},
-            **{_open(flow, "billing"): "0x3 3x300" for flow in FLOWS},
+            store_up("t"): "1x600",
+            **{watermark(flow, "kafka-us"): "0+15x600" for flow in (*FLOWS, "d", "e", "f")},
+            **{open_(flow, "kafka-us"): "0x243 3x300" for flow in FLOWS[:2]},
+            open_(FLOWS[2], "kafka-us"): "_x244 3x300",
+            **{open_(flow, "kafka-eu"): "0x243 3x300" for flow in FLOWS[:2]},
+            **{watermark(flow, "billing"): "0+15x600" for flow in (*FLOWS, "d", "e", "f", "g")},
+            **{open_(flow, "billing"): "0x243 3x300" for flow in FLOWS},
         },
-        60,
-        90,
+        3660,
         3690,
+        7290,
         "kafka-us: messages of at least half of its flows are missing, 3 of orders",
         {"flow": "orders", "hop": "kafka-us"},
         ("parcels", "letters"),
@@ -373,7 +374,7 @@ SCENES = (
     Scene(
         "ReconcilerStalled",  # no pass, as nothing comes; from 405 s on reports do, and passes only from 600 s on
         {
-            _store_up("t"): "1x100",
+            store_up("t"): "1x100",
             'tracker_pass_finished_timestamp_seconds{instance="t",job="tracker"}': "0x39 600+15x40",
             'tracker_ingest_events_total{flow="orders",instance="t",job="tracker"}': "7x100",
             'tracker_ingest_reports_total{instance="t",job="tracker"}': "0x26 1+1x60",

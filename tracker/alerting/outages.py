@@ -10,6 +10,7 @@ from tracker.alerting.itself import STALE_S, WATERMARK
 from tracker.alerting.trackers import STORE_UP, seen
 
 KIND = "hop-outage"
+AGO = " offset 1h"
 SILENT_FLOWS, FAILING_FLOWS = 2, 3
 """From so many flows on, the hop is to blame. A flow that stalls alone has an alert of its own."""
 
@@ -24,8 +25,9 @@ def _open(before: str = "") -> str:
     return f"sum by (flow, hop) ({seen(missing, 'flow, hop, kind', before)})"
 
 
-MORE = f"(({_open()} > 0) unless {_open(' offset 1h')} >= {_open()})"
-"""More are open than an hour ago. What has been open for long, since nobody gave it up, is no outage."""
+MORE = f"((({_open()} > 0) unless {_open(AGO)} >= {_open()}) and on () {STORE_UP}{AGO} == 1)"
+"""More are open than an hour ago. What has been open for long, since nobody gave it up, is no outage. A flow that had
+none has no sample of then, so what says that samples are there is that a tracker had its store."""
 FRESHEST = f"max by (flow, hop, stage) ({WATERMARK} unless on (instance) {STORE_UP} == 0)"
 """Of a tracker that has lost its store the watermarks stand still, and say nothing about the hop."""
 STALLED = f"(time() - {FRESHEST}) > {STALE_S}"
