@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from tracker.alerting.alert import Alert
+from tracker.alerting.alert import OPERATIONS, Alert
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import PAIRS, WINDOWS, Pair
 
@@ -22,7 +22,7 @@ class Scene:
     """`series` in promtool's notation. Quiet at `before`, firing at `during`, over at `after` (seconds).
 
     `summary` is what the person who is woken reads; `labels` are those beside severity and owner. It fires
-    likewise for the flows in `also`.
+    likewise for the flows in `also`, of which nobody says who owns them. `severity`: else the alert's.
     """
 
     alert: str
@@ -33,10 +33,13 @@ class Scene:
     summary: str
     labels: Mapping[str, str] = field(default_factory=dict)
     also: Sequence[str] = ()
+    owner: str = OPERATIONS
+    severity: str = ""
 
     def test(self, alert: Alert) -> dict[str, Any]:
         """As `promtool test rules` takes it. The links ask for the flow and the hop that the alert's labels name."""
-        others = [replace(self, labels={**self.labels, "flow": flow}, summary=self.summary.replace("orders", flow))
+        others = [replace(self, labels={**self.labels, "flow": flow}, summary=self.summary.replace("orders", flow),
+                          owner=OPERATIONS, severity="")
                   for flow in self.also]  # fmt: skip
         firing = [scene._firing(alert) for scene in (self, *others)]
         looks: list[tuple[Any, list[Any]]] = [(self.before, []), (self.during, firing), (self.after, [])]
@@ -70,8 +73,8 @@ class Scene:
         chosen = f"?var-flow={place['flow']}" if "flow" in place else ""
         return {
             "exp_labels": {
-                "severity": alert.severity,
-                "owner": "operations",
+                "severity": self.severity or alert.severity,
+                "owner": self.owner,
                 "incident_kind": alert.runbook,
                 **self.labels,
             },
@@ -85,6 +88,7 @@ class Scene:
 
 
 def store_up(instance: str) -> str:
+    """Whether this tracker has its store."""
     return f'tracker_store_up{{instance="{instance}",job="tracker"}}'
 
 
@@ -101,10 +105,12 @@ def _frozen(values: str, at: int) -> str:
 
 
 def watermark(flow: str, hop: str) -> str:
+    """Until when a checkpoint of the flow there is vouched for."""
     return f'tracker_watermark_timestamp_seconds{{flow="{flow}",hop="{hop}",stage="persist",instance="t"}}'
 
 
 def open_(flow: str, hop: str) -> str:
+    """How many copies are missing there."""
     return f'tracker_findings{{flow="{flow}",hop="{hop}",kind="under_replicated",status="open",instance="t"}}'
 
 

@@ -92,6 +92,7 @@ def running(alertmanager_server: Callable[[str], Alertmanager]) -> Iterator[Runn
         (fires("TrackerDown", job="tracker"), "operations/page"),
         (fires("StorePartsMany", table="events"), "operations/ticket"),
         (fires("HopFailing", flow="orders", hop="kafka-eu"), "operations/page"),
+        (fires("HopFailing", flow="quiet", hop="kafka-eu", severity="ticket"), "operations/ticket"),
     ],
 )
 def test_who_is_told(labels: dict[str, str], receiver: str, amtool: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from tests.brokers.alert_scenes import FLOWS, SCENES, Scene, open_, store_up, watermark
-from tracker.alerting.alert import Alert
+from tracker.alerting.alert import OPERATIONS, Alert
 from tracker.alerting.generate import FILE
 from tracker.alerting.rules import alerts
 from tracker.model.units import SECOND, say
@@ -37,6 +38,23 @@ def test_it_fires_is_quiet_and_resolves(scene: Scene, promtool: str, tmp_path: P
     _passes(promtool, tmp_path, scene.alert, scene.test(_alert(scene)))
 
 
+OWNED = 'tracker_flow_info{{flow="{}",owner="{}",severity="{}",instance="{}",job="tracker"}}'
+ODD = 'team "odd" {{ x }} ü'
+
+
+@pytest.mark.parametrize("scene", [one for one in SCENES if "flow" in one.labels], ids=lambda scene: scene.alert)
+def test_a_flow_has_an_owner_and_may_wake_nobody(scene: Scene, promtool: str, tmp_path: Path) -> None:
+    """Its owner gets what is about the flow, also while trackers show two versions of its spec: the newest one counts.
+    Where that says `severity: ticket`, no alert about it is a page, also if operations gets it."""
+    told = {
+        OWNED.format("orders", "team-old", "page", "t"): "3x600",
+        OWNED.format("orders", ODD, "ticket", "u"): "4x600",
+    }
+    alert = _alert(scene)
+    shown = replace(scene, series={**scene.series, **told}, severity="ticket", owner=ODD if alert.owned else OPERATIONS)
+    _passes(promtool, tmp_path, scene.alert, shown.test(alert))
+
+
 @pytest.mark.parametrize("scene", [one for one in SCENES if one.alike], ids=lambda scene: scene.alert)
 def test_several_trackers_on_one_store_say_it_once(scene: Scene, promtool: str, tmp_path: Path) -> None:
     """Two trackers show the same, and it is one alert with the same numbers. Two others have lost the store: what they
@@ -56,8 +74,8 @@ def test_several_trackers_on_one_store_say_it_once(scene: Scene, promtool: str, 
     ids=["a restart", "another tracker", "Prometheus is new"],
 )
 def test_old_findings_are_no_outage(series: dict[str, str], promtool: str, tmp_path: Path) -> None:
-    """What has been open for hours sets no HopFailing off when its samples of an hour ago are missing, since the tracker
-    was restarted then, or was seen for the first time; nor when a second tracker shows it, too."""
+    """What has been open for hours sets no HopFailing off when its samples of an hour ago are missing, since the
+    tracker was restarted then, or was seen for the first time; nor when a second tracker shows it, too."""
     marks = {watermark(flow, "kafka-us"): "0+15x900" for flow in FLOWS}
     every = [{"series": name, "values": values} for name, values in (series | marks).items()]
     looks = [{"eval_time": f"{at}s", "alertname": "HopFailing", "exp_alerts": []} for at in range(60, 600 * 15, 60)]

@@ -16,17 +16,15 @@ from tracker.cli import main as cli
 
 pytestmark = pytest.mark.brokers
 
-SPEC = "flow: orders\nowner: team-payments\ncheckpoints:\n  - {hop: a, stage: produce}\n"
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def apply(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs the command for one flow; gives its exit code, stdout and stderr."""
-    (tmp_path / "orders.yaml").write_text(SPEC)
+def apply(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command; gives its exit code, stdout and stderr."""
 
     def command(rules: Path, url: str, *options: str) -> tuple[int, str, str]:
-        words = ["--prometheus-rules", str(rules), "--reload", url, str(tmp_path / "orders.yaml"), *options]
+        words = ["--prometheus-rules", str(rules), "--reload", url, *options]
         monkeypatch.setattr(sys, "argv", ["tracker", "alerts", "apply", *words])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -78,7 +76,7 @@ def test_one_expression_that_differs_is_noticed(
     rules, read = tmp_path / "tracker.yaml", tmp_path / "read.yaml"
     prometheus = prometheus_server(f"rule_files: ['{read}']")
     assert apply(read, prometheus.url, "--yes")[0] == 0
-    read.write_text(read.read_text().replace("tracker_store_parts > 700", "tracker_store_parts > 701"))
+    read.write_text(read.read_text().replace("> 700", "> 701"))
     code, _, err = apply(rules, prometheus.url, "--yes")
     assert code == 2
     assert "StorePartsMany" in err

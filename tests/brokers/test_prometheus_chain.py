@@ -93,7 +93,7 @@ def chain(tmp_path: Path, kafka_server: str, prometheus_server: Callable[[str], 
         collectors.start(lambda: _answers(f"http://127.0.0.1:{listen}/metrics"))
         targets = [urlsplit(tracker.url).netloc, f"127.0.0.1:{listen}"]
         rules = tmp_path / "tracker.yaml"
-        _cli(tracker, "render", "--to", str(tmp_path))
+        _cli(tracker, "render", "--to", str(tmp_path), "--flows-from", tracker.url)
         rules.write_text(rules.read_text("utf-8").replace("interval: 15s", "interval: 1s"), "utf-8")
         config = f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
@@ -108,8 +108,8 @@ scrape_configs:
 
 
 def _cli(tracker: Service, *arguments: str) -> str:
-    """`tracker alerts` about the flows of this tracker; it must end well."""
-    done = tracker.cli("alerts", *arguments, "--flows-from", tracker.url)
+    """`tracker alerts`; it must end well."""
+    done = tracker.cli("alerts", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -169,16 +169,19 @@ def test_a_real_prometheus_sees_it_all(chain: Chain) -> None:
 
 
 def _another_owner(chain: Chain) -> None:
-    """The flow gets another owner: `apply` shows what changes, and with --yes Prometheus has it."""
+    """The flow gets another owner, and rules stay as they are. The console gets another address: `apply` shows what
+    changes, and with --yes Prometheus has it."""
     chain.tracker.http.put("/v1/flows/orders", content=SPEC.replace("payments", "billing")).raise_for_status()
-    asked = "apply", "--prometheus-rules", str(chain.rules), "--reload", chain.prometheus.url
+    chain.tracker.until(lambda: chain.prometheus.query('tracker_flow_info{owner="team-billing"} == 2'), bool)
+    asked = ("apply", "--prometheus-rules", str(chain.rules), "--reload", chain.prometheus.url)
+    asked += ("--console-url", "https://tracker.example")
     before = chain.rules.read_text("utf-8")
-    assert '"team-billing" }}' in _cli(chain.tracker, *asked)
+    assert "https://tracker.example/runbooks/lost?" in _cli(chain.tracker, *asked)
     assert chain.rules.read_text("utf-8") == before
     assert "are in force" in _cli(chain.tracker, *asked, "--yes")
     groups = httpx.get(f"{chain.prometheus.url}/api/v1/rules").json()["data"]["groups"]
     lost = next(rule for group in groups for rule in group["rules"] if rule["name"] == "MessagesLost")
-    assert "team-billing" in lost["labels"]["owner"]
+    assert lost["annotations"]["runbook_url"].startswith("https://tracker.example/")
 
 
 def _rules_are_well(prometheus: Prometheus) -> None:

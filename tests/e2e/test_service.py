@@ -260,6 +260,7 @@ def test_metrics_show_what_the_books_say(service, flow):
         f'tracker_conservation_difference{{flow="{flow}"}} 0.0',  # counted aside, one after the other
         f'tracker_ingest_events_total{{flow="{flow}"}} 29.0',
         'tracker_thread_up{thread="reconcile"} 1.0',
+        f'tracker_flow_info{{flow="{flow}",owner="team-payments",severity="page"}} 1.0',
     }
     service.until(lambda: service.http.get("/metrics").text, lambda text: wanted <= set(text.splitlines()))
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
-
-from tracker.model.spec import FlowSpec
 
 OPERATIONS = "operations"
 """Who owns what belongs to no flow, and flows without an owner."""
@@ -51,24 +48,7 @@ class Places:
     grafana: str = GRAFANA
 
 
-@dataclass(frozen=True, slots=True)
-class Whom:
-    """Who is told of which flow: its owner, if it has one. Of the flows in `quiet` no alert wakes anybody."""
-
-    owners: Mapping[str, str] = field(default_factory=dict)
-    quiet: Collection[str] = ()
-
-    @classmethod
-    def of(cls, specs: Iterable[FlowSpec]) -> Whom:
-        """As these specs say."""
-        specs = list(specs)
-        return cls(
-            {spec.flow: spec.owner for spec in specs if spec.owner},
-            [spec.flow for spec in specs if spec.severity == "ticket"],
-        )
-
-
-def rule(alert: Alert, places: Places, whom: Whom) -> dict[str, Any]:
+def rule(alert: Alert, places: Places) -> dict[str, Any]:
     """The alert as a Prometheus rule. Every label and link that an alert has is added here."""
     chosen = [name for name, has in (("flow", alert.of_flow), ("hop", alert.of_hop)) if has]
     values = [f"{name}={{{{ $labels.{name} | urlquery }}}}" for name in chosen]
@@ -77,11 +57,11 @@ def rule(alert: Alert, places: Places, whom: Whom) -> dict[str, Any]:
         variables.append(f"var-tracker={quote(places.tracker, safe='')}")
     return {
         "alert": alert.name,
-        "expr": alert.expression,
+        "expr": told(alert.expression) if alert.of_flow else alert.expression,
         "for": alert.lasting,
         "labels": {
-            "severity": severity(alert, whom),
-            "owner": owner(whom.owners) if alert.owned else OPERATIONS,
+            "severity": MILDEST if alert.of_flow and alert.severity == "page" else alert.severity,
+            "owner": OWNER if alert.owned else OPERATIONS,
             "incident_kind": alert.runbook,
         },
         "annotations": {
@@ -93,36 +73,18 @@ def rule(alert: Alert, places: Places, whom: Whom) -> dict[str, Any]:
     }
 
 
-def owner(owners: Mapping[str, str]) -> str:
-    """A label that names the owner of the flow in `$labels.flow`: Prometheus fills it in when the alert fires."""
-    flows: dict[str, list[str]] = {}
-    for flow, name in sorted(owners.items()):
-        if name:
-            flows.setdefault(name, []).append(flow)
-    return _by_flow(flows, OPERATIONS)
+INFO = "tracker_flow_info"
+OWNER = f"{{{{ with $labels.owner }}}}{{{{ . }}}}{{{{ else }}}}{OPERATIONS}{{{{ end }}}}"
+MILDEST = '{{ if eq $labels.severity "ticket" }}ticket{{ else }}page{{ end }}'
+"""A flow may ask that nobody is woken."""
 
 
-def severity(alert: Alert, whom: Whom) -> str:
-    """As the alert says, but no more than a ticket for flows that are to wake nobody."""
-    if alert.severity == "page" and alert.owned and whom.quiet:
-        return _by_flow({"ticket": sorted(whom.quiet)}, "page")
-    return alert.severity
-
-
-def _by_flow(flows: Mapping[str, Collection[str]], otherwise: str) -> str:
-    """A template (https://pkg.go.dev/text/template: `eq` compares its first argument with each other one). Texts are
-    quoted as JSON, which Go reads: an owner may be named by any characters, also those of a template."""
-    cases = [
-        f"eq $labels.flow {' '.join(map(_quoted, names))} }}}}{{{{ {_quoted(text)} }}}}"
-        for text, names in sorted(flows.items())
-    ]
-    if not cases:
-        return otherwise
-    return "{{ if " + "{{ else if ".join(cases) + "{{ else }}" + otherwise + "{{ end }}"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def told(expression: str) -> str:
+    """With the labels `owner` and `severity` of the flow's newest spec; without them where the tracker shows none, so
+    that no alert depends on it. While trackers show several versions the newest one counts, which is the value."""
+    newest = f"topk by (flow) (1, {INFO})"
+    joined = f"({expression}) + on (flow) group_left (owner, severity) 0 * {newest}"
+    return f"{joined} or ({expression}) unless on (flow) {INFO}"
 
 
 def _asked(url: str, values: Collection[str]) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tracker.alerting import routing, rules
-from tracker.alerting.alert import Places, Whom
+from tracker.alerting.alert import Places
 from tracker.alerting.receivers import Receivers
 from tracker.assets import folder
 
@@ -18,7 +18,7 @@ FILE = FOLDER / rules.NAME
 def kept() -> Mapping[str, str]:
     """The text of each file, by name."""
     return {
-        rules.NAME: rules.rendered(Places(), Whom(), HEAD),
+        rules.NAME: rules.rendered(Places(), HEAD),
         routing.NAME: routing.rendered((), Receivers(), (), HEAD),
     }
 

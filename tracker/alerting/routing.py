@@ -71,8 +71,8 @@ def rendered(owners: Collection[str], receivers: Receivers, apart: Sequence[str]
         "group_interval": BETWEEN,
         "repeat_interval": AGAIN["ticket"],
         "routes": [
-            {**_pages(OPERATIONS, ways), "matchers": [_is("incident_kind", KIND)], "group_by": [*apart, *PLACE]},
-            *(_of_owner(owner, ways) for owner in sorted(ways) if owner != OPERATIONS),
+            {**_of(OPERATIONS, [_is("incident_kind", KIND)], ways), "group_by": [*apart, *PLACE]},
+            *(_of(owner, [_is("owner", owner)], ways) for owner in sorted(ways) if owner != OPERATIONS),
             _pages(OPERATIONS, ways),
         ],
     }
@@ -90,8 +90,8 @@ def _name(owner: str, severity: str, ways: Mapping[str, Mapping[str | None, Ways
     return owner if None in ways[owner] else f"{owner}/{severity}"
 
 
-def _of_owner(owner: str, ways: Mapping[str, Mapping[str | None, Ways]]) -> dict[str, Any]:
-    matchers = [_is("owner", owner)]
+def _of(owner: str, matchers: Sequence[str], ways: Mapping[str, Mapping[str | None, Ways]]) -> dict[str, Any]:
+    """What matches is told to this owner, tickets and pages each in their way."""
     return {"matchers": matchers, "receiver": _name(owner, "ticket", ways), "routes": [_pages(owner, ways)]}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from tracker.alerting.alert import Alert, Places, Whom, rule
+from tracker.alerting.alert import Alert, Places, rule
 from tracker.alerting.anomalies import ANOMALIES
 from tracker.alerting.collecting import COLLECTING
 from tracker.alerting.findings import FINDINGS
@@ -33,10 +33,10 @@ def alerts() -> list[Alert]:
     return [alert for group in GROUPS.values() for alert in group]
 
 
-def rendered(places: Places, whom: Whom, head: str = "") -> str:
+def rendered(places: Places, head: str = "") -> str:
     """The rule file. `head`: a first line that says where it comes from."""
     groups = [
-        {"name": f"tracker-{name}", "interval": INTERVAL, "rules": [rule(alert, places, whom) for alert in group]}
+        {"name": f"tracker-{name}", "interval": INTERVAL, "rules": [rule(alert, places) for alert in group]}
         for name, group in GROUPS.items()
     ]
     return head + yaml.safe_dump({"groups": groups}, sort_keys=False, width=118, allow_unicode=True)

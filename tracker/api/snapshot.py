@@ -79,7 +79,7 @@ class Snapshot:
             up = self._read(now, self._ping)
             self._service.metrics.set(metrics.STORE_UP, float(up))
             stored = (self._findings, self._store, self._clocks) if up else ()
-            if self._read(now, self._threads, self._control, *stored) and up:
+            if self._read(now, self._threads, self._owners, self._control, *stored) and up:
                 self._service.metrics.set(metrics.READ, now / SECOND)
         if up:
             patience = time.monotonic() + PATIENCE
@@ -129,6 +129,11 @@ class Snapshot:
             self._service.metrics.set(metrics.SPOOL_BYTES, spool.size)
             self._service.metrics.set(metrics.SPOOL_OLDEST, (now - (spool.oldest() or now)) / SECOND)
             self._service.metrics.set(metrics.SPOOL_ASIDE, spool.set_aside)
+
+    def _owners(self, now: int) -> None:
+        specs = ((flow, known.spec, known.newest.version) for flow, known in self._service.specs.known().items())
+        told: Labels = {(flow, spec.owner, spec.severity): version for flow, spec, version in specs}
+        self._service.metrics.replace(metrics.FLOW_INFO, told)
 
     def _messages(self, now: int) -> None:
         shown, known = self._service.metrics, self._service.specs.known()

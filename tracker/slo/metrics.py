@@ -116,6 +116,12 @@ COUNTED = Metric(
     "When messages, books and objectives other than delivery were counted last. With many millions that takes long: it "
     "is given about a tenth of the time.",
 )
+FLOW_INFO = Metric(
+    "tracker_flow_info",
+    Kind.gauge,
+    "The version of each flow's newest spec, with its owner and the most that an alert about it may be: page, ticket.",
+    ("flow", "owner", "severity"),
+)
 MESSAGES = Metric("tracker_messages", Kind.gauge, "Messages by flow and verdict, now.", ("flow", "verdict"))
 FINDINGS = Metric(
     "tracker_findings",

@@ -85,7 +85,7 @@ class Looked(Snapshot):
     def _nothing(self, now):
         pass
 
-    _threads = _store = _control = _flows = _recovery = _clocks = _burning = _objectives = _nothing
+    _threads = _owners = _store = _control = _flows = _recovery = _clocks = _burning = _objectives = _nothing
 
     def told(self, name):
         """What a gauge shows."""

@@ -44,8 +44,27 @@ def test_flows_come_from_a_tracker(run, answers):
     code, out, _ = run("alerts", "render", "--flows-from", answers.url + "/")
     assert (code, answers.asked[0][:2]) == (0, ("GET", "/v1/flows?limit=1000"))
     assert answers.asked[0][3]["Authorization"] == "Bearer mt_a_b"
-    assert 'eq $labels.flow "orders" }}{{ "team-payments" }}' in out
+    assert "- name: team-payments" in out
     assert f"{answers.url}/runbooks/lost?" in out
+
+
+def test_no_flow_at_all_drops_no_owners_route(run, answers, orders, tmp_path):
+    """A tracker without flows is the wrong one, most likely: what is there stays, unless that is wanted, or receivers
+    say whom there is to tell."""
+    answers.body = page()
+    folder = tmp_path / "made"
+    run("alerts", "render", orders, "--to", str(folder))
+    before = (folder / "alertmanager.yaml").read_text()
+    for words in (["render", "--to"], ["check", "--in"]):
+        code, _, err = run("alerts", *words, str(folder), "--flows-from", answers.url)
+        assert (code, f"{answers.url} has no flows" in err, "--allow-empty" in err) == (2, True, True)
+    code, _, err = run("alerts", "render")
+    assert (code, "no flows are given" in err) == (2, True)
+    assert (folder / "alertmanager.yaml").read_text() == before
+    (tmp_path / "receivers.yaml").write_text(RECEIVERS)
+    assert run("alerts", "render", "--receivers", str(tmp_path / "receivers.yaml"))[0] == 0
+    assert run("alerts", "render", "--allow-empty", "--to", str(folder), "--flows-from", answers.url)[0] == 0
+    assert "team-payments" not in (folder / "alertmanager.yaml").read_text()
 
 
 def test_an_owner_without_a_receiver_is_said(run, orders, tmp_path):
@@ -111,23 +130,21 @@ def test_check_asks_the_tools(run, orders, tmp_path, monkeypatch):
     assert (code, "promtool is not installed" in out, "amtool is not installed" in out) == (1, True, True)
 
 
-def test_apply_writes_nothing_when_prometheus_does_not_answer(run, orders, tmp_path):
+def test_apply_writes_nothing_when_prometheus_does_not_answer(run, tmp_path):
     """It is asked before the file is written."""
     rules = tmp_path / "rules.yaml"
-    code, _, err = run(
-        "alerts", "apply", orders, "--prometheus-rules", str(rules), "--reload", "http://127.0.0.1:9", "--yes"
-    )
+    code, _, err = run("alerts", "apply", "--prometheus-rules", str(rules), "--reload", "http://127.0.0.1:9", "--yes")
     assert (code, rules.exists(), "no Prometheus answers" in err) == (3, False, True)
 
 
-def test_apply_keeps_mode_and_link(run, orders, answers, tmp_path):
+def test_apply_keeps_mode_and_link(run, answers, tmp_path):
     """A file that is a link, with a mode of its own, stays so; what is refused is put back."""
     real, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
     real.write_text("groups: []\n")
     real.chmod(0o640)
     link.symlink_to(real)
     answers.body = json.dumps({"data": {"groups": []}})
-    code, _, err = run("alerts", "apply", orders, "--prometheus-rules", str(link), "--reload", answers.url, "--yes")
+    code, _, err = run("alerts", "apply", "--prometheus-rules", str(link), "--reload", answers.url, "--yes")
     assert (code, "has not these rules" in err, link.is_symlink()) == (2, True, True)
     assert (real.stat().st_mode & 0o777, "MessagesLost" in real.read_text()) == (0o640, True)
     assert [asked[:2] for asked in answers.asked] == [

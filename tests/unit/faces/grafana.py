@@ -80,9 +80,9 @@ def promql(text: str, flows: str = ".*", hops: str = ".*") -> str:
 
 def doubled(text: str) -> set[str]:
     """The gauges of the ledger in a PromQL expression of which several trackers on one store would show several: all
-    those that are not the argument of `max` or `min`."""
+    those that are not the argument of `max`, `min` or `topk`, nor only looked for."""
     ledgers = {metric.name for metric in ALL if metric.kind == Kind.gauge and metric not in OWN}
-    once = re.compile(r"(max|min)( by \([\w, ]+\))? ?\((abs\()?$")
+    once = re.compile(r"((max|min)( by \([\w, ]+\))? ?\((abs\()?|topk by \(\w+\) \(1, |unless on \(\w+\) )$")
     found = re.finditer(METRIC, text)
     return {one[0] for one in found if one[0] in ledgers and not once.search(text[: one.start()])}
 

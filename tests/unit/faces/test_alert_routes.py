@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tracker.alerting.alert import OPERATIONS, Whom
+from tracker.alerting.alert import OPERATIONS
 from tracker.alerting.receivers import Receivers, ReceiversError, parsed
 from tracker.alerting.routing import rendered, untold
 from tracker.alerting.rules import alerts
-from tracker.model.spec import load_spec
 
 TOLD = """
 global: {smtp_smarthost: 'mail.example.org:587', smtp_from: tracker@example.org}
@@ -114,11 +113,3 @@ def test_names_that_collide_are_refused() -> None:
     text = TOLD + "  operations/page: {webhook_configs: [{url: 'http://x'}]}\n"
     with pytest.raises(ReceiversError, match="two receivers would be named 'operations/page'"):
         rendered([], parsed(text))
-
-
-def test_specs_say_whom() -> None:
-    """Owner and severity are the flow's."""
-    points = "checkpoints: [{hop: a, stage: produce}]"
-    specs = [load_spec(f"{{flow: orders, owner: team-payments, {points}}}"),
-             load_spec(f"{{flow: parcels, severity: ticket, {points}}}")]  # fmt: skip
-    assert Whom.of(specs) == Whom({"orders": "team-payments"}, ["parcels"])

@@ -17,6 +17,7 @@ From = Annotated[str, typer.Option("--flows-from", help="a tracker's address, in
 Console = Annotated[str, typer.Option(help="the tracker's address as people reach it, for links; else --flows-from")]
 Grafana = Annotated[str, typer.Option(help="Grafana's address as people reach it, for links")]
 Told = Annotated[Path | None, typer.Option("--receivers", help="YAML file that says how each owner is told")]
+Empty = Annotated[bool, typer.Option("--allow-empty", help="there may be no flows, and then no owner has a route")]
 Apart = Annotated[list[str] | None, typer.Option(help="external label that tells installations apart; may be repeated")]
 
 
@@ -28,14 +29,16 @@ def render(
     grafana_url: Grafana = "",
     receivers: Told = None,
     apart_by: Apart = None,
+    allow_empty: Empty = False,
     to: Annotated[Path | None, typer.Option(help="folder to write both files to; else they are printed")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the rules and Alertmanager's configuration for these flows, and write or print them."""
+    """Make the rules, and Alertmanager's configuration for these flows, and write or print them."""
     from tracker.cli.alerts.making import made
     from tracker.cli.alerts.showing import written
 
-    written(made(specs or [], flows_from, console_url, grafana_url, receivers, apart_by or []), to, as_json)
+    wanted = (specs or [], flows_from, console_url, grafana_url, receivers, apart_by or [], allow_empty)
+    written(made(*wanted), to, as_json)
 
 
 @app.command()
@@ -47,6 +50,7 @@ def check(
     grafana_url: Grafana = "",
     receivers: Told = None,
     apart_by: Apart = None,
+    allow_empty: Empty = False,
     as_json: Json = False,
 ) -> None:
     """Compare what is there with what would be made now, and ask promtool and amtool about it where they are installed.
@@ -56,26 +60,25 @@ def check(
     from tracker.cli.alerts.checking import compared
     from tracker.cli.alerts.making import made
 
-    compared(made(specs or [], flows_from, console_url, grafana_url, receivers, apart_by or []), folder, as_json)
+    wanted = (specs or [], flows_from, console_url, grafana_url, receivers, apart_by or [], allow_empty)
+    compared(made(*wanted), folder, as_json)
 
 
 @app.command("apply")
 def apply_(
     prometheus_rules: Annotated[Path, typer.Option(help="the rule file that Prometheus reads, as seen from here")],
     reload: Annotated[str, typer.Option(help="Prometheus' address, as http://prometheus:9090")],
-    specs: Specs = None,
-    flows_from: From = "",
-    console_url: Console = "",
+    console_url: Annotated[str, typer.Option(help="the tracker's address as people reach it, for links")] = "",
     grafana_url: Grafana = "",
     yes: Annotated[bool, typer.Option("--yes", help="do it; without it only the difference is shown")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how the rules would change; with --yes, put them in force in Prometheus, and see that they are.
+    """Show how the rules would change; with --yes, put them in force in Prometheus, and see that they are. They are the
+    same for all flows.
 
     When Prometheus refuses them, what was there before is put back.
     """
     from tracker.cli.alerts.applying import applied
-    from tracker.cli.alerts.making import made
+    from tracker.cli.alerts.making import made_rules
 
-    made_now = made(specs or [], flows_from, console_url, grafana_url, None, [])
-    applied(made_now.rules, prometheus_rules, reload, yes, as_json)
+    applied(made_rules(console_url, grafana_url), prometheus_rules, reload, yes, as_json)
