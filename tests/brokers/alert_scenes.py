@@ -140,6 +140,24 @@ def _gauge(alert: str, series: str, good: str, bad: str, lasting: int, summary: 
                  60 + lasting + 120, summary, **rest)  # fmt: skip
 
 
+def _full(alert: str, taken: str, limit: str, summary: str) -> Scene:
+    """Three quarters of it are taken for a while. At another tracker as much is little, and a third one has none."""
+    labels = '{{instance="{}",job="tracker"}}'
+    series = {
+        (taken + labels).format("t"): "0x3 300x11 0x40",
+        (limit + labels).format("t"): "400x60",
+        (taken + labels).format("u"): "300x60",
+        (limit + labels).format("u"): "4000x60",
+        (taken + labels).format("v"): "0x60",
+        (limit + labels).format("v"): "0x60",
+    }
+    return Scene(alert, series, 165, 195, 300, summary, T)
+
+
+def _restarts(worker: str) -> str:
+    return f'tracker_worker_restarts_total{{thread="{worker}",instance="t",job="tracker"}}'
+
+
 def _archive(collector: str) -> str:
     return f'collector_archive_failures_total{{collector="{collector}",kind="kafka",instance="c",job="collectors"}}'
 
@@ -375,8 +393,19 @@ SCENES = (
         "messages and books as Prometheus sees them are 45m 15s old",
         T,
     ),
-    _gauge("WorkerDown", 'tracker_thread_up{thread="reconcile",instance="t",job="tracker"}', "1", "0", 60,
-           "worker reconcile of the tracker has ended", labels={"thread": "reconcile", **T}),
+    Scene(
+        "WorkerDown",  # it fails twice at 60 s, and again and again from 180 s to 300 s; another one failed twice
+        {
+            _restarts("reconcile"): "0x3 2x7 3+4x8 35x100",
+            _restarts("replay"): "0x3 2x100",
+            'tracker_thread_up{thread="reconcile",instance="t",job="tracker"}': "1x200",
+        },
+        165,
+        270,
+        1200,
+        "worker reconcile of the tracker on t fails again and again, or has ended",
+        {"thread": "reconcile", "instance": "t"},
+    ),
     Scene(
         "ReconcilerStalled",  # no pass, as nothing comes; from 405 s on reports do, and passes only from 600 s on
         {
@@ -404,10 +433,9 @@ SCENES = (
         "the tracker turns batches away (503)",
         {"instance": "t"},
     ),
-    _gauge("IngestMemoryFilling", 'tracker_ingest_pending_bytes{instance="t",job="tracker"}', "1000", "536870912", 120,
-           "512MiB wait to be stored", labels=T),
-    _gauge("SpoolFilling", 'tracker_spool_bytes{instance="t",job="tracker"}', "0", "1610612736", 120,
-           "1.5GiB wait in the tracker's spool", labels=T),
+    _full("IngestMemoryFilling", "tracker_ingest_pending_bytes", "tracker_ingest_pending_limit_bytes",
+          "75% of the memory for batches that wait to be stored is taken"),
+    _full("SpoolFilling", "tracker_spool_bytes", "tracker_spool_limit_bytes", "the tracker's spool on t is 75% full"),
     _gauge("SpoolSetAside", 'tracker_spool_set_aside{instance="t",job="tracker"}', "0", "2", 60,
            "2 batches of the spool were set aside", labels=T),
     Scene(
@@ -426,3 +454,10 @@ SCENES = (
     _gauge("ReplayInDoubt", 'tracker_replay_messages{state="in_doubt",instance="t",job="tracker"}', "0", "7", 900,
            "7 messages of replays: sent or not is not known", labels={"state": "in_doubt"}),
 )  # fmt: skip
+
+ALSO = (
+    _gauge("WorkerDown", 'tracker_thread_up{thread="commit",instance="t",job="tracker"}', "1", "0", 60,
+           "worker commit of the tracker on t fails again and again, or has ended",
+           labels={"thread": "commit", "instance": "t"}),
+)  # fmt: skip
+"""Other ways in which one fires."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.brokers.alert_scenes import FLOWS, SCENES, Scene, open_, store_up, watermark
+from tests.brokers.alert_scenes import ALSO, FLOWS, SCENES, Scene, open_, store_up, watermark
 from tracker.alerting.alert import OPERATIONS, Alert
 from tracker.alerting.generate import FILE
 from tracker.alerting.rules import alerts
@@ -31,7 +31,7 @@ def test_every_alert_has_a_scene() -> None:
     assert [scene.alert for scene in SCENES] == [alert.name for alert in alerts()]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.alert)
+@pytest.mark.parametrize("scene", [*SCENES, *ALSO], ids=lambda scene: scene.alert)
 def test_it_fires_is_quiet_and_resolves(scene: Scene, promtool: str, tmp_path: Path) -> None:
     """The alert is quiet while all is well and until its time has passed, then fires with the labels, summary and links
     that a person needs, and is over once all is well again. Series that look alike do not set it off."""
@@ -48,7 +48,7 @@ def test_a_flow_has_an_owner_and_may_wake_nobody(scene: Scene, promtool: str, tm
     Where that says `severity: ticket`, no alert about it is a page, also if operations gets it."""
     told = {
         OWNED.format("orders", "team-old", "page", "t"): "3x600",
-        OWNED.format("orders", ODD, "ticket", "u"): "4x600",
+        OWNED.format("orders", ODD.replace('"', r"\""), "ticket", "u"): "4x600",
     }
     alert = _alert(scene)
     shown = replace(scene, series={**scene.series, **told}, severity="ticket", owner=ODD if alert.owned else OPERATIONS)

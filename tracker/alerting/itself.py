@@ -10,10 +10,12 @@ from tracker.alerting.trackers import STORE_UP, seen
 STALE_S = 60
 """Coverage that is older is stalled. The gauge leaves out what has ended, unless nobody is left there: however long ago
 the last one vanished, that is told until somebody comes back, signs off, or the flow no longer names the hop."""
-PENDING_BYTES = 512 * 2**20 * 7 // 10
-"""70 % of `TRACKER_COMMIT_MEMORY_MB` as it is by default; from 75 % on, batches go to the spool."""
-SPOOL_BYTES = 2**30
-"""Half of `TRACKER_SPOOL_MB` as it is by default; when it is full, batches are answered with 503."""
+MEMORY_FULL = 0.7
+"""The share of `TRACKER_COMMIT_MEMORY_MB`; from 75 % on, batches go to the spool."""
+SPOOL_FULL = 0.5
+"""The share of `TRACKER_SPOOL_MB`; when it is full, batches are answered with 503."""
+RESTARTS = 3
+"""A worker that failed so often within ten minutes gets nothing done, or not all of it. Once is a moment's trouble."""
 MANY_PARTS = 700
 """The engine slows inserts down at 1,000 parts in one partition."""
 
@@ -93,11 +95,12 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "WorkerDown",
-        "tracker_thread_up == 0",
+        f"max by (instance, thread) (increase(tracker_worker_restarts_total[10m])) >= {RESTARTS}"
+        " or max by (instance, thread) (tracker_thread_up) == 0",
         "1m",
         "page",
         "worker-down",
-        "worker {{ $labels.thread }} of the tracker has ended",
+        "worker {{ $labels.thread }} of the tracker on {{ $labels.instance }} fails again and again, or has ended",
         "reconcile: nothing is judged. commit: no event is stored. replay: nothing is sent again. "
         "policy: flows in mode auto wait for people.",
     ),
@@ -133,20 +136,20 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "IngestMemoryFilling",
-        f"tracker_ingest_pending_bytes > {PENDING_BYTES}",
+        f"tracker_ingest_pending_bytes / tracker_ingest_pending_limit_bytes > {MEMORY_FULL}",
         "2m",
         "ticket",
         "ingest-refused",
-        "{{ $value | humanize1024 }}B wait to be stored",
+        "{{ $value | humanizePercentage }} of the memory for batches that wait to be stored is taken",
         "Batches come in faster than they are stored. Near the bound they go to the spool, and nothing is judged.",
     ),
     Alert(
         "SpoolFilling",
-        f"tracker_spool_bytes > {SPOOL_BYTES}",
+        f"tracker_spool_bytes / tracker_spool_limit_bytes > {SPOOL_FULL}",
         "2m",
         "page",
         "spool",
-        "{{ $value | humanize1024 }}B wait in the tracker's spool",
+        "the tracker's spool on {{ $labels.instance }} is {{ $value | humanizePercentage }} full",
         "The store is down or too slow. Nothing is judged until it has all of it; a full spool refuses with 503.",
     ),
     Alert(

@@ -123,10 +123,13 @@ class Snapshot:
     def _threads(self, now: int) -> None:
         threads: Labels = {(name,): float(alive()) for name, alive in self._service.threads.items()}
         self._service.metrics.replace(metrics.THREAD_UP, threads)
-        self._service.metrics.set(metrics.PENDING, self._service.intake.committer.held)
-        spool = self._service.intake.committer.spool
+        committer = self._service.intake.committer
+        self._service.metrics.set(metrics.PENDING, committer.held)
+        self._service.metrics.set(metrics.PENDING_LIMIT, committer.bounds.memory)
+        spool = committer.spool
         if spool:
             self._service.metrics.set(metrics.SPOOL_BYTES, spool.size)
+            self._service.metrics.set(metrics.SPOOL_LIMIT, spool.limit)
             self._service.metrics.set(metrics.SPOOL_OLDEST, (now - (spool.oldest() or now)) / SECOND)
             self._service.metrics.set(metrics.SPOOL_ASIDE, spool.set_aside)
 

@@ -39,6 +39,7 @@ from tracker.slo.metrics import (
     POLICY_BUDGET,
     POLICY_LEFT,
     SPOOL_DRAINED,
+    WORKER_RESTARTS,
     Metrics,
 )
 from tracker.store import Store, readonly
@@ -53,10 +54,11 @@ PATIENCE = 30.0
 
 
 class Worker:
-    """A loop in a thread of its own that outlives errors: they are logged and the loop starts again."""
+    """A loop in a thread of its own that outlives errors: they are logged and counted, and the loop starts again."""
 
-    def __init__(self, name: str, loop: Callable[[threading.Event], None]) -> None:
-        self.name, self._loop = name, loop
+    def __init__(self, name: str, loop: Callable[[threading.Event], None], metrics: Metrics) -> None:
+        self.name, self._loop, self._metrics = name, loop, metrics
+        metrics.count(WORKER_RESTARTS, 0, name)  # a counter that begins at 1 has not grown
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -78,6 +80,7 @@ class Worker:
                 self._loop(self._stop)
             except Exception:  # the top of a thread: a worker that is gone would be noticed by nobody
                 log.exception("worker_failed", thread=self.name, again_in_s=AGAIN)
+                self._metrics.count(WORKER_RESTARTS, 1, self.name)
                 self._stop.wait(AGAIN)
 
 
@@ -127,12 +130,12 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
         stack.callback(judged.close)
         reconciler = Reconciler(judged, control, now_us, lambda: listening.hold() or arrears.hold(), committer.pressed)
         replays = Replays(store, control, ports.sources, ports.publishers, now_us, insecure=insecure)
-        passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s))
+        passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s), metrics)
         stack.callback(passes.close)
-        sending = Worker("replay", replays.worker().run)
+        sending = Worker("replay", replays.worker().run, metrics)
         stack.callback(sending.close)
         automatic = Automatic(store, control, replays, _policy_shown(metrics), now_us)
-        asking = Worker("policy", automatic.run)
+        asking = Worker("policy", automatic.run, metrics)
         stack.callback(asking.close)
         unhurried = store.yielding()
         stack.callback(unhurried.close)
@@ -144,11 +147,11 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             now_us,
             lambda: until(control),
         )
-        looking = Worker("anomalies", watching.run)
+        looking = Worker("anomalies", watching.run, metrics)
         stack.callback(looking.close)
-        telling = Worker("arrears", arrears.run)
+        telling = Worker("arrears", arrears.run, metrics)
         stack.callback(telling.close)
-        hearing = Worker("listening", listening.run)
+        hearing = Worker("listening", listening.run, metrics)
         stack.callback(hearing.close)
         stack.callback(committer.close)
         QUICK.begin()

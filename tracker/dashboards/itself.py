@@ -75,7 +75,7 @@ WORK = Row(
                 PromQL("time() - max(tracker_pass_finished_timestamp_seconds)", "ago"),
             ],
             "What the reconciler needed for its last pass, and when that was. Without anything new there is no pass.",
-            8,
+            6,
             unit="s",
         ),
         Panel(
@@ -86,7 +86,7 @@ WORK = Row(
                 PromQL("max(time() - tracker_slo_timestamp_seconds)", "burn rates"),
             ],
             "How old the numbers are that alerts compare. They are given about a tenth of the time.",
-            8,
+            6,
             unit="s",
         ),
         Panel(
@@ -94,8 +94,15 @@ WORK = Row(
             "bargauge",
             [PromQL("min by (thread) (tracker_thread_up)", "{{thread}}", now=True)],
             "1 while a worker lives.",
-            8,
+            6,
             steps=[(None, BAD), (1, GOOD)],
+        ),
+        Panel(
+            "Workers begun again",
+            "timeseries",
+            [PromQL("sum by (thread) (increase(tracker_worker_restarts_total[10m]))", "{{thread}}")],
+            "How often within ten minutes, since they failed for a reason that nobody foresaw. Three are an alert.",
+            6,
         ),
     ],
 )

@@ -76,7 +76,7 @@ class Committer:
         spool: Spool | None = None,
         drained: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        self._sink, self._bounds, self._written, self.spool = sink, bounds, written, spool
+        self._sink, self.bounds, self._written, self.spool = sink, bounds, written, spool
         self._drain = Drain(spool, sink, bounds.rows, drained) if spool else None
         self._pending: deque[_Waiting] = deque()
         self._inserting: list[_Waiting] = []
@@ -139,7 +139,7 @@ class Committer:
             if self._closing:
                 self._refused += 1
                 raise Busy("the tracker is shutting down; send this again in a moment")
-            if self._held and self._held + batch.size > self._bounds.memory:
+            if self._held and self._held + batch.size > self.bounds.memory:
                 self._refused += 1
                 raise Busy(f"{self._held >> 20} MiB wait to be stored already; the store is slower than the senders")
             self._pending.append(waiting)
@@ -199,7 +199,7 @@ class Committer:
                     return None if self._closing else []
                 if not self._pending:
                     return None
-                self._changed.wait_for(self._ripe, self._bounds.wait)
+                self._changed.wait_for(self._ripe, self.bounds.wait)
                 if not self._moving and not self._spooled:
                     self._inserting, self._began = self._take(), time.monotonic()
                     return self._inserting
@@ -208,7 +208,7 @@ class Committer:
     def _stands(self) -> bool:
         """Somebody has waited for too long."""
         waiting = [one.since for one in (*self._inserting, *self._pending) if not one.answer.done()]
-        return time.monotonic() - min(waiting, default=math.inf) > self._bounds.patience
+        return time.monotonic() - min(waiting, default=math.inf) > self.bounds.patience
 
     @property
     def _spooled(self) -> bool:
@@ -216,15 +216,15 @@ class Committer:
 
     @property
     def _crowded(self) -> bool:
-        return self._held > self._bounds.memory * CROWDED
+        return self._held > self.bounds.memory * CROWDED
 
     def _ripe(self) -> bool:
-        return self._closing or self._moving or self._rows >= self._bounds.rows
+        return self._closing or self._moving or self._rows >= self.bounds.rows
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
         rows = 0
-        while self._pending and (not group or rows + self._pending[0].batch.rows <= self._bounds.rows):
+        while self._pending and (not group or rows + self._pending[0].batch.rows <= self.bounds.rows):
             group.append(self._pending.popleft())
             rows += group[-1].batch.rows
         self._rows -= rows
@@ -273,7 +273,7 @@ class Committer:
                 while self._moving or not self._overflows():
                     if self._closing and not self._pending and not self._unanswered():
                         return
-                    self._overflowed.wait(self._bounds.patience / 4)
+                    self._overflowed.wait(self.bounds.patience / 4)
                 group = self._stuck() + self._take()
                 self._moving, self._flowing = True, self._spooled and self._flowing and not self._hangs()
             self._keep(group, "")
@@ -287,7 +287,7 @@ class Committer:
         return self._unanswered() if self._hangs() else []
 
     def _hangs(self) -> bool:
-        return time.monotonic() - self._began > self._bounds.patience
+        return time.monotonic() - self._began > self.bounds.patience
 
     def _overflows(self) -> bool:
         """Something has to go into the spool now."""
@@ -297,7 +297,7 @@ class Committer:
             return False
         if self._spooled:
             return self._closing or self._credit > 0 or not self._flowing or self._hangs()
-        late = time.monotonic() - self._pending[0].since > self._bounds.patience + self._bounds.wait
+        late = time.monotonic() - self._pending[0].since > self.bounds.patience + self.bounds.wait
         return self._crowded or late
 
     def _keep(self, group: Sequence[_Waiting], because: str) -> None:

@@ -70,9 +70,6 @@ class Worker:
             except (ControlError, TrackerError) as error:
                 log.warning("replay_waiting", reason=str(error))
                 wait = TROUBLE_WAIT_S
-            except Exception:  # the top of a thread: it must not end for one bad replay
-                log.exception("replay_round_failed")
-                wait = TROUBLE_WAIT_S
             stop.wait(max(LEAST_WAIT_S, wait))
         with suppress(ControlError):  # they run out by themselves
             self.sender.rest()

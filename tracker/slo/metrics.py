@@ -63,8 +63,14 @@ COMMIT_SECONDS = Metric(
 )
 COMMIT_ROWS = Metric("tracker_ingest_commit_rows", Kind.histogram, "Rows of one shared insert.", (), ROWS)
 PENDING = Metric("tracker_ingest_pending_bytes", Kind.gauge, "Memory of batches that are not durable yet.")
+PENDING_LIMIT = Metric(
+    "tracker_ingest_pending_limit_bytes", Kind.gauge, "What they may take: beyond it, batches are answered with 503."
+)
 SPOOL_BYTES = Metric(
     "tracker_spool_bytes", Kind.gauge, "Bytes of events that wait on disk, because the store is down or slow."
+)
+SPOOL_LIMIT = Metric(
+    "tracker_spool_limit_bytes", Kind.gauge, "What may wait there, TRACKER_SPOOL_MB; 0 without a spool."
 )
 SPOOL_OLDEST = Metric(
     "tracker_spool_oldest_seconds", Kind.gauge, "How long the oldest of them waits; 0 when none does."
@@ -243,6 +249,12 @@ PASS_FINISHED = Metric(
 )
 PASS_SECONDS = Metric("tracker_pass_seconds", Kind.gauge, "How long the last finished pass took.")
 THREAD_UP = Metric("tracker_thread_up", Kind.gauge, "1 while a worker thread of this process lives.", ("thread",))
+WORKER_RESTARTS = Metric(
+    "tracker_worker_restarts_total",
+    Kind.counter,
+    "How often a worker of this process failed for a reason that nobody foresaw, and was begun again.",
+    ("thread",),
+)
 REPLAYS = Metric("tracker_replays", Kind.gauge, "Replays that have not ended, by status.", ("status",))
 REPLAY_MESSAGES = Metric(
     "tracker_replay_messages", Kind.gauge, "Messages of replays that have not ended, by state.", ("state",)
@@ -316,8 +328,8 @@ RECOVERY_TARGET = Metric(
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
 OWN = frozenset(
-    (PENDING, SPOOL_BYTES, SPOOL_OLDEST, SPOOL_ASIDE, READ, COUNTED, JUDGED, THREAD_UP, POLICY_LEFT, POLICY_BUDGET,
-     REPLAY_CIRCUIT, REPLAY_IN_FLIGHT, STORE_UP, BUILD)
+    (PENDING, PENDING_LIMIT, SPOOL_BYTES, SPOOL_LIMIT, SPOOL_OLDEST, SPOOL_ASIDE, READ, COUNTED, JUDGED, THREAD_UP,
+     POLICY_LEFT, POLICY_BUDGET, REPLAY_CIRCUIT, REPLAY_IN_FLIGHT, STORE_UP, BUILD)
 )  # fmt: skip
 """Gauges of this process. The others are of the ledger: every tracker on the same store shows the same, and a sum over
 trackers would count it twice."""
