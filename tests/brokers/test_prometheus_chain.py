@@ -173,8 +173,8 @@ def _another_owner(chain: Chain) -> None:
     changes, and with --yes Prometheus has it."""
     chain.tracker.http.put("/v1/flows/orders", content=SPEC.replace("payments", "billing")).raise_for_status()
     chain.tracker.until(lambda: chain.prometheus.query('tracker_flow_info{owner="team-billing"} == 2'), bool)
-    asked = ("apply", "--prometheus-rules", str(chain.rules), "--reload", chain.prometheus.url)
-    asked += ("--console-url", "https://tracker.example")
+    console = "--console-url", "https://tracker.example"
+    asked = "apply", "--prometheus-rules", str(chain.rules), "--reload", chain.prometheus.url, *console
     before = chain.rules.read_text("utf-8")
     assert "https://tracker.example/runbooks/lost?" in _cli(chain.tracker, *asked)
     assert chain.rules.read_text("utf-8") == before
