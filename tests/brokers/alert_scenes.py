@@ -154,6 +154,10 @@ def _full(alert: str, taken: str, limit: str, summary: str) -> Scene:
     return Scene(alert, series, 165, 195, 300, summary, T)
 
 
+def _refused(status: str, reason: str) -> str:
+    return f'tracker_ingest_refused_total{{status="{status}",reason="{reason}",instance="t",job="tracker"}}'
+
+
 def _restarts(worker: str) -> str:
     return f'tracker_worker_restarts_total{{thread="{worker}",instance="t",job="tracker"}}'
 
@@ -422,16 +426,32 @@ SCENES = (
     _gauge("ConservationBroken", 'tracker_conservation_difference{flow="orders",instance="t",job="tracker"}', "0", "-4",
            120, "orders: the books differ by -4 messages", labels={"flow": "orders"}),
     Scene(
-        "IngestRefused",  # 503 from 60 s to 480 s; 413 all the time
+        "IngestRefused",  # the spool is full from 60 s to 480 s; once there was no slot; others are the senders' affair
         {
-            'tracker_ingest_refused_total{status="503",instance="t",job="tracker"}': "0x4 3+3x28 87x60",
-            'tracker_ingest_refused_total{status="413",instance="t",job="tracker"}': "0+9x100",
+            _refused("503", "spool"): "0x4 3+3x28 87x60",
+            _refused("503", "slots"): "0x4 1x90",
+            _refused("503", "share"): "0+9x100",
+            _refused("503", "closing"): "0+9x100",
+            _refused("413", "request"): "0+9x100",
         },
         345,
         420,
         840,
-        "the tracker turns batches away (503)",
-        {"instance": "t"},
+        "63 batches turned away in 5 minutes by the tracker on t: spool",
+        {"reason": "spool", "instance": "t"},
+    ),
+    Scene(
+        "SendersRefused",  # batches that are too large from 60 s to 780 s, and some that cannot be read
+        {
+            _refused("413", "request"): "0x4 3+3x48 147x60",
+            _refused("400", "request"): "0x4 5x120",
+            _refused("503", "spool"): "0+9x120",
+        },
+        645,
+        720,
+        1140,
+        "63 batches of senders refused in 5 minutes on t: 413, request",
+        {"status": "413", "reason": "request", "instance": "t"},
     ),
     _full("IngestMemoryFilling", "tracker_ingest_pending_bytes", "tracker_ingest_pending_limit_bytes",
           "75% of the memory for batches that wait to be stored is taken"),

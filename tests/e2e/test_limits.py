@@ -129,7 +129,7 @@ def test_more_than_a_token_may_send(tmp_path: Path) -> None:
         time.sleep(int(refused.headers["Retry-After"]))
         assert service.http.post("/v1/events", content=json.dumps(event("g")), headers=greedy).status_code == 200
         metrics = service.http.get("/metrics", headers=admin).text
-        assert 'tracker_ingest_refused_total{status="429"} 1.0' in metrics
+        assert 'tracker_ingest_refused_total{reason="rate",status="429"} 1.0' in metrics
     finally:
         service.close()
 

@@ -16,6 +16,11 @@ SPOOL_FULL = 0.5
 """The share of `TRACKER_SPOOL_MB`; when it is full, batches are answered with 503."""
 RESTARTS = 3
 """A worker that failed so often within ten minutes gets nothing done, or not all of it. Once is a moment's trouble."""
+OURS, SENDERS = "slots|memory|spool|store|control|spans", "request|rate|share"
+"""Reasons for which requests are refused as a whole. What passes by itself (starting, closing) is in neither."""
+REFUSED = 5
+"""In five minutes, and for as long again: collectors try at least twice a minute, and one bad request is nobody's
+trouble."""
 MANY_PARTS = 700
 """The engine slows inserts down at 1,000 parts in one partition."""
 
@@ -127,12 +132,26 @@ ITSELF: Sequence[Alert] = (
     ),
     Alert(
         "IngestRefused",
-        'sum by (instance) (rate(tracker_ingest_refused_total{status="503"}[5m])) > 0',
+        f'sum by (instance, reason) (increase(tracker_ingest_refused_total{{reason=~"{OURS}"}}[5m])) > {REFUSED}',
         "5m",
         "page",
         "ingest-refused",
-        "the tracker turns batches away (503)",
-        "Collectors keep what was refused; when their spools are full they drop, count it, and leave a blind spot.",
+        "{{ $value | humanize }} batches turned away in 5 minutes by the tracker on {{ $labels.instance }}: "
+        "{{ $labels.reason }}",
+        "The tracker has no place for them. Collectors keep what was refused; when their spools are full they drop, "
+        "count it, and leave a blind spot.",
+    ),
+    Alert(
+        "SendersRefused",
+        f'sum by (instance, status, reason) (increase(tracker_ingest_refused_total{{reason=~"{SENDERS}"}}[5m]))'
+        f" > {REFUSED}",
+        "10m",
+        "ticket",
+        "ingest-refused",
+        "{{ $value | humanize }} batches of senders refused in 5 minutes on {{ $labels.instance }}: "
+        "{{ $labels.status }}, {{ $labels.reason }}",
+        "A sender sends again and again what cannot be taken, or more than its token may. What it saw is not in the "
+        "ledger.",
     ),
     Alert(
         "IngestMemoryFilling",

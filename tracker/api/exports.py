@@ -9,7 +9,7 @@ import anyio.to_thread
 import structlog
 
 from tracker.api.gate import Gate
-from tracker.api.problem import RETRY_AFTER, Problem, status_of
+from tracker.api.problem import RETRY_AFTER, Problem, turned_away
 from tracker.api.routes.events import count, durable
 from tracker.api.service import Service
 from tracker.control.errors import ControlError
@@ -20,7 +20,7 @@ from tracker.ingest.batch import Batch
 from tracker.ingest.otlp.account import FAILED, NO_FLOW, NO_ID, NO_STAGE, Account, Seen
 from tracker.ingest.otlp.traces import Traces
 from tracker.model.errors import TrackerError
-from tracker.slo.metrics import REFUSED, SPANS
+from tracker.slo.metrics import SPANS
 
 log = structlog.get_logger()
 
@@ -69,8 +69,7 @@ class Exports:
     def refused(self, error: RefusedExport) -> tuple[int, int | None]:
         """The HTTP status that `error` stands for, and the seconds after which the sender may come back, if it may.
         Counts it."""
-        status = error.status if isinstance(error, Problem) else status_of(error)
-        self.service.metrics.count(REFUSED, 1, str(status))
+        status = turned_away(self.service.metrics, error)
         if status not in (429, 503):
             return status, None
         headers = error.headers if isinstance(error, Problem) else {}

@@ -68,16 +68,18 @@ class Gate:
     def _admit(self, who: str) -> None:
         wait = max(self._events.wait(who), self._bytes.wait(who))
         if wait:
-            raise Problem(429, f"this token sent more than {self._allowed(who)}; come back in {wait} s", _after(wait))
+            detail = f"this token sent more than {self._allowed(who)}; come back in {wait} s"
+            raise Problem(429, detail, _after(wait), cause="rate")
         self._seen[who] = self._clock()
         if self._held.total() >= self._slots:
             self._full()
-            raise Problem(503, "as many batches as this tracker takes at once are in work; send this again in a moment")
+            detail = "as many batches as this tracker takes at once are in work; send this again in a moment"
+            raise Problem(503, detail, cause="slots")
         if self._held[who] >= self._share():
             detail = (
                 f"{self._held[who]} batches of this token are in work already, its share; send this again in a moment"
             )
-            raise Problem(503, detail, _after(1))
+            raise Problem(503, detail, _after(1), cause="share")
 
     def _share(self) -> int:
         """Slots that one sender may have."""

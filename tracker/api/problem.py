@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from tracker.control import errors as control
 from tracker.ingest import errors as ingest
 from tracker.model import errors as model
+from tracker.slo.metrics import REFUSED, Metrics
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "2"
@@ -41,11 +42,14 @@ STATUS: Mapping[type[Exception], int] = {
 
 
 class Problem(Exception):
-    """An answer that is no success. `more` are further members of the problem object."""
+    """An answer that is no success. `more` are further members of the problem object; `cause` a word for who counts."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, cause: str = "", **more: Any
+    ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers, self.more = status, detail, dict(headers or {}), more
+        self.cause = cause
 
 
 def answer(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
@@ -62,6 +66,22 @@ def answer(status: int, detail: str, headers: Mapping[str, str] | None = None, *
 def status_of(error: Exception) -> int:
     """The status that an error of ours stands for; 500 for any other."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def turned_away(metrics: Metrics, error: Exception) -> int:
+    """The status of a request on the way in that stored nothing. It is counted, with the reason."""
+    status = error.status if isinstance(error, Problem) else status_of(error)
+    metrics.count(REFUSED, 1, str(status), _reason(error, status))
+    return status
+
+
+def _reason(error: Exception, status: int) -> str:
+    """One of few: docs/runbooks/ingest-refused.md says what each means."""
+    if isinstance(error, Problem | ingest.Busy) and error.cause:
+        return error.cause
+    if status < 500:
+        return "request"
+    return "control" if isinstance(error, control.ControlError) else "store"
 
 
 def install(app: FastAPI) -> None:

@@ -22,7 +22,10 @@ WAY_IN = Row(
             "timeseries",
             [
                 PromQL("sum(rate(tracker_ingest_quarantined_total[$__rate_interval]))", "quarantined lines"),
-                PromQL("sum by (status) (rate(tracker_ingest_refused_total[$__rate_interval]))", "refused: {{status}}"),
+                PromQL(
+                    "sum by (status, reason) (rate(tracker_ingest_refused_total[$__rate_interval]))",
+                    "refused: {{status}} {{reason}}",
+                ),
             ],
             "Per second: lines that could not be used, requests refused as a whole. 503: collectors keep theirs.",
             8,

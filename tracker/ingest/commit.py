@@ -138,7 +138,7 @@ class Committer:
         with self._changed:
             if self._closing:
                 self._refused += 1
-                raise Busy("the tracker is shutting down; send this again in a moment")
+                raise Busy("the tracker is shutting down; send this again in a moment", "closing")
             if self._held and self._held + batch.size > self.bounds.memory:
                 self._refused += 1
                 raise Busy(f"{self._held >> 20} MiB wait to be stored already; the store is slower than the senders")
@@ -309,7 +309,7 @@ class Committer:
             for one in group:
                 one.tried = True
             hopeless = [one for one in group if because or one not in self._inserting]
-            self._settle(hopeless, Busy(f"{because}{error}"), full=True)
+            self._settle(hopeless, Busy(f"{because}{error}", "spool"), full=True)
             size = 0
         else:
             self._settle(group)

@@ -31,4 +31,9 @@ class TooLarge(Refused):
 
 
 class Busy(Unavailable):
-    """Too much waits to be stored already."""
+    """Too much waits to be stored already. `cause`: in a word, for whoever counts: memory, spool, closing, starting,
+    spans."""
+
+    def __init__(self, detail: str, cause: str = "memory") -> None:
+        super().__init__(detail)
+        self.cause = cause

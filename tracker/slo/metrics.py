@@ -50,8 +50,9 @@ QUARANTINED = Metric("tracker_ingest_quarantined_total", Kind.counter, "Lines th
 REFUSED = Metric(
     "tracker_ingest_refused_total",
     Kind.counter,
-    "Requests that stored nothing, by status: 413 and 4xx are the sender's, 503 is ours.",
-    ("status",),
+    "Requests with events or reports that stored nothing, by status and reason. The sender's are request (4xx), rate "
+    "and share; ours are slots, memory, spool, store, control and spans; starting and closing pass.",
+    ("status", "reason"),
 )
 REPORTS = Metric("tracker_ingest_reports_total", Kind.counter, "Coverage reports stored.")
 COMMIT_SECONDS = Metric(

@@ -138,10 +138,12 @@ def test_batches_are_counted_by_flow(ready, client):
     """Metrics know what came in, by flow; what was refused, by status."""
     ready.post("/v1/events", content=ndjson(event(), event(message_id="n"), event(stage="sent")))
     ready.post("/v1/events", content=b"{}", headers={"Content-Encoding": "br"})
+    ready.post("/v1/coverage", json={"collector": "c"})
     registry = ready.app.state.service.metrics.registry
     assert registry.get_sample_value("tracker_ingest_events_total", {"flow": "orders"}) == 2
     assert registry.get_sample_value("tracker_ingest_quarantined_total") == 1
-    assert registry.get_sample_value("tracker_ingest_refused_total", {"status": "415"}) == 1
+    assert registry.get_sample_value("tracker_ingest_refused_total", {"status": "415", "reason": "request"}) == 1
+    assert registry.get_sample_value("tracker_ingest_refused_total", {"status": "422", "reason": "request"}) == 1
 
 
 def test_every_answer_tells_the_trackers_clock(ready):

@@ -1,9 +1,10 @@
 import pytest
 
-from tracker.api.problem import status_of
+from tracker.api.problem import Problem, status_of, turned_away
 from tracker.control import errors as control
 from tracker.ingest import errors as ingest
 from tracker.model import errors as model
+from tracker.slo.metrics import Metrics
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,26 @@ def test_every_error_is_a_problem(client, method, path, status):
 def test_errors_stand_for_statuses(error, status):
     """Each of our errors has one status, by its nearest ancestor that has one."""
     assert status_of(error) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Problem(503, "x", cause="share"), "503", "share"),
+        (Problem(408, "x"), "408", "request"),
+        (ingest.TooLarge("x"), "413", "request"),
+        (ingest.Busy("x"), "503", "memory"),
+        (ingest.Busy("x", "closing"), "503", "closing"),
+        (model.Unavailable("x"), "503", "store"),
+        (control.Unavailable("x"), "503", "control"),
+    ],
+)
+def test_what_is_turned_away_is_counted_with_the_reason(error, status, reason):
+    """Whoever is woken by it has to know whether it is the tracker's fault or a sender's, and which."""
+    metrics = Metrics()
+    assert turned_away(metrics, error) == int(status)
+    labels = {"status": status, "reason": reason}
+    assert metrics.registry.get_sample_value("tracker_ingest_refused_total", labels) == 1
 
 
 def test_our_own_bugs_keep_their_details_to_the_log(client):

@@ -128,7 +128,7 @@ def test_a_store_that_does_not_answer(caller: Caller, recorder: Recorder) -> Non
     recorder.refuse = lambda columns: Unavailable("down")
     code, text, delay = refusal(caller, GOOD)
     assert (code, text, delay.retry_delay.seconds) == (Code.UNAVAILABLE, "down", 2)
-    assert metric(caller, "tracker_ingest_refused_total", status="503") == 1
+    assert metric(caller, "tracker_ingest_refused_total", status="503", reason="store") == 1
 
 
 def test_a_long_reason_is_cut(caller: Caller, recorder: Recorder) -> None:
@@ -213,7 +213,7 @@ class TestSlow:
         held = begins(caller, monkeypatch)
         with caller.begun():
             assert held.wait(30)
-        caller.until(lambda: metric(caller, "tracker_ingest_refused_total", status="400") == 1)
+        caller.until(lambda: metric(caller, "tracker_ingest_refused_total", status="400", reason="request") == 1)
         caller.until(lambda: metric(caller, "tracker_grpc_requests_total", status="CANCELLED") == 1)
         gc.collect()
         assert caplog.text == ""
@@ -256,7 +256,7 @@ def test_calls_are_counted(caller: Caller) -> None:
     codes = [metric(caller, "tracker_grpc_requests_total", status=code) for code in ("OK", "INVALID_ARGUMENT")]
     spans = [metric(caller, "tracker_otlp_spans_total", outcome=one) for one in ("event", "other", "no_id")]
     assert (codes, spans) == ([1, 1], [1, 1, 1])
-    assert metric(caller, "tracker_ingest_refused_total", status="400") == 1
+    assert metric(caller, "tracker_ingest_refused_total", status="400", reason="request") == 1
 
 
 def test_two_trackers_do_not_share_a_port(caller: Caller, caller_of: CallerOf) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from tracker.api import shapes
 from tracker.api.auth import allowed, service_of
 from tracker.api.gate import Gate
-from tracker.api.problem import Problem, status_of
+from tracker.api.problem import Problem, turned_away
 from tracker.api.reading import body_of
 from tracker.api.routes import quarantine
 from tracker.api.service import Service
@@ -20,7 +20,7 @@ from tracker.control.errors import ControlError
 from tracker.control.tokens import Principal
 from tracker.ingest.batch import Accepted, Batch
 from tracker.model.errors import TrackerError
-from tracker.slo.metrics import EVENTS, QUARANTINED, REFUSED, REPORTS
+from tracker.slo.metrics import EVENTS, QUARANTINED, REPORTS
 
 
 def router(gate: Gate) -> APIRouter:
@@ -51,8 +51,7 @@ def router(gate: Gate) -> APIRouter:
                 gate.charge(by.id, events=batch.answer.accepted + batch.answer.quarantined)
                 answer = await durable(service, batch)
         except (TrackerError, ControlError, Problem) as error:
-            status = error.status if isinstance(error, Problem) else status_of(error)
-            service.metrics.count(REFUSED, 1, str(status))
+            turned_away(service.metrics, error)
             raise
         count(service, batch)
         shown = shapes.Taken.model_validate(answer)
@@ -67,9 +66,13 @@ def router(gate: Gate) -> APIRouter:
         """Store a coverage report alone, which is a collector's heartbeat too."""
         service = service_of(request)
         now = service.clock()
-        arguments = (await body_of(request), content_encoding, now)  # a report may be inflated to megabytes
-        batch = await gate.decode(by.id, service.intake.report, *arguments)
-        answer = await durable(service, batch)
+        try:
+            arguments = (await body_of(request), content_encoding, now)  # a report may be inflated to megabytes
+            batch = await gate.decode(by.id, service.intake.report, *arguments)
+            answer = await durable(service, batch)
+        except (TrackerError, ControlError, Problem) as error:
+            turned_away(service.metrics, error)
+            raise
         service.metrics.count(REPORTS)
         return shapes.Taken.model_validate(answer)
 

@@ -76,9 +76,10 @@ class Traces:
         self.start()
         if self._failed:
             raise Busy(f"spans cannot be read here: {self._failed}; the tracker's log has more. Events over "
-                       "/v1/events are taken")  # fmt: skip
+                       "/v1/events are taken", "spans")  # fmt: skip
         if not self._ready.is_set():
-            raise Busy("the reader of spans is being made ready, which takes seconds once; send this again in a moment")
+            again = "the reader of spans is being made ready, which takes seconds once; send this again in a moment"
+            raise Busy(again, "starting")
 
     def read(
         self, body: bytes, media_type: str, flows: Mapping[str, Described] | None = None
