@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from tracker.alerting.alert import OPERATIONS, Alert
+from tracker.alerting.alert import ANOMALIES, OPERATIONS, Alert
 from tracker.model.units import SECOND, say
 from tracker.slo.burn import PAIRS, WINDOWS, Pair
 
@@ -35,6 +35,7 @@ class Scene:
     also: Sequence[str] = ()
     owner: str = OPERATIONS
     severity: str = ""
+    always: bool = False
 
     def test(self, alert: Alert) -> dict[str, Any]:
         """As `promtool test rules` takes it. The links ask for the flow and the hop that the alert's labels name."""
@@ -42,7 +43,8 @@ class Scene:
                           owner=OPERATIONS, severity="")
                   for flow in self.also]  # fmt: skip
         firing = [scene._firing(alert) for scene in (self, *others)]
-        looks: list[tuple[Any, list[Any]]] = [(self.before, []), (self.during, firing), (self.after, [])]
+        quiet = firing if self.always else []
+        looks: list[tuple[Any, list[Any]]] = [(self.before, quiet), (self.during, firing), (self.after, quiet)]
         return {
             "name": self.alert,
             "interval": f"{STEP}s",
@@ -68,9 +70,11 @@ class Scene:
         return replace(self, series=every | up)
 
     def _firing(self, alert: Alert) -> dict[str, Any]:
-        place = {name: self.labels[name] for name in ("flow", "hop") if name in self.labels}
+        has = {"flow": alert.of_flow, "hop": alert.of_hop}
+        place = {name: self.labels.get(name, "") for name in has if has[name]}
         asked = f"?{urlencode(place)}" if place else ""
-        chosen = f"?var-flow={place['flow']}" if "flow" in place else ""
+        asks = [name for name in place if place[name] and (name == "flow" or alert.board == ANOMALIES)]
+        chosen = "?" + "&".join(f"var-{name}={place[name]}" for name in asks) if asks else ""
         return {
             "exp_labels": {
                 "severity": self.severity or alert.severity,
@@ -82,7 +86,7 @@ class Scene:
                 "summary": self.summary,
                 "description": alert.text,
                 "runbook_url": f"http://127.0.0.1:8000/runbooks/{alert.runbook}{asked}",
-                "dashboard_url": f"http://127.0.0.1:3000/d/tracker-overview{chosen}",
+                "dashboard_url": f"http://127.0.0.1:3000/d/{alert.board}{chosen}",
             },
         }
 
@@ -437,7 +441,7 @@ SCENES = (
         345,
         420,
         840,
-        "63 batches turned away in 5 minutes by the tracker on t: spool",
+        "60 batches turned away in 5 minutes by the tracker on t: spool",
         {"reason": "spool", "instance": "t"},
     ),
     Scene(
@@ -450,7 +454,7 @@ SCENES = (
         645,
         720,
         1140,
-        "63 batches of senders refused in 5 minutes on t: 413, request",
+        "60 batches of senders refused in 5 minutes on t: 413, request",
         {"status": "413", "reason": "request", "instance": "t"},
     ),
     _full("IngestMemoryFilling", "tracker_ingest_pending_bytes", "tracker_ingest_pending_limit_bytes",
@@ -473,9 +477,13 @@ SCENES = (
            "2 replays are awaiting_approval", labels={"status": "awaiting_approval"}),
     _gauge("ReplayInDoubt", 'tracker_replay_messages{state="in_doubt",instance="t",job="tracker"}', "0", "7", 900,
            "7 messages of replays: sent or not is not known", labels={"state": "in_doubt"}),
+    Scene("Watchdog", {'up{job="tracker",instance="t"}': "1x3 0x8 1x40"}, 0, 135, 240,
+          "Prometheus evaluates the tracker's rules, and Alertmanager tells of it", always=True),
 )  # fmt: skip
 
 ALSO = (
+    _gauge("Anomaly", 'tracker_anomalies{flow="orders",hop="",signal="volume",instance="t",job="tracker"}', "0", "1", 0,
+           "orders: volume is not as usual", labels={"flow": "orders", "signal": "volume"}),
     _gauge("WorkerDown", 'tracker_thread_up{thread="commit",instance="t",job="tracker"}', "1", "0", 60,
            "worker commit of the tracker on t fails again and again, or has ended",
            labels={"thread": "commit", "instance": "t"}),

@@ -29,6 +29,7 @@ receivers:
                ticket: {{webhook_configs: [{{url: 'PAGER/operations-ticket'}}]}}}}
   team-payments: {{webhook_configs: [{{url: 'PAGER/team-payments'}}]}}
   '{ODD}': {{webhook_configs: [{{url: 'PAGER/odd'}}]}}
+watchdog: {{webhook_configs: [{{url: 'PAGER/switch', send_resolved: false}}]}}
 """
 
 
@@ -73,11 +74,13 @@ class Running:
 
 @pytest.fixture
 def running(alertmanager_server: Callable[[str], Alertmanager]) -> Iterator[Running]:
-    """It waits one second for what belongs together, not ten."""
+    """It waits one second for what belongs together, not ten; and tells the switch each second, not each minute."""
     pager = Pager()
     config = rendered([], parsed(TOLD.replace("PAGER/", pager.url)))
     assert "group_wait: 10s" in config
-    yield Running(alertmanager_server(config.replace("group_wait: 10s", "group_wait: 1s")), pager)
+    assert "interval: 1m" in config
+    quick = config.replace("group_wait: 10s", "group_wait: 1s").replace("interval: 1m", "interval: 1s")
+    yield Running(alertmanager_server(quick), pager)
     pager.close()
 
 
@@ -90,6 +93,7 @@ def running(alertmanager_server: Callable[[str], Alertmanager]) -> Iterator[Runn
         (fires("MessagesLost", "team-new", flow="new", hop="kafka-eu"), "operations/page"),
         (fires("MessagesDeadLettered", "team-new", flow="new", hop="billing"), "operations/ticket"),
         (fires("TrackerDown", job="tracker"), "operations/page"),
+        (fires("Watchdog"), "watchdog"),
         (fires("StorePartsMany", table="events"), "operations/ticket"),
         (fires("HopFailing", flow="orders", hop="kafka-eu"), "operations/page"),
         (fires("HopFailing", flow="quiet", hop="kafka-eu", severity="ticket"), "operations/ticket"),
@@ -201,15 +205,26 @@ def test_a_silent_hop_silences_its_collectors_alerts(running: Running) -> None:
 
 
 def test_the_tracker_being_down_silences_the_rest(running: Running) -> None:
-    """Whatever comes from the tracker is silent while it is down; what collectors tell by themselves is not."""
+    """Whatever comes from the tracker is silent while it is down; what collectors tell by themselves is not, nor that
+    alerts get through."""
     running.post(
         fires("TrackerDown", job="tracker"),
         *(fires(name, flow="orders", hop="billing") for name in BY_NAME if name != "TrackerDown"),
     )
-    loud = {"TrackerDown"} | {name for name in BY_NAME if name.startswith("Collector")}
+    loud = {"TrackerDown", "Watchdog"} | {name for name in BY_NAME if name.startswith("Collector")}
     silent = set(BY_NAME) - loud
     wait_for(lambda: {name for name, _ in running.silenced()} == silent, "silence", 20)
     assert {name for name, _ in running.silenced()} == silent
+
+
+def test_the_switch_is_told_again_and_again(running: Running) -> None:
+    """Only the switch hears of the alert that always fires, at once, and again while nothing is new: it would tell
+    somebody else when it hears no more."""
+    running.post(fires("Watchdog"), fires("MessagesLost", flow="orders", hop="kafka-eu"))
+    wait_for(lambda: sum(to == "watchdog" for to, _ in running.told()) >= 3, "the third time", 30)
+    assert [told for told in running.told() if told[0] != "watchdog"] == [
+        ("operations/page", [("MessagesLost", "orders", "kafka-eu")])
+    ]
 
 
 def test_a_finding_silences_only_what_it_explains(running: Running) -> None:

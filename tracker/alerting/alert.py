@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 OPERATIONS = "operations"
 """Who owns what belongs to no flow, and flows without an owner."""
-OVERVIEW = "tracker-overview"
-"""The uid of the dashboard that links lead to. A name, not an import: dashboards and alerts do not need each other."""
+OVERVIEW, ITSELF, ANOMALIES = (f"tracker-{name}" for name in ("overview", "itself", "anomalies"))
+"""Uids of dashboards that links lead to. Names, not imports: dashboards and alerts do not need each other."""
 TRACKER, GRAFANA = "http://127.0.0.1:8000", "http://127.0.0.1:3000"
 
 
@@ -18,21 +18,23 @@ TRACKER, GRAFANA = "http://127.0.0.1:8000", "http://127.0.0.1:3000"
 class Alert:
     """`text` says what it means in words that need no values; `summary` is a Prometheus template.
 
-    `page` wakes somebody; `ticket` waits for the morning. `runbook` also names the kind of incident: alerts that it
-    explains are one notification. `of_flow`, `of_hop`: the expression's labels name a flow, a hop. The flow's owner
-    gets what is of a flow, unless it is `ours`: about the tracker, whichever flow shows it.
+    `page` wakes somebody; `ticket` waits for the morning; `none` is for a machine. `runbook` also names the kind of
+    incident: alerts that it explains are one notification. `of_flow`, `of_hop`: the expression's labels name a flow, a
+    hop. The flow's owner gets what is of a flow, unless it is `ours`: about the tracker, whichever flow shows it.
+    `board`: the uid of the dashboard that shows it.
     """
 
     name: str
     expression: str
     lasting: str
-    severity: Literal["page", "ticket"]
+    severity: Literal["page", "ticket", "none"]
     runbook: str
     summary: str
     text: str
     of_flow: bool = False
     of_hop: bool = False
     ours: bool = False
+    board: str = OVERVIEW
 
     @property
     def owned(self) -> bool:
@@ -52,7 +54,8 @@ def rule(alert: Alert, places: Places) -> dict[str, Any]:
     """The alert as a Prometheus rule. Every label and link that an alert has is added here."""
     chosen = [name for name, has in (("flow", alert.of_flow), ("hop", alert.of_hop)) if has]
     values = [f"{name}={{{{ $labels.{name} | urlquery }}}}" for name in chosen]
-    variables = [f"var-{value}" for value in values if not value.startswith("hop=")]
+    variables = ["var-flow={{ $labels.flow | urlquery }}"] if alert.of_flow else []
+    by_hop = alert.of_hop and alert.board == ANOMALIES
     if places.tracker != TRACKER:
         variables.append(f"var-tracker={quote(places.tracker, safe='')}")
     return {
@@ -68,11 +71,13 @@ def rule(alert: Alert, places: Places) -> dict[str, Any]:
             "summary": alert.summary,
             "description": alert.text,
             "runbook_url": _asked(f"{places.tracker}/runbooks/{quote(alert.runbook)}", values),
-            "dashboard_url": _asked(f"{places.grafana}/d/{OVERVIEW}", variables),
+            "dashboard_url": _asked(f"{places.grafana}/d/{alert.board}", variables) + (HOP if by_hop else ""),
         },
     }
 
 
+HOP = "{{ if $labels.hop }}&var-hop={{ $labels.hop | urlquery }}{{ end }}"
+"""For a dashboard that has the hop as a variable. What is about a whole flow has none."""
 INFO = "tracker_flow_info"
 OWNER = f"{{{{ with $labels.owner }}}}{{{{ . }}}}{{{{ else }}}}{OPERATIONS}{{{{ end }}}}"
 MILDEST = '{{ if eq $labels.severity "ticket" }}ticket{{ else }}page{{ end }}'

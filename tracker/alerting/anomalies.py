@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tracker.alerting.alert import ANOMALIES as BOARD
 from tracker.alerting.alert import Alert
 from tracker.alerting.trackers import seen
 
@@ -19,5 +20,6 @@ ANOMALIES: Sequence[Alert] = (
         "`tracker anomalies` says what was expected and what came.",
         of_flow=True,
         of_hop=True,
+        board=BOARD,
     ),
 )

@@ -7,9 +7,11 @@
         ticket: {email_configs: [{to: operations@example.org}]}
       team-payments:
         webhook_configs: [{url: 'https://chat.example.org/hooks/payments'}]
+    watchdog: {webhook_configs: [{url_file: /etc/alertmanager/secrets/switch}]}
 
-What stands under an owner, or under its `page` and `ticket`, is Alertmanager's
-(https://prometheus.io/docs/alerting/latest/configuration/#receiver), and so is `global`. Secrets stand in files.
+What stands under an owner, or under its `page` and `ticket`, and under `watchdog` (a dead man's switch), is that of
+Alertmanager (https://prometheus.io/docs/alerting/latest/configuration/#receiver), and so is `global`. Secrets stand in
+files.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ SECRETS = ("auth_password", "auth_secret", "api_key", "api_secret", "bot_token",
 """What Alertmanager's documentation calls `<secret>`: keys of this name, or that end with it after a `_`."""
 SECRETS_OF = {"pagerduty_configs": ("routing_key", "service_key"), "slack_configs": ("api_url",)}
 """Names that are a secret for one way of telling, and none for another."""
+KEYS = {"global", "receivers", "watchdog"}
 SEVERITIES = ("page", "ticket")
 Ways = Mapping[str, Any]
 """How somebody is told: `webhook_configs` and the like, with their lists."""
@@ -39,10 +42,12 @@ class ReceiversError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Receivers:
-    """By owner, how pages and how tickets are told (None: this owner tells both alike); and what is for all."""
+    """By owner, how pages and how tickets are told (None: this owner tells both alike); what is for all; and what is
+    told all the time that alerts get through."""
 
     by_owner: Mapping[str, Mapping[str | None, Ways]] = field(default_factory=dict)
     common: Mapping[str, Any] = field(default_factory=dict)
+    watchdog: Ways = field(default_factory=dict)
 
 
 def parsed(text: str) -> Receivers:
@@ -51,15 +56,16 @@ def parsed(text: str) -> Receivers:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ReceiversError(f"not readable as YAML: {error}") from None
-    if not isinstance(raw, dict) or not raw.keys() <= {"global", "receivers"} or not _mapping(raw.get("receivers")):
-        raise ReceiversError("has the keys `receivers`, a mapping by owner, and `global`, and no others")
+    if not isinstance(raw, dict) or not raw.keys() <= KEYS or not _mapping(raw.get("receivers")):
+        raise ReceiversError("has the keys `receivers`, a mapping by owner, `watchdog` and `global`, and no others")
     common = raw.get("global") or {}
     if not _mapping(common):
         raise ReceiversError("`global` is a mapping")
     _public("global", common, ())
     if OPERATIONS not in raw["receivers"]:
         raise ReceiversError(f"`receivers` has no `{OPERATIONS}`: who gets what belongs to no flow?")
-    return Receivers({owner: _ways_of(owner, said) for owner, said in raw["receivers"].items()}, common)
+    watchdog = _ways("watchdog", raw["watchdog"]) if "watchdog" in raw else {}
+    return Receivers({owner: _ways_of(owner, said) for owner, said in raw["receivers"].items()}, common, watchdog)
 
 
 def _ways_of(owner: object, said: object) -> Mapping[str | None, Ways]:

@@ -13,6 +13,7 @@ from tracker.alerting.alert import OPERATIONS
 from tracker.alerting.outages import KIND
 from tracker.alerting.receivers import SEVERITIES, Receivers, ReceiversError, Ways
 from tracker.alerting.rules import GROUPS
+from tracker.alerting.watchdog import NAME as WATCHDOG
 
 NAME = "alertmanager.yaml"
 TOGETHER = ("flow", "incident_kind")
@@ -20,8 +21,10 @@ TOGETHER = ("flow", "incident_kind")
 AGAIN = {"page": "1h", "ticket": "4h"}
 """What is still so is told again after this."""
 WAITING, BETWEEN = "10s", "5m"
-OF_COLLECTORS = "collecting"
-"""The group that collectors tell by themselves: it stays true and loud while the tracker is down."""
+APART = ("collecting", "watchdog")
+"""Groups that do not come from the tracker: they stay true and loud while it is down."""
+SWITCH, OFTEN = "watchdog", "1m"
+"""The receiver of the alert that always fires, and how often it is told: a switch waits for about five minutes."""
 PLACE = ("hop", "incident_kind")
 """Of an outage of a hop: one notification for all its flows."""
 OF_STORE = ("WorkerDown", "IngestRefused", "IngestMemoryFilling", "CoverageStalled", "MetricsOld", "BooksOld",
@@ -62,6 +65,8 @@ def rendered(owners: Collection[str], receivers: Receivers, apart: Sequence[str]
 
     Raises ReceiversError where two receivers would have one name.
     """
+    if SWITCH in receivers.by_owner or SWITCH in owners:
+        raise ReceiversError(f"an owner is named {SWITCH!r}, as what is told that all this works: rename it")
     ways = receivers.by_owner or {owner: {None: {}} for owner in sorted({*owners, OPERATIONS})}
     config: dict[str, Any] = {"global": dict(receivers.common)} if receivers.common else {}
     config["route"] = {
@@ -71,12 +76,13 @@ def rendered(owners: Collection[str], receivers: Receivers, apart: Sequence[str]
         "group_interval": BETWEEN,
         "repeat_interval": AGAIN["ticket"],
         "routes": [
+            _switch(apart),
             {**_of(OPERATIONS, [_is("incident_kind", KIND)], ways), "group_by": [*apart, *PLACE]},
             *(_of(owner, [_is("owner", owner)], ways) for owner in sorted(ways) if owner != OPERATIONS),
             _pages(OPERATIONS, ways),
         ],
     }
-    config["receivers"] = _receivers(ways)
+    config["receivers"] = _receivers({**ways, SWITCH: {None: receivers.watchdog}})
     config["inhibit_rules"] = list(_silences(apart))
     return head + yaml.safe_dump(config, sort_keys=False, width=118, allow_unicode=True)
 
@@ -93,6 +99,11 @@ def _name(owner: str, severity: str, ways: Mapping[str, Mapping[str | None, Ways
 def _of(owner: str, matchers: Sequence[str], ways: Mapping[str, Mapping[str | None, Ways]]) -> dict[str, Any]:
     """What matches is told to this owner, tickets and pages each in their way."""
     return {"matchers": matchers, "receiver": _name(owner, "ticket", ways), "routes": [_pages(owner, ways)]}
+
+
+def _switch(apart: Sequence[str]) -> dict[str, Any]:
+    often = {"group_wait": "0s", "group_interval": OFTEN, "repeat_interval": OFTEN}
+    return {"matchers": [_is("alertname", WATCHDOG)], "receiver": SWITCH, "group_by": [*apart, "alertname"], **often}
 
 
 def _pages(owner: str, ways: Mapping[str, Mapping[str | None, Ways]]) -> dict[str, Any]:
@@ -114,7 +125,7 @@ def _receivers(ways: Mapping[str, Mapping[str | None, Ways]]) -> list[dict[str, 
 
 def _silences(apart: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Each of a source's targets that has the same of these labels is not told while the source fires."""
-    from_tracker = [alert.name for name, group in GROUPS.items() if name != OF_COLLECTORS for alert in group]
+    from_tracker = [alert.name for name, group in GROUPS.items() if name not in APART for alert in group]
     rest = [name for name in from_tracker if name != "TrackerDown"]
     for sources, targets, same, of in (Explained(("TrackerDown",), rest), *EXPLAINED):
         equal = {"equal": [*apart, *same]} if apart or same else {}

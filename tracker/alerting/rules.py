@@ -14,6 +14,7 @@ from tracker.alerting.findings import FINDINGS
 from tracker.alerting.itself import COVERAGE, ITSELF
 from tracker.alerting.objectives import OBJECTIVES
 from tracker.alerting.outages import OUTAGES
+from tracker.alerting.watchdog import WATCHDOG
 
 NAME = "tracker.yaml"
 GROUPS: Mapping[str, Sequence[Alert]] = {
@@ -24,6 +25,7 @@ GROUPS: Mapping[str, Sequence[Alert]] = {
     "coverage": COVERAGE,
     "collecting": COLLECTING,
     "itself": ITSELF,
+    "watchdog": WATCHDOG,
 }
 INTERVAL = "15s"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tracker.dashboards import places
+from tracker.dashboards import places, variables
 from tracker.dashboards.asked import FLOW
 from tracker.dashboards.board import Dashboard
 from tracker.dashboards.panel import Panel, Row, Sql
 
-_OURS = f"FROM ${{database}}.anomalies\nWHERE {FLOW}"
+_OURS = f"FROM ${{database}}.anomalies\nWHERE {FLOW} AND (hop = '' OR hop IN (${{hop:sqlstring}}))"
 _SHOWN = "since <= $__toTime AND (ended_at IS NULL OR ended_at >= $__fromTime)"
 _LINKS = [places.to_flow(), places.to_hop(), places.to_anomaly()]
 _WHERE = "flow, if(hop = '', 'the whole flow', hop) AS hop, signal, direction"
@@ -98,5 +98,6 @@ ANOMALIES = Dashboard(
     "Tracker: anomalies",
     "What is not as usual, what was expected, what came, and since when?",
     [NOW, PAST],
+    own=[variables.hops_off()],
     span="now-24h",
 )

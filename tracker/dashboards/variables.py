@@ -45,6 +45,15 @@ LIMIT 1000"""
     return _chosen("hop", "Hop") | {"datasource": CLICKHOUSE, "query": query}
 
 
+def hops_off() -> dict[str, Any]:
+    """Any number of the hops at which something was not as usual, all of them at first. One that is silent has no
+    events by which it could be found."""
+    query = (
+        "SELECT DISTINCT hop FROM ${database}.anomalies WHERE flow IN (${flow:sqlstring}) AND hop != '' ORDER BY hop"
+    )
+    return _chosen("hop", "Hop") | {"datasource": CLICKHOUSE, "query": query}
+
+
 def with_those_of_all(own: Sequence[dict[str, Any]], tracker: str) -> list[dict[str, Any]]:
     """The variables that every dashboard has, with its own behind the flow, which they may use. `tracker`: where
     links lead."""

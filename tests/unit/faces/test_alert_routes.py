@@ -21,6 +21,7 @@ receivers:
     ticket: {email_configs: [{to: operations@example.org}]}
   team-payments:
     webhook_configs: [{url: 'https://chat.example.org/hooks/payments'}]
+watchdog: {webhook_configs: [{url_file: /secrets/switch}]}
 """
 
 
@@ -37,6 +38,7 @@ def test_receivers_are_the_files() -> None:
         "operations/page": {"pagerduty_configs": [{"routing_key_file": "/secrets/pagerduty"}]},
         "operations/ticket": {"email_configs": [{"to": "operations@example.org"}]},
         "team-payments": {"webhook_configs": [{"url": "https://chat.example.org/hooks/payments"}]},
+        "watchdog": {"webhook_configs": [{"url_file": "/secrets/switch"}]},
     }
 
 
@@ -47,6 +49,7 @@ def test_without_a_file_every_owner_has_a_receiver_that_tells_nobody() -> None:
         OPERATIONS,
         "team-a",
         "team-b",
+        "watchdog",
     ]
 
 
@@ -81,6 +84,7 @@ def test_what_is_apart_stays_apart() -> None:
         ("receivers: {}\nroutes: {}", "has the keys `receivers`"),
         ("receivers: {team: {webhook_configs: [{url: 'http://x'}]}}", "no `operations`"),
         ("receivers: {operations: {}}", "operations: say how"),
+        ("receivers: {operations: {webhook_configs: []}}\nwatchdog: {url: x}", "watchdog.url: Alertmanager's are"),
         ("receivers: {operations: {webhook: [{url: 'http://x'}]}}", "operations.webhook: Alertmanager's are lists"),
         ("receivers: {operations: {webhook_configs: {url: 'http://x'}}}", "operations.webhook_configs: Alertmanager's"),
         ("receivers: {operations: {page: {webhook_configs: []}}}", "give both `page` and `ticket`"),
@@ -110,6 +114,8 @@ def test_a_routing_key_that_is_no_secret_may_stand_there() -> None:
 
 def test_names_that_collide_are_refused() -> None:
     """An owner named like another one's receiver would get its alerts."""
-    text = TOLD + "  operations/page: {webhook_configs: [{url: 'http://x'}]}\n"
+    text = TOLD.replace("  team-payments:", "  operations/page:")
     with pytest.raises(ReceiversError, match="two receivers would be named 'operations/page'"):
         rendered([], parsed(text))
+    with pytest.raises(ReceiversError, match="an owner is named 'watchdog'"):
+        rendered(["watchdog"], Receivers())

@@ -60,6 +60,10 @@ def made(
     owners = [spec.owner for spec in flows if spec.owner]
     for owner in routing.untold(owners, told):
         typer.echo(f"tracker: {receivers} has no {owner}: operations gets its alerts", err=True)
+    if receivers and not told.watchdog:
+        typer.echo(
+            f"tracker: {receivers} has no `watchdog`: nobody hears of it when alerts get through no more", err=True
+        )
     try:
         routes = routing.rendered(owners, told, apart, HEAD)
     except ReceiversError as error:
