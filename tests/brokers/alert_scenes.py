@@ -60,14 +60,16 @@ class Scene:
         return "instance" not in self.labels and any('instance="t"' in name for name in self.series)
 
     def among(self) -> Scene:
-        """The same with four trackers on the store: two that have it, and two that lost it. What these read last stays
-        as it was when all was well, or when it was worst."""
+        """The same with five trackers on the store: two that read it, two that lost it, and one whose questions are not
+        answered. What these read last stays as it was when all was well, or when it was worst."""
         every = dict(self.series)
         for name, values in self.series.items():
-            of = dict(zip("uvw", (values, *(_frozen(values, at) for at in (self.before, self.during))), strict=True))
-            every |= {name.replace('instance="t"', f'instance="{one}"'): said for one, said in of.items()}
-        up = {store_up(one): f"{has}x600" for one, has in zip("tuvw", (1, 1, 0, 0), strict=True)}
-        return replace(self, series=every | up)
+            good, bad = (_frozen(values, at) for at in (self.before, self.during))
+            for one, said in {"u": values, "v": good, "w": bad, "x": bad}.items():
+                every[name.replace('instance="t"', f'instance="{one}"')] = said
+        up = {store_up(one): f"{has}x600" for one, has in zip("tuvwx", (1, 1, 0, 0, 1), strict=True)}
+        read = 'tracker_read_timestamp_seconds{{instance="{}",job="tracker"}}'.format
+        return replace(self, series=every | up | {read("t"): "0+15x600", read("x"): "-600x600"})
 
     def _firing(self, alert: Alert) -> dict[str, Any]:
         has = {"flow": alert.of_flow, "hop": alert.of_hop}

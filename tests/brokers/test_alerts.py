@@ -47,8 +47,8 @@ def test_a_flow_has_an_owner_and_may_wake_nobody(scene: Scene, promtool: str, tm
     """Its owner gets what is about the flow, also while trackers show two versions of its spec: the newest one counts.
     Where that says `severity: ticket`, no alert about it is a page, also if operations gets it."""
     told = {
-        OWNED.format("orders", "team-old", "page", "t"): "3x600",
-        OWNED.format("orders", ODD.replace('"', r"\""), "ticket", "u"): "4x600",
+        OWNED.format("orders", "team-old", "page", "t"): "3x800",
+        OWNED.format("orders", ODD.replace('"', r"\""), "ticket", "u"): "4x800",
     }
     alert = _alert(scene)
     shown = replace(scene, series={**scene.series, **told}, severity="ticket", owner=ODD if alert.owned else OPERATIONS)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
 from tracker.alerting.itself import STALE_S, WATERMARK
-from tracker.alerting.trackers import STORE_UP, seen
+from tracker.alerting.trackers import BLIND, SEEING_THEN, seen
 
 KIND = "hop-outage"
-AGO = " offset 1h"
 SILENT_FLOWS, FAILING_FLOWS = 2, 3
 """From so many flows on, the hop is to blame. A flow that stalls alone has an alert of its own."""
 
@@ -20,16 +19,14 @@ def _flows(of: str) -> str:
     return f"count by (hop) (count by (flow, hop) ({of}))"
 
 
-def _open(before: str = "") -> str:
-    missing = 'tracker_findings{kind=~"lost|unacknowledged|under_replicated", status="open"}'
-    return f"sum by (flow, hop) ({seen(missing, 'flow, hop, kind', before)})"
-
-
-MORE = f"((({_open()} > 0) unless {_open(AGO)} >= {_open()}) and on () {STORE_UP}{AGO} == 1)"
+MISSING = 'tracker_findings{kind=~"lost|unacknowledged|under_replicated", status="open"}'
+OPEN = f"sum by (flow, hop) ({seen(MISSING, 'flow, hop, kind')})"
+THEN = f"sum by (flow, hop) (max by (flow, hop, kind) ({MISSING} offset 1h and on (instance) {SEEING_THEN}))"
+MORE = f"((({OPEN} > 0) unless {THEN} >= {OPEN}) and on () {SEEING_THEN})"
 """More are open than an hour ago. What has been open for long, since nobody gave it up, is no outage. A flow that had
-none has no sample of then, so what says that samples are there is that a tracker had its store."""
-FRESHEST = f"max by (flow, hop, stage) ({WATERMARK} unless on (instance) {STORE_UP} == 0)"
-"""Of a tracker that has lost its store the watermarks stand still, and say nothing about the hop."""
+none has no sample of then, so what says that samples are there is that a tracker read its store."""
+FRESHEST = f"max by (flow, hop, stage) ({WATERMARK} unless on (instance) {BLIND})"
+"""Of a tracker that cannot read its store the watermarks stand still, and say nothing about the hop."""
 STALLED = f"(time() - {FRESHEST}) > {STALE_S}"
 
 OUTAGES: Sequence[Alert] = (

@@ -1,13 +1,20 @@
-"""Several trackers on one store show the same gauges. One that has lost its store goes on showing what it read last: it
-must neither set an alert off nor hide what another one sees."""
+"""Several trackers on one store show the same gauges. One that cannot read the store goes on showing what it read last:
+it must neither set an alert off nor hide what another one sees."""
 
 from __future__ import annotations
 
 STORE_UP = "tracker_store_up"
+OLD_S = 60
+"""A tracker reads whenever it is scraped: one that has not for so long is blind, even if its store answers a ping."""
+READ = "tracker_read_timestamp_seconds"
+BLIND = f"({STORE_UP} == 0 or time() - {READ} > {OLD_S})"
+SEEING = f"({STORE_UP} unless on (instance) {BLIND})"
+BLIND_THEN = f"({STORE_UP} offset 1h == 0 or time() - 3600 - {READ} offset 1h > {OLD_S})"
+SEEING_THEN = f"({STORE_UP} offset 1h unless on (instance) {BLIND_THEN})"
+"""Trackers that could not, and could, read it an hour ago."""
 
 
-def seen(gauge: str, by: str, before: str = "") -> str:
-    """A gauge of the ledger, once for each `by`, from the trackers that have their store; while none has, what each
-    read last. `before`: an `offset`."""
-    lost = f"{STORE_UP}{before} == 0 and on () {STORE_UP}{before} == 1"
-    return f"max by ({by}) ({gauge}{before} unless on (instance) ({lost}))"
+def seen(gauge: str, by: str) -> str:
+    """A gauge of the ledger, once for each `by`, from the trackers that can read it; while none can, what each read
+    last."""
+    return f"max by ({by}) ({gauge} unless on (instance) ({BLIND} and on () {SEEING}))"
