@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ from tests.docs.pages import HEADINGS, ROOT
 from tests.e2e.service import Service, environment, now_us
 from tests.servers.ports import free_port
 from tests.servers.process import Process
+from tests.servers.prometheus import Alertmanager, Prometheus
 from tests.unit.collectors import archiving
+from tracker.alerting import routing
+from tracker.alerting.generate import FILE
+from tracker.alerting.receivers import Receivers
 from tracker.assets import folder
 from tracker.cli.errors import CommandError
 from tracker.cli.main import app
@@ -76,6 +80,8 @@ PLACEHOLDERS = {
     "incident": "inc-000000000000",
     "replay": "r-000000000000",
     "listen": "127.0.0.1:9464",
+    "prometheus": "http://127.0.0.1:9090",
+    "alertmanager": "http://127.0.0.1:9093",
     "pid": "4711",
     "config": "/etc/message-tracker/collectors.yaml",
 }
@@ -319,7 +325,8 @@ def test_replay_waiting_leads_from_the_alert_to_a_decision(trouble: Trouble, tmp
     assert decided[2][1] == "cancelled"
 
 
-OTHERS = sorted(path.stem for path in folder("runbooks").glob("*.md") if path.stem not in (*REPLAYED, "replay-waiting"))
+APART = (*REPLAYED, "replay-waiting", "watchdog")
+OTHERS = sorted(path.stem for path in folder("runbooks").glob("*.md") if path.stem not in APART)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -328,3 +335,32 @@ def test_every_other_command_runs_as_pasted(trouble: Trouble, tmp_path: Path, na
     shell = Shell(trouble, tmp_path, {"incident": trouble.incident(name)}, quick=True)
     for heading in HEADINGS:
         _worked([said for block in _parts(name).get(heading, ()) for said in shell.paste(block)])
+
+
+def test_the_watchdogs_commands_show_whether_it_is_told(
+    trouble: Trouble,
+    tmp_path: Path,
+    prometheus_server: Callable[[str], Prometheus],
+    alertmanager_server: Callable[[str], Alertmanager],
+) -> None:
+    """Asked of a Prometheus with the rules, and of its Alertmanager, they show each other and the alert."""
+    alertmanager = alertmanager_server(routing.rendered((), Receivers()))
+    target = f"127.0.0.1:{alertmanager.port}"
+    rules = tmp_path / "tracker.yaml"
+    rules.write_text(FILE.read_text("utf-8").replace("interval: 15s", "interval: 1s"))
+    prometheus = prometheus_server(f"""
+rule_files: [{rules}]
+alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{target}']}}]}}]}}
+""")
+    servers = {"prometheus": prometheus.url, "alertmanager": alertmanager.url}
+    shell, parts = Shell(trouble, tmp_path, servers, quick=True), _parts("watchdog")
+    [look], [do] = parts["Look here"], parts["Do"]
+
+    def shown() -> list[subprocess.CompletedProcess[str]]:
+        said = shell.paste(look)
+        _worked(said)
+        return said
+
+    said = trouble.service.until(shown, lambda said: '"alertname":"Watchdog"' in said[-1].stdout)
+    assert target in said[1].stdout
+    _worked(shell.paste(do))

@@ -1,5 +1,5 @@
-"""Writes `alerts/tracker.yaml` and `alerts/alertmanager.yaml`, without any flow's owner:
-`python -m tracker.alerting.generate`. With the owners of yours: `tracker alerts render`."""
+"""Writes `alerts/tracker.yaml`, and `alerts/alertmanager.yaml` without a route to any owner:
+`python -m tracker.alerting.generate`. With routes to the owners of yours: `tracker alerts render`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
         ticket: {email_configs: [{to: operations@example.org}]}
       team-payments:
         webhook_configs: [{url: 'https://chat.example.org/hooks/payments'}]
-    watchdog: {webhook_configs: [{url_file: /etc/alertmanager/secrets/switch}]}
+    watchdog: {webhook_configs: [{url: 'https://switch.example.org/tracker'}]}
 
 What stands under an owner, or under its `page` and `ticket`, and under `watchdog` (a dead man's switch), is that of
 Alertmanager (https://prometheus.io/docs/alerting/latest/configuration/#receiver), and so is `global`. Secrets stand in

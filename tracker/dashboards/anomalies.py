@@ -7,7 +7,8 @@ from tracker.dashboards.asked import FLOW
 from tracker.dashboards.board import Dashboard
 from tracker.dashboards.panel import Panel, Row, Sql
 
-_OURS = f"FROM ${{database}}.anomalies\nWHERE {FLOW} AND (hop = '' OR hop IN (${{hop:sqlstring}}))"
+_OURS = f"FROM ${{database}}.anomalies\nWHERE {FLOW} AND (anomalies.hop = '' OR anomalies.hop IN (${{hop:sqlstring}}))"
+"""What is about the whole flow has no hop. Named with its table, for a query may call another value hop."""
 _SHOWN = "since <= $__toTime AND (ended_at IS NULL OR ended_at >= $__fromTime)"
 _LINKS = [places.to_flow(), places.to_hop(), places.to_anomaly()]
 _WHERE = "flow, if(hop = '', 'the whole flow', hop) AS hop, signal, direction"

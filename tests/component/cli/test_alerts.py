@@ -29,7 +29,7 @@ def test_both_files_are_printed_or_written(run, orders, tmp_path):
     rules, routes = yaml.safe_load_all(out)
     assert code == 0
     assert rules["groups"][0]["rules"][0]["annotations"]["runbook_url"].startswith("https://t.example/runbooks/")
-    assert {one["name"] for one in routes["receivers"]} == {"operations", "team-payments"}
+    assert {one["name"] for one in routes["receivers"]} == {"operations", "team-payments", "watchdog"}
     folder = tmp_path / "made"
     code, said, _ = run("alerts", "render", orders, "--console-url", "https://t.example/", "--to", str(folder))
     assert (code, "1 flows: " in said, sorted(os.listdir(folder))) == (0, True, ["alertmanager.yaml", "tracker.yaml"])
