@@ -347,11 +347,14 @@ def test_the_watchdogs_commands_show_whether_it_is_told(
     alertmanager = alertmanager_server(routing.rendered((), Receivers()))
     target = f"127.0.0.1:{alertmanager.port}"
     rules = tmp_path / "tracker.yaml"
-    rules.write_text(FILE.read_text("utf-8").replace("interval: 15s", "interval: 1s"))
     prometheus = prometheus_server(f"""
-rule_files: [{rules}]
+rule_files: [{tmp_path}/*.yaml]
 alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{target}']}}]}}]}}
 """)
+    known = f"{prometheus.url}/api/v1/alertmanagers"
+    trouble.service.until(lambda: httpx.get(known).text, lambda text: target in text)
+    rules.write_text(FILE.read_text("utf-8").replace("interval: 15s", "interval: 1s"))
+    httpx.post(f"{prometheus.url}/-/reload").raise_for_status()  # told before that, it tells again after a minute
     servers = {"prometheus": prometheus.url, "alertmanager": alertmanager.url}
     shell, parts = Shell(trouble, tmp_path, servers, quick=True), _parts("watchdog")
     [look], [do] = parts["Look here"], parts["Do"]
