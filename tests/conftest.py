@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = [
-    f"tests.servers.{name}" for name in ("plugin", "postgres", "redis", "nats", "activemq", "mosquitto")
-]
+pytest_plugins = [f"tests.servers.{name}" for name in ("plugin", "postgres", "redis", "nats", "activemq", "mosquitto")]
 
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
