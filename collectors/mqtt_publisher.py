@@ -16,15 +16,18 @@ from pydantic import Field
 from collectors.errors import Unavailable
 from collectors.mqtt_client import NATIVE, Server, connected
 from collectors.part import settings
-from tracker.model.carry import MESSAGE_ID, Copy, Sent
+from tracker.model.carry import MESSAGE_ID, PUBLISH_S, Copy, Sent
+
+BATCH = 20
+"""Copies that are on their way at once; the client library holds back more."""
 
 
 class PublisherConfig(Server):
     """`topic`: where all copies go; left out: to the topic that each had, which an archive of MQTT knows. `timeout`:
-    seconds for the broker's answers to one call."""
+    seconds for the broker's answers to one call, 15 at most."""
 
     topic: str = ""
-    timeout: Annotated[float, Field(gt=0)] = 30.0
+    timeout: Annotated[float, Field(gt=0)] = PUBLISH_S / 2
 
 
 def publisher(config: Mapping[str, Any]) -> MqttPublisher:
@@ -41,26 +44,38 @@ class MqttPublisher:
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker) or
-        `in doubt` (sent, and nobody answered). That nobody had subscribed is no error: the broker took it."""
-        until = time.monotonic() + self._config.timeout
-        answers: dict[int, ReasonCode] = {}
-        errors: dict[int, str] = {}
-        sent: dict[int, int] = {}
+        `in doubt` (sent, and nobody answered). When the broker does not answer, or the time is over, the others are not
+        tried. That nobody had subscribed is no error: the broker took it."""
+        until = time.monotonic() + min(self._config.timeout, PUBLISH_S / 2)
+        answers: list[Sent] = []
+        why = ""
         try:
             client = self._connected(until)
         except Unavailable as error:
-            return [Sent(copy.locator, f"not sent: {error}") for copy in copies]
-        client.on_publish = lambda _, __, mid, reason, ___: answers.update({mid: reason})
+            return [Sent(copy.locator, f"not sent: {error}", untried=True) for copy in copies]
+        while len(answers) < len(copies) and not why:
+            why = self._publish(client, copies[len(answers) : len(answers) + BATCH], answers, until)
+        client.disconnect()
+        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
+
+    def _publish(self, client: Client, copies: Sequence[Copy], answers: list[Sent], until: float) -> str:
+        """Adds the answers of these, in order; why the next ones are not to be tried."""
+        said: dict[int, ReasonCode] = {}
+        errors: dict[int, str] = {}
+        sent: dict[int, int] = {}
+        client.on_publish = lambda _, __, mid, reason, ___: said.update({mid: reason})
         for number, copy in enumerate(copies):
             try:
                 sent[number] = self._send(client, copy).mid
             except (ValueError, MQTTException) as error:
                 errors[number] = f"not sent: {self._what}: {error}"
-        while len(answers) < len(sent) and client.is_connected() and time.monotonic() < until:
+        while len(said) < len(sent) and client.is_connected() and time.monotonic() < until:
             client.loop(0.1)
-        client.disconnect()
-        errors |= {number: self._said(answers.get(mid)) for number, mid in sent.items()}
-        return [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+        errors |= {number: self._said(said.get(mid)) for number, mid in sent.items()}
+        answers += [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+        if len(said) < len(sent) or time.monotonic() > until:
+            return f"not sent: {self._what}: the broker is away, or the time for this batch is over"
+        return ""
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -105,14 +105,15 @@ class Link:
         self.send(command, {**headers, "receipt": number}, body)
         return self.until(number)
 
-    def until(self, receipt: str) -> list[Frame]:
-        """What comes before this receipt."""
+    def until(self, receipt: str, latest: float | None = None) -> list[Frame]:
+        """What comes before this receipt, which has to come soon; before the moment `latest` (monotonic) at all."""
         meanwhile: list[Frame] = []
-        deadline = time.monotonic() + TIMEOUT
+        began = time.monotonic()
+        deadline = began + TIMEOUT if latest is None else min(began + TIMEOUT, latest)
         while True:
-            frame = self.next(deadline - time.monotonic())
+            frame = self.next(max(0.0, deadline - time.monotonic()))
             if frame is None:
-                raise Unavailable(f"{self.what}: no answer within {TIMEOUT:.0f} s")
+                raise Unavailable(f"{self.what}: no answer within {max(0.0, deadline - began):.0f} s")
             if frame.command == "RECEIPT" and frame.headers.get("receipt-id") == receipt:
                 return meanwhile
             meanwhile.append(frame)

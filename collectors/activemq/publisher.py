@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ from collectors.activemq.link import Link, Server
 from collectors.activemq.message import sent
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.part import settings
-from tracker.model.carry import Copy, Sent
+from tracker.model.carry import PUBLISH_S, Copy, Sent
 
 BATCH = 100
+"""Copies that are on their way at once."""
 
 
 class PublisherConfig(Server):
@@ -37,8 +39,17 @@ class ActivePublisher:
 
     def publish(self, copies: Sequence[Copy]) -> list[Sent]:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker) or
-        `in doubt` (sent, and nobody answered)."""
-        return [one for at in range(0, len(copies), BATCH) for one in self._published(copies[at : at + BATCH])]
+        `in doubt` (sent, and nobody answered). When the broker does not answer, or the time is over, the others are not
+        tried."""
+        until = time.monotonic() + PUBLISH_S / 2
+        answers: list[Sent] = []
+        why = ""
+        while len(answers) < len(copies) and not why:
+            if time.monotonic() > until:
+                why = f"not sent: {self._what}: the time of {PUBLISH_S / 2:g} s for this batch is over"
+            else:
+                why = self._publish(copies[len(answers) : len(answers) + BATCH], answers, until)
+        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
 
     def close(self) -> None:
         """Close the connection; nothing is left to send."""
@@ -46,7 +57,8 @@ class ActivePublisher:
         if link:
             link.close()
 
-    def _published(self, copies: Sequence[Copy]) -> list[Sent]:
+    def _publish(self, copies: Sequence[Copy], answers: list[Sent], until: float) -> str:
+        """Adds the answers of those that were tried, in order; why they were not, or the next ones are not to be."""
         errors: dict[int, str] = {}
         frames: dict[int, dict[str, str]] = {}
         for number, copy in enumerate(copies):
@@ -54,18 +66,21 @@ class ActivePublisher:
                 frames[number] = {**sent(copy, f"/queue/{self._config.queue}"), "receipt": f"c{number}"}
             except ValueError as error:
                 errors[number] = f"not sent: {self._what}: {error}"
-        doubt = "not sent"
         try:
             link = self._link = self._link or Link(self._config)
-            doubt = "in doubt"
+        except CollectorError as error:
+            return f"not sent: {self._what}: {error}"
+        lost = ""
+        try:
             for number, headers in frames.items():
                 link.send("SEND", headers, copies[number].value)
             for number, headers in frames.items():
-                link.until(headers["receipt"])
+                link.until(headers["receipt"], until)
                 errors[number] = ""
         except CollectorError as error:
             self.close()
-            if doubt == "in doubt" and isinstance(error, ConfigInvalid):
-                doubt = "refused"
+            lost = f"not sent: {self._what}: {error}"
+            doubt = "refused" if isinstance(error, ConfigInvalid) else "in doubt"
             errors = dict.fromkeys(frames, f"{doubt}: {self._what}: {error}") | errors
-        return [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+        answers += [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
+        return lost

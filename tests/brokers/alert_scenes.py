@@ -297,7 +297,7 @@ SCENES = (
         10800,
         10935,
         "orders: billing:ack not vouched for: 2h 59m 0s",
-        {**PLACE, **T},
+        PLACE,
     ),
     Scene(
         "BlindSpot",

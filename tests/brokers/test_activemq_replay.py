@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ from collectors.errors import ConfigInvalid
 from tests.brokers.activemq_app import App, app
 from tests.servers.activemq import PASSWORD, USER, ActiveMQ
 from tests.servers.ports import free_port
+from tests.servers.proxy import Proxy
 from tracker.cli.hops import build
 from tracker.model.carry import MESSAGE_ID, REPLAY_ID, Copy, Locator, Missing
 
@@ -107,6 +110,27 @@ def test_what_cannot_be_sent_says_why(activemq_server: ActiveMQ, orders: App) ->
     assert PASSWORD not in sent.error
     with pytest.raises(ConfigInvalid, match="queue"):
         publisher({"url": activemq_server.url})
+
+
+def test_a_batch_ends_in_time(activemq_server: ActiveMQ, orders: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker stops answering: what is on its way is in doubt, and nothing else is tried."""
+    monkeypatch.setattr("collectors.activemq.publisher.PUBLISH_S", 2.0)
+    copies = [Copy(Locator(f"m-{n}", "h", "", 0), None, b"{}", {}, "") for n in range(1000)]
+    port = urlsplit(activemq_server.url).port or 0
+    with Proxy(("127.0.0.1", port)) as proxy:
+        url = activemq_server.url.replace(f":{port}", f":{proxy.port}")
+        with closing(publisher({"url": url, "queue": orders.queue})) as back:
+            assert back.publish(copies[:1])[0].error == ""
+            proxy.hold()
+            began = time.monotonic()
+            sent = back.publish(copies)
+            assert time.monotonic() - began < 4
+            assert [one.untried for one in sent] == [False] * 100 + [True] * 900
+            assert {one.error[:8] for one in sent[:100]} == {"in doubt"}
+            assert {one.error[:8] for one in sent[100:]} == {"not sent"}
+            proxy.go_on()
+    with closing(publisher({"url": f"stomp://127.0.0.1:{free_port()}", "queue": "q"})) as back:
+        assert [one.untried for one in back.publish(copies[:2])] == [True, True]
 
 
 def _what(broker: ActiveMQ) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -433,3 +434,21 @@ def test_a_publisher_that_is_not_let_in(own: Callable[..., Place], tmp_path: Pat
         [sent] = publisher({"url": url, "topic": topic}).publish([copy])
         assert sent.error.startswith(error), sent.error
         assert not re.search("its-password|wrong-one", sent.error)
+
+
+def test_a_publisher_takes_no_longer_than_its_timeout(place: Place) -> None:
+    """The broker stops answering: what is on its way is in doubt, and nothing else is tried."""
+    copies = [Copy(Locator(f"m-{n}", "m", "", 0), None, b"{}", {}, digest_of(b"{}")) for n in range(200)]
+    with Proxy(("127.0.0.1", place.server.port)) as proxy:
+        url = place.url.replace(f":{place.server.port}", f":{proxy.port}")
+        back = publisher({"url": url, "topic": place.topic, "timeout": 1})
+        assert {one.error for one in back.publish(copies)} == {""}
+        proxy.delay = 0.05
+        threading.Timer(0.6, proxy.hold).start()
+        began = time.monotonic()
+        sent = back.publish(copies)
+        assert time.monotonic() - began < 4
+        said = ["untried" if one.untried else one.error.partition(":")[0] for one in sent]
+        assert said == sorted(said, key=["", "in doubt", "untried"].index)
+        assert {"", "in doubt", "untried"} >= set(said) >= {"in doubt", "untried"}
+        proxy.go_on()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
-from tracker.alerting.trackers import STORE_UP, seen
+from tracker.alerting.trackers import BLIND, STORE_UP, seen
 
 STALE_S = 60
 """Coverage that is older is stalled. The gauge leaves out what has ended, unless nobody is left there: however long ago
@@ -25,7 +25,10 @@ MANY_PARTS = 700
 """The engine slows inserts down at 1,000 parts in one partition."""
 
 WATERMARK = "tracker_watermark_timestamp_seconds"
-STALLED = f"(time() - {WATERMARK}) > {STALE_S}"
+FRESHEST = f"max by (flow, hop, stage) ({WATERMARK} unless on (instance) {BLIND})"
+"""Of a tracker that cannot read its store the watermarks stand still, and say nothing about the hop."""
+STALLED = f"(time() - {FRESHEST}) > {STALE_S}"
+BLIND_SPOTS = 'tracker_blind_spots{cause=~"deaf|hole|refused|silent|never_seen"}'
 
 COVERAGE: Sequence[Alert] = (
     Alert(
@@ -41,7 +44,7 @@ COVERAGE: Sequence[Alert] = (
     ),
     Alert(
         "BlindSpot",
-        'sum by (flow, hop, stage, cause) (tracker_blind_spots{cause=~"deaf|hole|refused|silent|never_seen"}) > 0',
+        f"{seen(BLIND_SPOTS, 'flow, hop, stage, cause')} > 0",
         "5m",
         "ticket",
         "blind-spot",

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.alerting.alert import Alert
-from tracker.alerting.itself import STALE_S, WATERMARK
-from tracker.alerting.trackers import BLIND, SEEING_THEN, seen
+from tracker.alerting.itself import FRESHEST, STALLED
+from tracker.alerting.trackers import SEEING_THEN, seen
 
 KIND = "hop-outage"
 SILENT_FLOWS, FAILING_FLOWS = 2, 3
@@ -25,9 +25,6 @@ THEN = f"sum by (flow, hop) (max by (flow, hop, kind) ({MISSING} offset 1h and o
 MORE = f"((({OPEN} > 0) unless {THEN} >= {OPEN}) and on () {SEEING_THEN})"
 """More are open than an hour ago. What has been open for long, since nobody gave it up, is no outage. A flow that had
 none has no sample of then, so what says that samples are there is that a tracker read its store."""
-FRESHEST = f"max by (flow, hop, stage) ({WATERMARK} unless on (instance) {BLIND})"
-"""Of a tracker that cannot read its store the watermarks stand still, and say nothing about the hop."""
-STALLED = f"(time() - {FRESHEST}) > {STALE_S}"
 
 OUTAGES: Sequence[Alert] = (
     Alert(

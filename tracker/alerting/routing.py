@@ -27,8 +27,7 @@ SWITCH, OFTEN = "watchdog", "1m"
 """The receiver of the alert that always fires, and how often it is told: a switch waits for about five minutes."""
 PLACE = ("hop", "incident_kind")
 """Of an outage of a hop: one notification for all its flows."""
-OF_STORE = ("WorkerDown", "IngestRefused", "IngestMemoryFilling", "CoverageStalled", "MetricsOld", "BooksOld",
-            "ObjectivesNotJudged")  # fmt: skip
+OF_STORE = ("WorkerDown", "IngestRefused", "IngestMemoryFilling", "MetricsOld", "BooksOld", "ObjectivesNotJudged")
 MISSING = ("MessagesLost", "MessagesUnacknowledged", "MessagesUnderReplicated")
 BAD = ("MessagesLost", "MessagesUnacknowledged", "MessagesDivergent")
 """Findings that wake somebody, and that count against the delivery objective. Copies that are missing and dead letters
