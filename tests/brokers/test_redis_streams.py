@@ -21,6 +21,7 @@ from collectors.redis.entry import at_offset, id_text, packed
 from collectors.redis.look import looked
 from collectors.redis.publisher import publisher
 from collectors.redis.streams import streams
+from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
 from tests.servers.redis import FORGETFUL
 from tracker.cli.hops import build
@@ -633,7 +634,8 @@ def test_a_stream_that_comes_from_another_database(server, tmp_path, how):
 
 def test_a_slot_that_moves_to_another_node_takes_nothing(redis_factory, tmp_path):
     """The node that gave it away says DEL; the entries are elsewhere. In a cluster that is a hole, not a loss."""
-    nodes = [redis_factory({**PROMPT, "cluster-enabled": "yes"}) for _ in range(2)]
+    cluster = {**PROMPT, "cluster-enabled": "yes"}  # left alone it takes its port + 10,000, which may be another one's
+    nodes = [redis_factory({**cluster, "cluster-port": str(free_port())}) for _ in range(2)]
     here, there = (redis.Redis.from_url(node.url) for node in nodes)
     with closing(here), closing(there), closing(Watched(nodes[0].url, tmp_path)) as watched:
         for node in (here, there):

@@ -22,6 +22,7 @@ from tracker.control.errors import Invalid
 from tracker.control.incidents import Incident
 from tracker.control.replays import Request
 from tracker.control.rulings import of_incident
+from tracker.ingest.commit import Bounds
 from tracker.model.carry import Copy, Locator, Missing, Sent
 from tracker.model.coverage import SourceRef
 from tracker.model.event import Event, Stage
@@ -127,7 +128,7 @@ def service(world: Installation) -> Service:
     """What the routes stand on; an archive still holds `x`."""
     ports = {Keeper("snapshot", "log"): Archive("x")}, {"log": Archive()}
     replays = Replays(world.store, world.control, *ports, lambda: world.now)
-    intake = SimpleNamespace(committer=SimpleNamespace(held=0, spool=None))
+    intake = SimpleNamespace(committer=SimpleNamespace(held=0, spool=None, bounds=Bounds()))
     return Service(world.store, world.control, cast(Any, intake), Specs(world.control), Metrics(), lambda: world.now,
                    replays)  # fmt: skip
 
