@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from paho.mqtt import MQTTException
@@ -13,6 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import Field
 
+from collectors.batches import Tried, in_batches
 from collectors.errors import Unavailable
 from collectors.mqtt_client import NATIVE, Server, connected
 from collectors.part import settings
@@ -46,20 +48,16 @@ class MqttPublisher:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker) or
         `in doubt` (sent, and nobody answered). When the broker does not answer, or the time is over, the others are not
         tried. That nobody had subscribed is no error: the broker took it."""
-        until = time.monotonic() + min(self._config.timeout, PUBLISH_S / 2)
-        answers: list[Sent] = []
-        why = ""
+        within = min(self._config.timeout, PUBLISH_S / 2)
         try:
-            client = self._connected(until)
+            client = self._connected(time.monotonic() + within)
         except Unavailable as error:
             return [Sent(copy.locator, f"not sent: {error}", untried=True) for copy in copies]
-        while len(answers) < len(copies) and not why:
-            why = self._publish(client, copies[len(answers) : len(answers) + BATCH], answers, until)
+        answers = in_batches(copies, BATCH, within, self._what, partial(self._attempt, client))
         client.disconnect()
-        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
+        return answers
 
-    def _publish(self, client: Client, copies: Sequence[Copy], answers: list[Sent], until: float) -> str:
-        """Adds the answers of these, in order; why the next ones are not to be tried."""
+    def _attempt(self, client: Client, copies: Sequence[Copy], until: float) -> Tried:
         said: dict[int, ReasonCode] = {}
         errors: dict[int, str] = {}
         sent: dict[int, int] = {}
@@ -72,10 +70,8 @@ class MqttPublisher:
         while len(said) < len(sent) and client.is_connected() and time.monotonic() < until:
             client.loop(0.1)
         errors |= {number: self._said(said.get(mid)) for number, mid in sent.items()}
-        answers += [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
-        if len(said) < len(sent) or time.monotonic() > until:
-            return f"not sent: {self._what}: the broker is away, or the time for this batch is over"
-        return ""
+        lost = f"not sent: {self._what}: the broker is away, or the time for this batch is over"
+        return [errors[number] for number in range(len(copies))], lost if len(said) < len(sent) else ""
 
     def close(self) -> None:
         """Nothing is held open."""

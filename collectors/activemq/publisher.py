@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from collectors.activemq.link import Link, Server
 from collectors.activemq.message import sent
+from collectors.batches import Tried, in_batches
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.part import settings
 from tracker.model.carry import PUBLISH_S, Copy, Sent
@@ -41,15 +41,7 @@ class ActivePublisher:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker) or
         `in doubt` (sent, and nobody answered). When the broker does not answer, or the time is over, the others are not
         tried."""
-        until = time.monotonic() + PUBLISH_S / 2
-        answers: list[Sent] = []
-        why = ""
-        while len(answers) < len(copies) and not why:
-            if time.monotonic() > until:
-                why = f"not sent: {self._what}: the time of {PUBLISH_S / 2:g} s for this batch is over"
-            else:
-                why = self._publish(copies[len(answers) : len(answers) + BATCH], answers, until)
-        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
+        return in_batches(copies, BATCH, PUBLISH_S / 2, self._what, self._attempt)
 
     def close(self) -> None:
         """Close the connection; nothing is left to send."""
@@ -57,8 +49,7 @@ class ActivePublisher:
         if link:
             link.close()
 
-    def _publish(self, copies: Sequence[Copy], answers: list[Sent], until: float) -> str:
-        """Adds the answers of those that were tried, in order; why they were not, or the next ones are not to be."""
+    def _attempt(self, copies: Sequence[Copy], until: float) -> Tried:
         errors: dict[int, str] = {}
         frames: dict[int, dict[str, str]] = {}
         for number, copy in enumerate(copies):
@@ -69,7 +60,7 @@ class ActivePublisher:
         try:
             link = self._link = self._link or Link(self._config)
         except CollectorError as error:
-            return f"not sent: {self._what}: {error}"
+            return [], f"not sent: {self._what}: {error}"
         lost = ""
         try:
             for number, headers in frames.items():
@@ -82,5 +73,4 @@ class ActivePublisher:
             lost = f"not sent: {self._what}: {error}"
             doubt = "refused" if isinstance(error, ConfigInvalid) else "in doubt"
             errors = dict.fromkeys(frames, f"{doubt}: {self._what}: {error}") | errors
-        answers += [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
-        return lost
+        return [errors[number] for number in range(len(copies))], lost

@@ -8,6 +8,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from collectors.batches import Tried, in_batches
 from collectors.carried import text
 from collectors.errors import CollectorError
 from collectors.nats.link import Link, Refused, Server
@@ -51,22 +52,13 @@ class NatsPublisher:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the server) or
         `in doubt` (sent, and nobody answered). When the server does not answer, or the time is over, the others are not
         tried."""
-        now = time.monotonic()
-        if now - self._used > IDLE_S:
+        if time.monotonic() - self._used > IDLE_S:
             self.close()
-        until = now + PUBLISH_S / 2
-        answers: list[Sent] = []
-        why = ""
-        while len(answers) < len(copies) and not why:
-            if time.monotonic() > until:
-                why = f"not sent: {self._what}: the time of {PUBLISH_S / 2:g} s for this batch is over"
-            else:
-                why = self._publish(copies[len(answers) : len(answers) + BATCH], answers)
+        answers = in_batches(copies, BATCH, PUBLISH_S / 2, self._what, self._attempt)
         self._used = time.monotonic()
-        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
+        return answers
 
-    def _publish(self, copies: Sequence[Copy], answers: list[Sent]) -> str:
-        """Adds the answers of those that were tried, in order; why they were not, or the next ones are not to be."""
+    def _attempt(self, copies: Sequence[Copy], _: float) -> Tried:
         errors: dict[int, str] = {}
         messages: dict[int, tuple[str, bytes, dict[str, str] | None]] = {}
         for number, copy in enumerate(copies):
@@ -78,7 +70,7 @@ class NatsPublisher:
         try:
             link = self._link = self._link or Link(self._config, "tracker.replay")
         except CollectorError as error:
-            return f"not sent: {error}"
+            return [], f"not sent: {error}"
         try:
             said = link.send(list(messages.values()))
             errors |= {n: _error(link, answer, messages[n][0]) for n, answer in zip(messages, said, strict=True)}
@@ -86,8 +78,7 @@ class NatsPublisher:
             self.close()
             lost = f"not sent: {error}"
             errors |= dict.fromkeys(messages, f"in doubt: {error}")
-        answers += [Sent(copy.locator, errors[number]) for number, copy in enumerate(copies)]
-        return lost
+        return [errors[number] for number in range(len(copies))], lost
 
     def close(self) -> None:
         """Close the connection; nothing is left to send."""

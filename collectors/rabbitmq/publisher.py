@@ -14,6 +14,7 @@ import msgspec
 import pika
 from pika import exceptions
 
+from collectors.batches import Tried, in_batches
 from collectors.carried import CORRELATION_ID, text
 from collectors.errors import CollectorError, ConfigInvalid
 from collectors.rabbitmq.config import Tls
@@ -105,36 +106,26 @@ class RabbitPublisher:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the broker)
         or `in doubt` (sent, and the connection was lost before the confirm). When there is no connection, or the time
         is over, the others are not tried."""
-        now = time.monotonic()
-        if now - self._used > IDLE_S:
+        if time.monotonic() - self._used > IDLE_S:
             self.close()
-        until = now + self._timeout
-        answers: list[Sent] = []
-        for copy in copies:
-            answers.append(self._published(copy, until))
-            if answers[-1].untried:
-                break
+        answers = in_batches(copies, 1, self._timeout, self._what, self._attempt)
         self._used = time.monotonic()
-        left = copies[len(answers) :]
-        return answers + [Sent(copy.locator, answers[-1].error, untried=True) for copy in left]
+        return answers
 
     def close(self) -> None:
         """Close the connection; nothing is left to send."""
         connection, self._connection, self._channel = self._connection, None, None
         closed(connection)
 
-    def _published(self, copy: Copy, until: float) -> Sent:
-        left = until - time.monotonic()
-        if left <= 0:
-            why = f"not sent: {self._what}: the time of {self._timeout:g} s for this batch is over"
-            return Sent(copy.locator, why, untried=True)
+    def _attempt(self, copies: Sequence[Copy], until: float) -> Tried:
+        left = max(0.0, until - time.monotonic())
         try:
             channel = self._opened()
         except CollectorError as error:
-            return Sent(copy.locator, f"not sent: {self._what}: {error}", untried=True)
+            return [], f"not sent: {self._what}: {error}"
         at_ease = channel.connection._impl.give_up_after(left)
         try:
-            return Sent(copy.locator, self._sent(channel, copy))
+            return [self._sent(channel, copy) for copy in copies], ""
         finally:
             at_ease()
 

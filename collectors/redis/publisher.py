@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from redis import exceptions
 
+from collectors.batches import Tried, in_batches
 from collectors.errors import ConfigInvalid
 from collectors.redis.config import address, shown
 from collectors.redis.entry import fields_of
@@ -52,27 +52,18 @@ class RedisPublisher:
         """One answer per copy, in order; never raises. An `error` begins with `not sent`, `refused` (by the server) or
         `in doubt` (sent, and the connection was lost before the answer). When the server does not answer, or the time
         is over, the others are not tried."""
-        until = time.monotonic() + self._timeout
-        answers: list[Sent] = []
-        why = ""
-        while len(answers) < len(copies) and not why:
-            if time.monotonic() > until:
-                why = f"not sent: {self._what}: the time of {self._timeout:g} s for this batch is over"
-            else:
-                why = self._publish(copies[len(answers) : len(answers) + BATCH], answers)
-        return answers + [Sent(copy.locator, why, untried=True) for copy in copies[len(answers) :]]
+        return in_batches(copies, BATCH, self._timeout, self._what, self._attempt)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
 
-    def _publish(self, copies: Sequence[Copy], answers: list[Sent]) -> str:
-        """Adds the answers of those that were tried, in order; why they were not, or the next ones are not to be."""
+    def _attempt(self, copies: Sequence[Copy], _: float) -> Tried:
         entries: list[dict[bytes, bytes] | str] = [self._entry(copy) for copy in copies]
         try:
             self._client.ping()  # a connection that is lost before is no doubt
         except (exceptions.RedisError, OSError) as error:
-            return f"not sent: {self._what}: {error}"
+            return [], f"not sent: {self._what}: {error}"
         try:
             with self._client.pipeline(transaction=False) as batch:
                 for fields in entries:
@@ -81,16 +72,9 @@ class RedisPublisher:
                 said = iter(batch.execute(raise_on_error=False))
         except (exceptions.RedisError, OSError) as error:
             lost = f"{self._what}: {error}"
-            answers += [
-                Sent(copy.locator, entry if isinstance(entry, str) else f"in doubt: {lost}")
-                for copy, entry in zip(copies, entries, strict=True)
-            ]
-            return f"not sent: {lost}"
-        answers += [
-            Sent(copy.locator, entry if isinstance(entry, str) else self._said(next(said)))
-            for copy, entry in zip(copies, entries, strict=True)
-        ]
-        return ""
+            errors = [entry if isinstance(entry, str) else f"in doubt: {lost}" for entry in entries]
+            return errors, f"not sent: {lost}"
+        return [entry if isinstance(entry, str) else self._said(next(said)) for entry in entries], ""
 
     def _entry(self, copy: Copy) -> dict[bytes, bytes] | str:
         """The fields of the entry; in words why there are none."""
