@@ -27,7 +27,8 @@ def configure(kind: str, level: str) -> None:
         without_secrets,
     ]
     final: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Its own choice of a traceback, rich, shows what variables hold: payloads, logins.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
