@@ -24,7 +24,7 @@ from tracker.model.verdict import WRONG, Flag, Judgement, Status, Verdict
 from tracker.reconcile import PassResult
 from tracker.reconcile.books import reconcile
 from tracker.reconcile.exceptions import finding_key
-from tracker.store.answers import Run
+from tracker.store.vouched import Run
 
 TABLES = {
     "states": "* REPLACE ("

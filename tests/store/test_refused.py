@@ -24,7 +24,7 @@ from tracker.model.units import SECOND
 from tracker.reconcile.books import reconcile
 from tracker.reconcile.cover import columns
 from tracker.reconcile.refusals import Refusals
-from tracker.store.answers import Run
+from tracker.store.vouched import Run
 
 SPEC = """
 flow: {flow}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tracker.model.coverage import SOURCE_TTL, Interval, join
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
-from tracker.store.answers import Run
+from tracker.store.vouched import Run
 
 MINUTE = 60
 Place = tuple[str, str, str]

@@ -16,7 +16,7 @@ from tracker.model.coverage import FOREVER, Coverage
 from tracker.model.spec import FlowSpec
 from tracker.model.units import SECOND
 from tracker.reconcile.refusals import Refusals
-from tracker.store.answers import Heard, Place, Run, coverage_of
+from tracker.store.vouched import Heard, Place, Run, coverage_of
 
 Key = tuple[str, str, str, str, str, str, int]
 """flow, hop, stage, source, evidence, collector, epoch."""

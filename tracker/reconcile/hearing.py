@@ -23,8 +23,8 @@ from tracker.reconcile.known import Known
 from tracker.reconcile.openings import openings
 from tracker.reconcile.plain import Court, judge_plain
 from tracker.store import Store
-from tracker.store.answers import Heard
 from tracker.store.bounds import Bounds
+from tracker.store.vouched import Heard
 
 BATCH = 5_000
 """How many messages are handed to the reference judge at once."""

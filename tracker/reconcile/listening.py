@@ -18,7 +18,7 @@ from tracker.control.errors import ControlError
 from tracker.model.coverage import Report, SourceRef
 from tracker.model.errors import TrackerError
 from tracker.model.units import SECOND
-from tracker.store.answers import DEAF
+from tracker.store.vouched import DEAF
 
 log = structlog.get_logger()
 

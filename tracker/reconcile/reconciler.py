@@ -34,9 +34,9 @@ from tracker.reconcile.lead import Lead, finish
 from tracker.reconcile.order import judge_order
 from tracker.reconcile.rulings import carry_out
 from tracker.store import Store
-from tracker.store.answers import Heard, Place
 from tracker.store.bounds import Bounds, from_json
 from tracker.store.reach import Reach
+from tracker.store.vouched import Heard, Place
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("tracker")

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from tracker.model.coverage import GRACE, SOURCE_TTL
 from tracker.model.units import SECOND
-from tracker.store.answers import DEAF, FINE, REFUSED, SLOT, Place, Run
+from tracker.store.vouched import DEAF, FINE, REFUSED, SLOT, Place, Run
 
 APART = 10 * SECOND
 """Refused lines of one place that are no further apart make one span: a sender that is wrong stays wrong, and no more

@@ -12,11 +12,11 @@ import msgspec
 import pyarrow as pa
 
 from tracker.model.event import Event, Range
-from tracker.store.answers import Heard, Place
 from tracker.store.bounds import Bounds
 from tracker.store.bundles import bundles
 from tracker.store.decode import EVENT_FIELDS, RANGE_FIELDS, event, moved
 from tracker.store.engine import Engine
+from tracker.store.vouched import Heard, Place
 from tracker.store.writer import typed
 
 LANES = (("events", "sequence"), ("ranges", "sequence"), ("reports", "lane_sequence"))

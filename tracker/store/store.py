@@ -22,6 +22,7 @@ from tracker.store.quarantine import Quarantine
 from tracker.store.recovery import Recovery
 from tracker.store.settled import Settled
 from tracker.store.timers import Timers
+from tracker.store.vouched import Vouched
 from tracker.store.writer import Writer
 
 PROMISED = ("events", "ranges", "reports", "quarantine")
@@ -35,7 +36,19 @@ looked for by nobody."""
 
 
 class Store(
-    Anomalies, Answers, Exceptions, Findings, Folding, Held, Order, Passing, Quarantine, Recovery, Settled, Timers
+    Anomalies,
+    Answers,
+    Exceptions,
+    Findings,
+    Folding,
+    Held,
+    Order,
+    Passing,
+    Quarantine,
+    Recovery,
+    Settled,
+    Timers,
+    Vouched,
 ):
     """An open ClickHouse store. Any thread may call it; calls block."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from tracker.anomalies.watched import places, unwatched
 from tracker.model.spec import load_spec
 from tracker.model.units import SECOND
-from tracker.store.answers import Run
+from tracker.store.vouched import Run
 
 SPEC = load_spec("""
 flow: orders

@@ -7,7 +7,7 @@ from typing import Any
 from tracker.model.coverage import GRACE
 from tracker.model.units import SECOND
 from tracker.reconcile.refusals import Refusals, Sources
-from tracker.store.answers import Place
+from tracker.store.vouched import Place
 
 AT = 10_000 * SECOND
 
