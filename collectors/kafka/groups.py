@@ -2,14 +2,15 @@
 
 A commit says "moved past", not "processed": a consumer that skips a record commits past it all the same. So these
 ranges count only where nothing tells of single messages. What a group was moved past while nobody could read, and what
-was deleted before it came there, is told as dropped (`collectors.kafka.moves`).
+was deleted before it came there, is told as dropped, and so is what it had moved past in a log that was cut off
+(`collectors.kafka.moves`).
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -21,12 +22,13 @@ from collectors.base import NOTHING_YET_MS, Lag, Raw
 from collectors.clock import Clock, now_micros, steady
 from collectors.errors import Unavailable, Undecodable
 from collectors.kafka.client import ADVICE, REQUEST_TIMEOUT, Cluster, driver_errors
+from collectors.kafka.cuts import Cuts
 from collectors.kafka.frontier import Slot
 from collectors.kafka.members import members
 from collectors.kafka.moves import How, Mark, Members, Seen, moved
 from collectors.kafka.notes import mark_of, note_of, standing
 from collectors.kafka.offsets import beginnings, first_records
-from collectors.kafka.positions import KEEP_EVERY_TICKS, Committed, commit, committed
+from collectors.kafka.positions import KEEP_EVERY_TICKS, Committed, Position, commit, committed
 from collectors.kafka.watch import View, Watch
 from collectors.part import Part, settings
 from tracker.model.coverage import SourceRef
@@ -92,9 +94,12 @@ class KafkaGroups:
         with driver_errors(self._what):
             self._admin = AdminClient(config.driver())
             names = dict.fromkeys(f.group for f in config.groups)
+            self._topics = {group: {f.topic for f in config.groups if f.group == group} for group in names}
             self._theirs = {group: Consumer(config.member(group)) for group in names}
             self._ours = {group: Consumer(config.member(f"tracker.{name}.{group}")) for group in names}
         self._watch = Watch(self._what, self._admin, sorted({f.topic for f in config.groups}), committed_only=False)
+        self._cuts = Cuts(config, self._what)
+        self._leaders: dict[Slot, int] = {}  # their epochs, when logs were last known to be as they were
         self._node = config.node
         self._marks: dict[Key, Mark] = {}
         self._unsure: set[Key] = set()
@@ -192,37 +197,57 @@ class KafkaGroups:
         self._asked = False
         view = self._view(now)
         begins = beginnings(self._admin, self._what, view.partitions)  # asked before what is committed
+        slots = begins.keys() & view.ends.keys()
+        for group, topics in self._topics.items():
+            new = {slot for slot in slots if slot[0] in topics and (group, slot) not in self._marks}
+            self._learn(group, new, view, self._clock())
+        cuts = self._cut_off(view, slots)
+        whole = slots == view.partitions
         try:
-            for group in self._theirs:
-                self._poll_group(group, view, begins)
+            for group, topics in self._topics.items():
+                mine = {slot: begins[slot] for slot in slots if slot[0] in topics}
+                whole &= self._poll_group(group, mine, view, cuts)
+            self._leaders |= {slot: view.epochs[slot] for slot in slots}
         finally:
             self._ready.extend(self._deleted)  # behind what all have read: one may have read what another had not
             self._deleted = []
-        if begins.keys() == view.partitions:
+        if whole:
             self._polled = now
         if now - self._said_at >= KEEP_EVERY_TICKS:
             self._said_at = now
             for group in self._ours:
                 self._keep(group, {slot: kept for (name, slot), kept in self._kept.items() if name == group})
 
-    def _poll_group(self, group: str, view: View, begins: Mapping[Slot, int]) -> None:
-        """Take note of where one group stands."""
+    def _cut_off(self, view: View, slots: Set[Slot]) -> dict[Slot, int]:
+        """Where logs end that are known further, of those that have other leaders than before."""
+        changed = {slot for slot in slots if view.epochs[slot] != self._leaders.get(slot)}
+        known: dict[Slot, Position] = {}
+        for (_, slot), mark in self._marks.items():
+            if slot in changed and mark.epoch >= 0 and mark.known > max(0, known.get(slot, NOWHERE).offset):
+                known[slot] = Position(mark.known, mark.epoch)
+        return self._cuts.of(known) if known else {}
+
+    def _poll_group(self, group: str, begins: Mapping[Slot, int], view: View, cuts: Mapping[Slot, int]) -> bool:
+        """Take note of where one group stands in these partitions; whether it could in all."""
         began, tick = self._clock(), self._ticks()
-        topics = {f.topic for f in self._config.groups if f.group == group}
-        slots = {slot for slot in begins if slot[0] in topics}
-        self._learn(group, {slot for slot in slots if (group, slot) not in self._marks}, view, began)
         there, named = members(self._admin, group)
-        at = committed(self._theirs[group], f"{self._what}, group {group}", slots)
+        at = committed(self._theirs[group], f"{self._what}, group {group}", begins)
         for consumer in (self._theirs[group], self._ours[group]):
             consumer.poll(0)  # nothing is read; it takes the driver's notices, which would pile up
+        # A commit of a newer leader's: whether the log is as it was has not been asked yet.
+        slots = {slot for slot in begins if at.get(slot, NOWHERE).epoch <= view.epochs[slot]}
         for slot in slots:
-            place = at.get(slot, NOWHERE)
-            seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader, named)
+            place, cut = at.get(slot, NOWHERE), cuts.get(slot)
+            if cut is not None and cut >= self._marks[group, slot].known:
+                cut = None
+            seen = Seen(began, tick, self._ticks(), begins[slot], there, place.offset, place.by_reader, named,
+                        place.epoch, view.epochs[slot], view.ends[slot], cut)  # fmt: skip
             self._moved((group, slot), seen)
         marks = {slot: self._marks[group, slot] for slot in slots}
-        told = {slot: mark for slot, mark in marks.items() if mark.offset == self._kept[group, slot].offset}
+        told = {slot: mark for slot, mark in marks.items() if self._is_told((group, slot), mark)}
         fresh = {slot: self._where(slot, self._as_told((group, slot), mark), mark.at) for slot, mark in told.items()}
         self._keep(group, {s: new for s, new in fresh.items() if standing(new) != standing(self._kept[group, s])})
+        return slots == begins.keys()
 
     def _view(self, now: int) -> View:
         """The topics' partitions. What is known of a topic that was deleted, or made again, is forgotten."""
@@ -253,7 +278,12 @@ class KafkaGroups:
         self._marks |= {(group, slot): mark for slot, mark in begin.items()}
 
     def _where(self, slot: Slot, mark: Mark, at: int) -> Committed:
-        return Committed(mark.offset, note_of(mark, self._ids[slot[0]], at))
+        return _kept(mark.offset, mark, note_of(mark, self._ids[slot[0]], at))
+
+    def _is_told(self, key: Key, mark: Mark) -> bool:
+        """All up to the mark was stored, and that the log was cut off below."""
+        kept = self._kept[key]
+        return mark.offset == kept.offset and (mark.known >= mark.offset or kept.epoch < 0)
 
     def _as_told(self, key: Key, mark: Mark) -> Mark:
         """The mark without what the group has read once more and nobody has stored yet: as far as it was set back."""
@@ -275,11 +305,18 @@ class KafkaGroups:
         unsure = any(stretch.how is How.unknown for stretch in stretches)
         self._unsure |= {key} if unsure else set()
         for stretch in stretches:
-            kept = Committed(max(stretch.end, before.offset), note_of(mark, self._ids[slot[0]], now))
+            kept = _kept(max(stretch.end, before.offset), mark, note_of(mark, self._ids[slot[0]], now))
+            # What is told between this poll and the next one counts again.
+            at = seen.at - 1 if stretch.how is How.truncated else now
             told = self._given_up if unsure else self._deleted if stretch.how is How.expired else self._ready
             told.extend(
-                Raw(b"", observed_at=now, position=Moved(
+                Raw(b"", observed_at=at, position=Moved(
                     f, slot[1], stretch.start, stretch.end, before.at, self._ids[slot[0]], stretch.how, kept))
                 for f in self._config.groups
                 if f.group == group and f.topic == slot[0]
             )  # fmt: skip
+
+
+def _kept(offset: int, mark: Mark, note: str) -> Committed:
+    """What to remember, with the epoch where that is of the record before."""
+    return Committed(offset, note, mark.epoch if mark.known == offset else -1)

@@ -8,6 +8,10 @@ so, by the epoch of the record that its consumer had read last (OffsetCommit, KI
 polls lie further apart, after one that showed nobody, that says too little: the consumer may have begun anywhere. So it
 does when those who are there now are all others than those who were: in between there may have been nobody. Who was
 there all the time (a member keeps its id until it leaves) proves that no tool has set offsets.
+
+A log whose end was cut off gives its offsets again: what a group had moved past there it has moved past no longer. A
+consumer that finds out goes back by itself (KIP-320: Java's to the cut, librdkafka's to where `auto.offset.reset`
+says), others go on and skip what is new. By the first commit after the cut nobody can tell which.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class How(StrEnum):
 
     read = "read"
     skipped = "skipped"
+    truncated = "truncated"
     expired = "expired"
     unknown = "unknown"
 
@@ -41,7 +46,9 @@ class How(StrEnum):
 class Mark(msgspec.Struct, frozen=True):
     """A group at a poll, which began at `at` (µs of the clock). All before `offset` was told. `members`, as last known,
     at `tick` (None: by another process); `who`: some of them, none where that was not told. It `stood` there (None: not
-    known). What it was moved past and did not read, or may not have read, lies in `unread`."""
+    known). What it was moved past and did not read, or may not have read, lies in `unread`. The log is known up to
+    `known` (-1: not at all) by the leader epoch `epoch` of the record before. `cut`: where it was cut off, and the
+    newest epoch of what was, until the group has moved since."""
 
     offset: int
     at: int
@@ -50,12 +57,16 @@ class Mark(msgspec.Struct, frozen=True):
     stood: int | None = None
     unread: tuple[int, int] | None = None
     who: frozenset[str] = frozenset()
+    known: int = -1
+    epoch: int = -1
+    cut: tuple[int, int] | None = None
 
 
 class Seen(msgspec.Struct, frozen=True):
     """The next poll, which began at `at` and `tick` and ended at tick `end`: where the log began (asked first), who was
     in the group (`who`: all of them), and then what it had committed (-1: nothing); `by_reader`: with the epoch of a
-    record."""
+    record, `epoch`. `leader`: the epoch of the partition's leader, and `log_end` where the log ends, asked before.
+    `cut`: where the log ends that was `known` to the mark, when it was cut off."""
 
     at: int
     tick: int
@@ -65,6 +76,10 @@ class Seen(msgspec.Struct, frozen=True):
     offset: int
     by_reader: bool
     who: frozenset[str] = frozenset()
+    epoch: int = -1
+    leader: int = -1
+    log_end: int = 0
+    cut: int | None = None
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -81,20 +96,29 @@ def moved(mark: Mark, seen: Seen, delay: int) -> tuple[list[Stretch], Mark]:
     What was deleted between two polls while the group moved past it may have been read just before, or jumped over:
     that is unknown. Going back is nothing new, but for what the group then reads of what it had skipped.
     """
-    there, how = max(seen.offset, mark.offset), _how(mark, seen, delay)
+    cut = mark.cut if seen.cut is None else (seen.cut, mark.epoch)
+    if _of_before(cut, seen):
+        seen = msgspec.structs.replace(seen, offset=_stood(mark))
+    since = cut is not None and seen.offset != _stood(mark)
+    there = max(seen.offset, mark.offset)
+    how = How.unknown if since and seen.cut is not None else _how(mark, seen, delay)  # that may be of before the cut
     found = [
-        *_read_again(mark, seen, how),
+        Stretch(mark.offset if seen.cut is None else seen.cut, mark.offset, How.truncated),
+        Stretch(cut[0] if cut and since else there, min(seen.offset, mark.offset), How.unknown),
+        *([] if since else _read_again(mark, seen, how)),
         Stretch(mark.offset, min(seen.offset, seen.start), How.unknown),
         Stretch(max(mark.offset, seen.start), seen.offset, how),
         Stretch(there, seen.start, How.expired),
     ]
     found = [one for one in found if one.start < one.end]
-    unread = [(one.start, one.end) for one in found if one.how in (How.skipped, How.unknown)]
+    unread = [(one.start, one.end) for one in found if one.how in (How.skipped, How.truncated, How.unknown)]
     unread += [mark.unread] if mark.unread else []
     hull = (min(start for start, _ in unread), max(end for _, end in unread)) if unread else None
     stood = seen.offset if seen.offset >= 0 else None
     last = mark if seen.members is Members.unknown else seen
-    return found, Mark(max(there, seen.start), seen.at, last.members, last.tick, stood, hull, last.who)
+    known = _known(mark, seen)
+    return found, Mark(max(there, seen.start), seen.at, last.members, last.tick, stood, hull, last.who, *known,
+                       None if since else cut)  # fmt: skip
 
 
 def _how(mark: Mark, seen: Seen, delay: int) -> How:
@@ -120,3 +144,24 @@ def _read_again(mark: Mark, seen: Seen, how: How) -> list[Stretch]:
         return []
     start, end = mark.unread
     return [Stretch(max(mark.stood, start), min(seen.offset, mark.offset, end), How.read)]
+
+
+def _of_before(cut: tuple[int, int] | None, seen: Seen) -> bool:
+    """The group has committed what it had read before the log was cut off, as a consumer does that has it still."""
+    if cut is None or seen.offset <= cut[0]:
+        return False
+    return seen.offset > seen.log_end or (seen.by_reader and seen.epoch <= cut[1])
+
+
+def _known(mark: Mark, seen: Seen) -> tuple[int, int]:
+    """How far the log is known, and by which epoch: by the newest commit."""
+    if seen.cut is not None:
+        return seen.cut, seen.leader
+    if seen.offset >= mark.known and (mark.epoch < 0 or seen.offset != _stood(mark)):
+        return seen.offset, seen.epoch if seen.by_reader else seen.leader
+    return mark.known, mark.epoch
+
+
+def _stood(mark: Mark) -> int:
+    """Where the group stood."""
+    return mark.offset if mark.stood is None else mark.stood

@@ -30,7 +30,8 @@ def mark_of(kept: Committed, topic_id: str) -> Mark | None:
     stood = int(more[3]) if len(more) == 4 else None
     members, _, named = more[0].partition(":") if more else (Members.unknown, "", "")
     known = frozenset(filter(None, named.split(",")))
-    return Mark(kept.offset, int(at), Members(members), stood=stood, unread=unread, who=known)
+    log = (kept.offset, kept.epoch) if kept.epoch >= 0 else (-1, -1)
+    return Mark(kept.offset, int(at), Members(members), None, stood, unread, known, *log)
 
 
 def standing(kept: Committed) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collectors.errors import Undecodable
 from collectors.kafka.frontier import Slot
 from collectors.part import Part
 from tracker.model.carry import ORIGIN_AT
-from tracker.model.event import Event, Stage
+from tracker.model.event import LEADER_EPOCH, Event, Stage
 
 
 class Route(Part):
@@ -169,6 +169,7 @@ class Decoder:
         return msgspec.structs.replace(  # most records carry no more, and each field takes its time
             event,
             delivery=f"{partition}:{place.offset}@{place.epoch}" if twice else "",
+            attributes={LEADER_EPOCH: str(place.epoch)} if twice else {},
             observed_from=since if since < at else None,
             region=self._region,
             key=text(raw.key) if self._plain_keys else "",

@@ -19,7 +19,8 @@ from collectors.kafka.frontier import Slot
 
 
 class View(msgspec.Struct, frozen=True):
-    """What was found: `ends` of every partition that has a leader, `topics` with their ids, asked after tick `at`.
+    """What was found: `ends` of every partition that has a leader, `epochs` of these leaders (-1: not told), `topics`
+    with their ids, asked after tick `at`.
 
     `whole` is false when some partition gave no answer: then nothing may be concluded about completeness.
     """
@@ -29,6 +30,7 @@ class View(msgspec.Struct, frozen=True):
     topics: dict[str, str]
     partitions: frozenset[Slot]
     whole: bool
+    epochs: dict[Slot, int] = {}
 
 
 class Watch:
@@ -108,6 +110,7 @@ class Watch:
         """The ends that are known. A partition between two leaders has none for now; when none has one, that is an
         error."""
         ends: dict[Slot, int] = {}
+        epochs: dict[Slot, int] = {}
         trouble: CollectorError | None = None
         for place, future in answers.items():
             try:
@@ -115,10 +118,11 @@ class Watch:
             except Unavailable as error:
                 trouble, found = error, None
             if found is not None:
-                ends[place.topic, place.partition] = found.offset
+                slot = place.topic, place.partition
+                ends[slot], epochs[slot] = found.offset, -1 if found.leader_epoch is None else found.leader_epoch
         if trouble and not ends:
             raise trouble
-        return View(self._at, ends, self._topics, self._partitions, len(ends) == len(self._partitions))
+        return View(self._at, ends, self._topics, self._partitions, len(ends) == len(self._partitions), epochs)
 
 
 def _done(futures: Mapping[Any, Future[Any]], wait: float) -> bool:

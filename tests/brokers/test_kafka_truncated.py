@@ -17,11 +17,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from collectors.base import Raw
 from collectors.errors import Unavailable, Undecodable
+from collectors.kafka.groups import KafkaGroups
 from collectors.kafka.tail import KafkaTail
 from tests.brokers.kafka_topic import Topic, ids, own_topic, read_to_now, wait_for
+from tests.brokers.test_kafka_groups import following, move
 from tests.brokers.test_kafka_tail import tailing
 from tests.servers.kafka import Kafka
-from tracker.model.event import Event, Stage, delivery_of
+from tracker.model.event import LEADER_EPOCH, Event, Range, Stage, delivery_of
 
 pytestmark = [pytest.mark.brokers, pytest.mark.slow]
 
@@ -43,7 +45,7 @@ def cut_off(server: Kafka, *topics: Topic) -> Iterator[None]:
     server.start()
 
 
-def patiently(collector: KafkaTail, enough: Callable[[list[Raw]], bool]) -> list[Raw]:
+def patiently(collector: KafkaTail | KafkaGroups, enough: Callable[[list[Raw]], bool]) -> list[Raw]:
     """Read and decode, as the runner does, until it is enough; a broker that is away is waited for."""
     raws: list[Raw] = []
 
@@ -136,6 +138,7 @@ def _read_anew(tail: KafkaTail, persists: list[Event | str], topic: Topic) -> No
     again = [event for event in said(tail, raws) if isinstance(event, Event)]
     assert [(e.message_id, e.offset) for e in again[:2]] == [("m-2", 2), ("n-0", 3)]
     assert delivery_of(again[0]) not in {delivery_of(e) for e in persists if isinstance(e, Event)}
+    assert [LEADER_EPOCH in e.attributes for e in (persists[0], again[0]) if isinstance(e, Event)] == [False, True]
     tail.commit(raws)
     assert committed(topic)[0] == 9
 
@@ -146,3 +149,58 @@ def _not_remembered(tail: KafkaTail, offsets: str, named: list[str]) -> None:
     assert isinstance(found[0], str)
     assert offsets in found[0]
     assert [e.message_id for e in found[1:] if isinstance(e, Event) and e.stage == Stage.drop] == named
+
+
+def test_what_a_group_had_moved_past_in_it(kafka_factory: Callable[..., Kafka]) -> None:
+    """That is no longer in the log: it is taken back, once, also by a follower that was away. Where the group goes on
+    is looked at closely: by its first commit nobody can tell what it has read since."""
+    server = kafka_factory()
+    with own_topic(server.bootstrap) as topic, own_topic(server.bootstrap) as away:
+        app = Consumer(topic.client(group_id=f"app-{topic.name}", enable_auto_commit=False))
+        absent = Consumer(away.client(group_id=f"app-{away.name}", enable_auto_commit=False))
+        with following(topic) as follower:
+            for one in (topic, away):
+                one.put(["m-0", "m-1"])
+            with cut_off(server, topic, away):
+                for one, group in ((topic, app), (away, absent)):
+                    one.put(["m-2", "m-3", "m-4", "m-5"])
+                    move(group, one, 6)
+                assert _told(follower, 1) == [("ack", "", 0, 6)]
+                with following(away) as late:
+                    assert _told(late, 1) == [("ack", "", 0, 6)]
+            assert _told(follower, 1) == [("drop", "truncated", 2, 6)]
+            for one in (topic, away):
+                one.put([f"n-{number}" for number in range(7)])
+            assert len(follower.sources()) == 1
+            move(app, topic, 9)
+            wait_for(lambda: follower.read(100, 0.1) or not follower.sources(), "a hole in what is vouched for")
+            assert _told(follower, 1) == [("ack", "", 6, 9)]
+            move(app, topic, 2)
+            _looked(follower)
+            move(app, topic, 9)
+            assert _told(follower, 1) == [("ack", "", 2, 6)]
+        with following(away) as late:
+            assert _told(late, 1) == [("drop", "truncated", 2, 6)]
+        with following(away) as late:
+            assert _looked(late) == []
+        for each in (app, absent):
+            each.close()
+    server.kill()
+
+
+def _looked(follower: KafkaGroups) -> list[Raw]:
+    """What is said by a poll that begins now."""
+    began = time.monotonic()
+    return patiently(follower, lambda _: follower.lag().ms < (time.monotonic() - began) * 1000)
+
+
+def _told(follower: KafkaGroups, least: int) -> list[tuple[str, str, int, int]]:
+    """Stage, reason and offsets of ranges, at least so many; they are kept as told."""
+    found: list[Range] = []
+
+    def enough(raws: list[Raw]) -> bool:
+        found[:] = [one for raw in raws for one in follower.decode(raw)]
+        return len(found) >= least
+
+    follower.commit(patiently(follower, enough))
+    return [(one.stage.value, one.reason, one.offset, one.offset_to) for one in found]

@@ -84,7 +84,7 @@ def ranges(
     stage = draw(st.sampled_from(stages))
     return Range(
         flow="f", hop=draw(st.sampled_from(spec.hops)), stage=stage, group=draw(st.sampled_from(["", "", "g"])),
-        reason=draw(st.sampled_from(["skipped", "expired", "compacted"])) if stage == Stage.drop else "",
+        reason=draw(st.sampled_from(["skipped", "expired", "compacted", "truncated"])) if stage == Stage.drop else "",
         log=draw(st.sampled_from(spec.hops)), partition=draw(st.sampled_from(["", "p"])), offset=low,
         offset_to=low + draw(st.integers(0, 3)), observed_from=since * SECOND, observed_at=(since + took) * SECOND,
         received_at=(since + took + draw(st.integers(0, 3))) * SECOND, evidence="range",

@@ -63,8 +63,8 @@ SPECS = [MIRRORED, PLAIN, BRANCHED, SAFE, GUESSED]
 
 IDS = ["a", "b", "c", "018bcfe5-6800-7000-8000-000000000001", "01HF7YAT00000000000000000A"]
 REASONS = {Stage.drop: ["filtered", "expired", "skipped"], Stage.dead_letter: ["poison", "retry"]}
-GONE = [("billing", ""), ("billing", ""), ("billing", "skipped"), ("log", "expired"), ("log", "compacted"),
-        ("nowhere", "skipped")]  # fmt: skip
+GONE = [("billing", ""), ("billing", ""), ("billing", "skipped"), ("billing", "truncated"), ("log", "expired"),
+        ("log", "compacted"), ("nowhere", "skipped")]  # fmt: skip
 """Where a range says that, and why what lay there was dropped."""
 LYING = [("log", Stage.persist), ("elsewhere", Stage.persist)]
 WAITS = [1, 1000, SECOND, 3 * SECOND, 5 * SECOND, 12 * SECOND, 40 * SECOND, 1200 * SECOND, 172_800 * SECOND]

@@ -36,7 +36,11 @@ LOSSY_DROPS = frozenset({"unroutable", "expired", "purged", "truncated", "discar
 DROP_REASONS = DESIGNED_DROPS | LOSSY_DROPS
 
 TRUNCATED = "truncated"
-"""The log was cut off before a message that it had held: what lies at its offset now is another."""
+"""The log was cut off before a message that it had held: what lies at its offset now is another. As a range, at a
+consumer's hop: what its group had moved past there was cut off, and says nothing of what lies there since."""
+
+LEADER_EPOCH = "leader_epoch"
+"""The attribute of an event whose place in a log was given twice: the epoch in which it was given to this message."""
 
 RETRY = "retry"
 """A `dead_letter` with this reason is a retry topic or queue: it counts as a nack."""
@@ -87,7 +91,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `offset_to` was moved past by (`hop`, `stage`), some time between `observed_from` and `observed_at`.
 
     With stage `drop` it says that nobody can name what was lost there, only where it lay, and why (`reason`, with no
-    other stage): at the log's own hop that the log no longer holds it, at a consumer's that it was passed over unread.
+    other stage): at the log's own hop that the log no longer holds it, at a consumer's that it was passed over unread,
+    or (`truncated`) that what had been moved past there is no longer in the log.
 
     On the wire it is a line of the same NDJSON stream as events, told apart by `evidence: "range"`.
     """

@@ -6,9 +6,9 @@ these places; until then, and without it, nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tracker.model.event import TRUNCATED, Event, Range, Stage, delivery_of
+from tracker.model.event import LEADER_EPOCH, TRUNCATED, Event, Range, Stage, delivery_of
 from tracker.model.facts import HOLDING, Passage, received
 from tracker.model.spec import FlowSpec
 
@@ -23,7 +23,8 @@ def told_by_range(event: Event) -> bool:
 def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, ranges: Sequence[Range]) -> Passage | None:
     """That a range at one of `hops` and `stage` moved past the place of one of these events in the log; of several,
     which may lie over one another, the earliest of their times. One that only says over again what was skipped there
-    is no evidence, nor is one of later than the message's end in a log that was cut off: its offset is another's."""
+    is no evidence. Nor is one of another time of a log that was cut off: of later than the end of a message that was,
+    of earlier than the cut of one that got its offset since."""
     drops = [r for r in ranges if r.stage == Stage.drop and r.hop in hops]
     ends = _cut_off(events)
     hits = [
@@ -33,7 +34,7 @@ def range_over(events: Sequence[Event], hops: Sequence[str], stage: Stage, range
         for e in events
         if _over(r, e)
         and r.observed_at <= ends.get((e.hop, delivery_of(e)), r.observed_at)
-        and not any(_skipped(drop, r) and _over(drop, e) for drop in drops)
+        and not any(_void(drop, r) and _over(drop, e) and _since(drop, e, ends) for drop in drops)
     ]
     if not hits:
         return None
@@ -56,7 +57,7 @@ def range_drops(spec: FlowSpec, events: Sequence[Event], ranges: Sequence[Range]
 
 def _drops(told: Range, spec: FlowSpec, events: Sequence[Event]) -> Iterator[Event]:
     for event in events:
-        if event.hop in spec.hops and _over(told, event):
+        if event.hop in spec.hops and _over(told, event) and not _cut(told):
             yield Event(
                 flow=event.flow,
                 message_id=event.message_id,
@@ -95,10 +96,24 @@ def _cut_off(events: Sequence[Event]) -> dict[tuple[str, str], int]:
     return ends
 
 
-def _skipped(drop: Range, moved: Range) -> bool:
-    """What the group moved past is, where they lie over one another, what it skipped: it had not been set back and
-    come there once more since."""
+def _void(drop: Range, moved: Range) -> bool:
+    """What the group moved past is, where they lie over one another, what it skipped, or what was cut off: it had not
+    been set back and come there once more since."""
     return (drop.hop, drop.group) == (moved.hop, moved.group) and moved.observed_from <= drop.observed_at
+
+
+def _cut(told: Range) -> bool:
+    """It tells that what a group had moved past was cut off the log. That took nothing from the group."""
+    return told.reason == TRUNCATED and told.hop != told.log
+
+
+def _since(drop: Range, event: Event, ends: Mapping[tuple[str, str], int]) -> bool:
+    """Of a log that was cut off: the message got its place since then. What was known of before, and is not told to
+    have got a place that was given twice, lay there before, though nobody may have been able to name it."""
+    if not _cut(drop):
+        return True
+    known_since = LEADER_EPOCH in event.attributes or received(event) > drop.observed_at
+    return known_since and (event.hop, delivery_of(event)) not in ends
 
 
 def _received(told: Range) -> int:

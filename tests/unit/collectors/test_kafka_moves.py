@@ -162,6 +162,54 @@ def test_all_that_may_be_unread_is_kept_in_mind() -> None:
     assert mark.unread == (10, 40)
 
 
+READ = Mark(100, at=1_000, members=Members.some, tick=0, stood=100, known=100, epoch=1)
+"""A group that had read 100 records when the log was cut off at 11, and had grown to 30 when somebody looked."""
+CUT = Seen(at=2_000, tick=1_000_000, end=1_100_000, start=0, members=Members.some, offset=100, by_reader=True,
+           epoch=1, leader=3, log_end=30, cut=11)  # fmt: skip
+LATER = structs.replace(CUT, epoch=3, log_end=200, cut=None)
+
+
+def steps(*seen: Seen) -> list[list[tuple[int, int, str]]]:
+    """What is new at each of these polls."""
+    mark, said = READ, []
+    for poll in seen:
+        stretches, mark = moved(mark, poll, DELAY)
+        said.append([(s.start, s.end, s.how.value) for s in stretches])
+    return said
+
+
+def test_what_it_had_read_of_a_log_that_was_cut_off() -> None:
+    """It has read no longer. The log is known up to the cut, by the leader of now; said once."""
+    _, mark = moved(READ, CUT, DELAY)
+    assert steps(CUT, LATER) == [[(11, 100, "truncated")], []]
+    assert (mark.offset, mark.unread, mark.known, mark.epoch, mark.cut) == (100, (11, 100), 11, 3, (11, 1))
+
+
+@pytest.mark.parametrize("late", [structs.replace(LATER, offset=103, epoch=1), structs.replace(LATER, offset=201)])
+def test_a_commit_of_what_it_had_read_before(late: Seen) -> None:
+    """By its epoch, or because the log does not go so far: it moves past nothing that is there now."""
+    assert steps(CUT, late, structs.replace(LATER, offset=11)) == [[(11, 100, "truncated")], [], []]
+
+
+def test_back_to_the_cut_and_on() -> None:
+    """What it then reads is told, once more."""
+    back, on = structs.replace(LATER, offset=11), structs.replace(LATER, offset=130)
+    assert steps(CUT, back, on)[1:] == [[], [(11, 100, "read"), (100, 130, "read")]]
+    assert steps(structs.replace(CUT, offset=11, epoch=0), on) == [
+        [(11, 100, "truncated")],
+        [(11, 100, "read"), (100, 130, "read")],
+    ]
+
+
+def test_whether_it_went_back_is_not_known() -> None:
+    """It stands elsewhere behind the cut: it may have read all from there on, or skipped it. From now on it reads."""
+    half, beyond = structs.replace(LATER, offset=20), structs.replace(LATER, offset=130)
+    assert steps(CUT, half, beyond)[1:] == [[(11, 20, "unknown")], [(20, 100, "read"), (100, 130, "read")]]
+    assert steps(CUT, beyond)[1:] == [[(11, 100, "unknown"), (100, 130, "read")]]
+    at_once = structs.replace(CUT, offset=130, epoch=3, log_end=200)
+    assert steps(at_once) == [[(11, 100, "truncated"), (11, 100, "unknown"), (100, 130, "unknown")]]
+
+
 polls = st.lists(
     st.builds(
         Seen, at=st.just(0), tick=st.just(0), end=st.sampled_from([0, DELAY + 1]), start=st.integers(0, 30),

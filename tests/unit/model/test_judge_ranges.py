@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
 from tracker.model.coverage import Coverage, SourceCover
-from tracker.model.event import Event, Range, Stage, delivery_of
+from tracker.model.event import LEADER_EPOCH, Event, Range, Stage, delivery_of
 from tracker.model.facts import Passage
 from tracker.model.judge import judge
 from tracker.model.ranges import range_drops, range_over
@@ -261,3 +263,36 @@ def test_who_acked_it_by_name_has_passed_it_on() -> None:
 def test_a_hop_that_was_moved_past_does_not_show_that_the_message_came_there() -> None:
     """So nothing before it is implied: fraud lost it, too, and that is named."""
     assert overdue([LYING], 30) == {"fraud:ack", "billing:ack", "shipping:ack"}
+
+
+CUT = structs.replace(GONE, hop="billing", reason="truncated", offset=11)
+"""The log was cut off at 11: what the group had moved past from there on was something else."""
+
+
+@pytest.mark.parametrize(
+    "since", [{"received_at": 22 * SECOND}, {"attributes": {LEADER_EPOCH: "4"}}], ids=["told later", "given twice"]
+)
+def test_what_was_moved_past_before_a_cut_is_no_ack_of_what_lies_there_since(since: dict[str, Any]) -> None:
+    """The group had not read it when that was said; once it has been there again, it has."""
+    placed = structs.replace(PLACED, **since)
+    moved = structs.replace(PASSED, group="billing")
+    assert told(moved, events=(placed,)).verdict == Verdict.delivered
+    assert told(moved, CUT, events=(placed,)).verdict == Verdict.unacknowledged
+    assert told(moved, CUT, events=(placed,), now=5).verdict == Verdict.in_flight
+    below = structs.replace(placed, offset=10)
+    assert told(moved, CUT, events=(below,)).verdict == Verdict.delivered
+    again = structs.replace(moved, observed_from=CUT.observed_at + 1, observed_at=CUT.observed_at + 1)
+    assert told(moved, CUT, again, events=(placed,)).verdict in (Verdict.delivered, Verdict.late)
+    assert told(moved, structs.replace(CUT, group="other"), events=(placed,)).verdict == Verdict.delivered
+
+
+def test_what_was_moved_past_before_a_cut_is_an_ack_of_what_lay_there() -> None:
+    """Whether that was cut off by name, or nobody could name it. That it was cut off took nothing from the group."""
+    moved = structs.replace(PASSED, group="billing")
+    assert told(moved, CUT).verdict == Verdict.delivered
+    dropped = structs.replace(PLACED, stage=Stage.drop, reason="truncated", observed_at=20 * SECOND)
+    given = structs.replace(PLACED, attributes={LEADER_EPOCH: "4"}, delivery="orders/0:17@4")
+    end = structs.replace(dropped, delivery="orders/0:17@4")
+    assert told(moved, CUT, events=(PLACED, dropped)).verdict == Verdict.delivered
+    assert told(moved, CUT, events=(given, end)).verdict == Verdict.delivered
+    assert not range_drops(SPEC, [PLACED], [CUT])
