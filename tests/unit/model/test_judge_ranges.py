@@ -290,6 +290,8 @@ def test_what_was_moved_past_before_a_cut_is_an_ack_of_what_lay_there() -> None:
     """Whether that was cut off by name, or nobody could name it. That it was cut off took nothing from the group."""
     moved = structs.replace(PASSED, group="billing")
     assert told(moved, CUT).verdict == Verdict.delivered
+    just = structs.replace(PLACED, received_at=CUT.observed_at)
+    assert told(moved, CUT, events=(just,)).verdict == Verdict.delivered
     dropped = structs.replace(PLACED, stage=Stage.drop, reason="truncated", observed_at=20 * SECOND)
     given = structs.replace(PLACED, attributes={LEADER_EPOCH: "4"}, delivery="orders/0:17@4")
     end = structs.replace(dropped, delivery="orders/0:17@4")
