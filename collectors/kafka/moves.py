@@ -154,11 +154,12 @@ def _of_before(cut: tuple[int, int] | None, seen: Seen) -> bool:
 
 
 def _known(mark: Mark, seen: Seen) -> tuple[int, int]:
-    """How far the log is known, and by which epoch: by the newest commit."""
+    """How far the log is known, and by which epoch: by the newest commit; by one of long ago only how far."""
+    moved = seen.offset != _stood(mark)
     if seen.cut is not None:
         return seen.cut, seen.leader
-    if seen.offset >= mark.known and (mark.epoch < 0 or seen.offset != _stood(mark)):
-        return seen.offset, seen.epoch if seen.by_reader else seen.leader
+    if seen.offset >= mark.known and (moved or mark.epoch < 0):
+        return seen.offset, seen.epoch if moved and seen.by_reader else seen.leader
     return mark.known, mark.epoch
 
 

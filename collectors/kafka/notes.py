@@ -1,5 +1,6 @@
 """What a follower of groups remembers beside its position: the topic's id, when the group was there, who was in it,
-where something before that may be unread, and where the group stands when it was set back there."""
+that the log was cut off and the group has not moved since, where something before that may be unread, and where the
+group stands when it was set back there."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ NAMED = 16
 
 
 def note_of(mark: Mark, topic_id: str, at: int) -> str:
-    """`<topic id> <at, µs> <members>[:<digest>,...] [<from> <up to> [<stands>]]`."""
-    members = ":".join(filter(None, (mark.members.value, ",".join(sorted(mark.who)[:NAMED]))))
+    """`<topic id> <at, µs> <members>[:<digest>,...[:<cut at>@<epoch>]] [<from> <up to> [<stands>]]`."""
+    named, cut = ",".join(sorted(mark.who)[:NAMED]), "{}@{}".format(*mark.cut) if mark.cut else ""
+    members = ":".join((mark.members.value, named, cut)).rstrip(":")
     unread: tuple[int, ...] = mark.unread or ()
     if unread and mark.stood is not None and mark.stood < unread[1]:
         unread += (mark.stood,)
@@ -28,10 +30,12 @@ def mark_of(kept: Committed, topic_id: str) -> Mark | None:
         return None
     unread = (int(more[1]), int(more[2])) if len(more) in (3, 4) else None
     stood = int(more[3]) if len(more) == 4 else None
-    members, _, named = more[0].partition(":") if more else (Members.unknown, "", "")
+    members, named, cut = (more[0] + "::").split(":")[:3] if more else (Members.unknown, "", "")
     known = frozenset(filter(None, named.split(",")))
     log = (kept.offset, kept.epoch) if kept.epoch >= 0 else (-1, -1)
-    return Mark(kept.offset, int(at), Members(members), None, stood, unread, known, *log)
+    where, _, epoch = cut.partition("@")
+    return Mark(kept.offset, int(at), Members(members), None, stood, unread, known, *log,
+                (int(where), int(epoch)) if cut else None)  # fmt: skip
 
 
 def standing(kept: Committed) -> tuple[str, ...]:

@@ -111,6 +111,10 @@ def test_what_is_remembered() -> None:
     mark = Mark(10, 5, Members.some, unread=(3, 9), who=frozenset(f"{n:02}" for n in range(20)))
     known = mark_of(Committed(10, note_of(mark, "id", 6)), "id")
     assert known == Mark(10, 6, Members.some, unread=(3, 9), who=frozenset(f"{n:02}" for n in range(NAMED)))
+    for who in (frozenset("ab"), frozenset[str]()):
+        mark = Mark(10, 6, Members.some, unread=(3, 10), who=who, cut=(3, 1))
+        assert mark_of(Committed(10, note_of(mark, "id", 6)), "id") == mark
+    assert mark_of(Committed(10, "id 6 some", epoch=2), "id") == Mark(10, 6, Members.some, known=10, epoch=2)
     assert mark_of(Committed(10, "id 6 some 3 9"), "id") == Mark(10, 6, Members.some, unread=(3, 9))
     assert mark_of(Committed(10, "id 6"), "id") == Mark(10, 6, Members.unknown)
     assert standing(Committed(10, "id 6")) == ()
@@ -189,6 +193,21 @@ def test_what_it_had_read_of_a_log_that_was_cut_off() -> None:
 def test_a_commit_of_what_it_had_read_before(late: Seen) -> None:
     """By its epoch, or because the log does not go so far: it moves past nothing that is there now."""
     assert steps(CUT, late, structs.replace(LATER, offset=11)) == [[(11, 100, "truncated")], [], []]
+
+
+def test_a_restart_between_a_cut_and_the_groups_next_move() -> None:
+    """What the group does next is the first that it does since the cut, and what it did before says nothing of the
+    log."""
+    _, mark = moved(READ, CUT, DELAY)
+    told = mark_of(Committed(mark.offset, note_of(mark, "id", 3_000)), "id")
+    assert told is not None
+    stretches, mark = moved(told, LATER, DELAY)
+    assert (stretches, mark.known, mark.epoch) == ([], 100, 3)
+    beyond = structs.replace(LATER, offset=130)
+    assert moved(mark, beyond, DELAY)[0] == [Stretch(11, 100, How.unknown), Stretch(100, 130, How.read)]
+    assert moved(told, beyond, DELAY)[0] == [Stretch(11, 100, How.unknown), Stretch(100, 130, How.read)]
+    old = structs.replace(LATER, epoch=1, by_reader=True)
+    assert moved(told, old, DELAY)[1].epoch == 3
 
 
 def test_back_to_the_cut_and_on() -> None:
