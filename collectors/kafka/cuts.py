@@ -33,27 +33,27 @@ class Cuts:
             fetch_message_max_bytes=1, fetch_wait_max_ms=100,
         )  # fmt: skip
 
-    def of(self, known: Mapping[Slot, Position]) -> dict[Slot, int]:
-        """By partition, where the log ends that was known up to these positions; those that are as they were are left
-        out. Raises `Unavailable`, `ConfigInvalid`."""
+    def of(self, known: Mapping[Slot, Position]) -> tuple[dict[Slot, int], set[Slot]]:
+        """By partition, where the log ends that was known up to these positions, of those that are not as they were;
+        and those whose leader did not answer. Raises `ConfigInvalid`, and `Unavailable` when none did."""
         found: dict[Slot, int] = {}
+        silent: set[Slot] = set()
         slots = sorted(known)
         for start in range(0, len(slots), AT_ONCE):
-            found |= self._asked({slot: known[slot] for slot in slots[start : start + AT_ONCE]})
-        return found
+            silent |= self._asked({slot: known[slot] for slot in slots[start : start + AT_ONCE]}, found)
+        if silent and silent == known.keys():
+            raise Unavailable(f"{self._what}: no leader says whether logs are as they were; {ADVICE}")
+        return {slot: end for slot, end in found.items() if slot not in silent}, silent
 
-    def _asked(self, known: dict[Slot, Position]) -> dict[Slot, int]:
-        found: dict[Slot, int] = {}
-        until = time.monotonic() + 2 * REQUEST_TIMEOUT
+    def _asked(self, known: dict[Slot, Position], found: dict[Slot, int]) -> set[Slot]:
+        until = time.monotonic() + REQUEST_TIMEOUT
         with driver_errors(self._what):
             consumer = Consumer(self._settings)
             try:
                 waiting: set[tuple[Any, Any]] = set(known)
                 for slot, at in known.items():
                     self._seek(consumer, slot, at)
-                while waiting:
-                    if time.monotonic() > until:
-                        raise Unavailable(f"{self._what}: no leader says whether logs are as they were; {ADVICE}")
+                while waiting and time.monotonic() < until:
                     message: Any = consumer.poll(0.1)
                     if message is None or (slot := (message.topic(), message.partition())) not in waiting:
                         continue
@@ -67,7 +67,7 @@ class Cuts:
                         self._seek(consumer, slot, cut)
             finally:
                 consumer.close()
-        return found
+        return waiting
 
     def _seek(self, consumer: Consumer, slot: Slot, at: Position) -> None:
         consumer.incremental_assign([placed(slot, at.offset, at.epoch)])

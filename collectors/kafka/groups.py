@@ -201,7 +201,8 @@ class KafkaGroups:
         for group, topics in self._topics.items():
             new = {slot for slot in slots if slot[0] in topics and (group, slot) not in self._marks}
             self._learn(group, new, view, self._clock())
-        cuts = self._cut_off(view, slots)
+        cuts, silent = self._cut_off(view, slots)
+        slots -= silent
         whole = slots == view.partitions
         try:
             for group, topics in self._topics.items():
@@ -218,14 +219,15 @@ class KafkaGroups:
             for group in self._ours:
                 self._keep(group, {slot: kept for (name, slot), kept in self._kept.items() if name == group})
 
-    def _cut_off(self, view: View, slots: Set[Slot]) -> dict[Slot, int]:
-        """Where logs end that are known further, of those that have other leaders than before."""
+    def _cut_off(self, view: View, slots: Set[Slot]) -> tuple[dict[Slot, int], set[Slot]]:
+        """Where logs end that are known further, of those that have other leaders than before; and those of which
+        nobody said it."""
         changed = {slot for slot in slots if view.epochs[slot] != self._leaders.get(slot)}
         known: dict[Slot, Position] = {}
         for (_, slot), mark in self._marks.items():
             if slot in changed and mark.epoch >= 0 and mark.known > max(0, known.get(slot, NOWHERE).offset):
                 known[slot] = Position(mark.known, mark.epoch)
-        return self._cuts.of(known) if known else {}
+        return self._cuts.of(known) if known else ({}, set())
 
     def _poll_group(self, group: str, begins: Mapping[Slot, int], view: View, cuts: Mapping[Slot, int]) -> bool:
         """Take note of where one group stands in these partitions; whether it could in all."""
