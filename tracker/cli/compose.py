@@ -126,19 +126,11 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
         )
         arrears = Arrears(control, str(settings.spool_path), committer.behind, now_us, shared=not store.engine.embedded)
         listening = Listening(control, now_us, committer.refused, lambda report: _told(committer, report))
-        judged = store.yielding()
+        judged, unhurried = store.yielding(), store.yielding()
         stack.callback(judged.close)
+        stack.callback(unhurried.close)
         reconciler = Reconciler(judged, control, now_us, lambda: listening.hold() or arrears.hold(), committer.pressed)
         replays = Replays(store, control, ports.sources, ports.publishers, now_us, insecure=insecure)
-        passes = Worker("reconcile", lambda stop: reconciler.run(stop, settings.pass_interval_s), metrics)
-        stack.callback(passes.close)
-        sending = Worker("replay", replays.worker().run, metrics)
-        stack.callback(sending.close)
-        automatic = Automatic(store, control, replays, _policy_shown(metrics), now_us)
-        asking = Worker("policy", automatic.run, metrics)
-        stack.callback(asking.close)
-        unhurried = store.yielding()
-        stack.callback(unhurried.close)
         watching = Watching(
             unhurried,
             control,
@@ -147,12 +139,19 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             now_us,
             lambda: until(control),
         )
-        looking = Worker("anomalies", watching.run, metrics)
-        stack.callback(looking.close)
-        telling = Worker("arrears", arrears.run, metrics)
-        stack.callback(telling.close)
-        hearing = Worker("listening", listening.run, metrics)
-        stack.callback(hearing.close)
+        runs = {
+            "reconcile": lambda stop: reconciler.run(stop, settings.pass_interval_s),
+            "replay": replays.worker().run,
+            "policy": Automatic(store, control, replays, _policy_shown(metrics), now_us).run,
+            "anomalies": watching.run,
+            "arrears": arrears.run,
+            "listening": listening.run,
+        }
+        threads = {"commit": committer.alive}
+        for name, run in runs.items():
+            worker = Worker(name, run, metrics)
+            stack.callback(worker.close)
+            threads[name] = worker.alive
         stack.callback(committer.close)
         QUICK.begin()
         yield Service(
@@ -167,15 +166,7 @@ def composed(settings: ServiceSettings, insecure: bool, ports: Ports) -> Iterato
             signer=Signer(settings.statement_key_path),
             insecure=insecure,
             limits=_limits(settings),
-            threads={
-                "reconcile": passes.alive,
-                "replay": sending.alive,
-                "policy": asking.alive,
-                "commit": committer.alive,
-                "anomalies": looking.alive,
-                "arrears": telling.alive,
-                "listening": hearing.alive,
-            },
+            threads=threads,
         )
 
 
