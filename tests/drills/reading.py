@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 
-def produce(bootstrap: str, topic: str, ids: list[str]) -> dict[str, tuple[int, int]]:
+def produce(bootstrap: str, topic: str, ids: list[str], acks: str = "all") -> dict[str, tuple[int, int]]:
     """Where the brokers confirmed each of these to lie: partition and offset."""
     placed: dict[str, tuple[int, int]] = {}
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 1, "log_level": 0})
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": acks, "linger.ms": 1, "log_level": 0})
 
     def confirmed(error: KafkaError | None, message: Message) -> None:
         if error is None:
