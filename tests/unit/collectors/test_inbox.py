@@ -60,3 +60,35 @@ def test_what_waits_is_the_backlog():
         inbox.put(Raw(value))
     inbox.take(1)
     assert inbox.lag().backlog == 2
+    assert inbox.size == 2
+
+
+def test_a_read_pumps_until_something_came():
+    """Not longer than there is more to come, and not for more than it was asked for."""
+    inbox, waits = made(), []
+
+    def pump(wait):
+        waits.append(wait)
+        if len(waits) == 2:
+            inbox.put(Raw(b"a"))
+            inbox.put(Raw(b"b"))
+        return len(waits) < 4
+
+    assert [raw.value for raw in inbox.read(1, 60.0, pump)] == [b"a"]
+    assert [raw.value for raw in inbox.read(9, 60.0, pump)] == [b"b"]
+    assert waits[2] == 0.0
+    assert inbox.read(9, 60.0, pump) == []
+    assert inbox.read(9, 0.0, lambda _: True) == []
+
+
+def test_holes_that_nobody_was_told():
+    """Wherever they lie."""
+    inbox = made()
+    inbox.hole()
+    inbox.complete(1, hole=True)
+    inbox.complete(2)
+    assert inbox.untold == 2
+    inbox.take(1)
+    assert inbox.untold == 2
+    inbox.sources()
+    assert inbox.untold == 0
