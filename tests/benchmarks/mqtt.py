@@ -81,7 +81,7 @@ def measured(folder: Path, messages: int) -> dict[str, Any]:
         for run in range(3):
             plain.append(published(server, messages))
             collector = subscribe(f"{run}", config)
-            while not collector.sources():
+            while not collector._subscribed:
                 collector.read(1, 0.1)
             reading = threading.Thread(target=lambda own=collector: rates.append(drained(own, messages)))
             reading.start()
