@@ -13,6 +13,8 @@ import yaml
 
 WITHIN = "5m"
 """Until somebody says how soon."""
+PRODUCER = "TODO who produces: add {hop: NAME, stage: produce} and, at the persist, `after: NAME, within: ...`."
+"""Above each flow spec: the collector of a broker sees no producer."""
 _WIDTH = 118
 
 

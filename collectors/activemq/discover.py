@@ -11,7 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from collectors.activemq.link import Link, Server
-from collectors.draft import Asked, Entry, Flow, Found, named
+from collectors.draft import PRODUCER, Asked, Entry, Flow, Found, named
 from collectors.errors import ConfigInvalid
 
 QUIET = 1.0
@@ -77,7 +77,7 @@ def _places(link: Link) -> Iterator[tuple[str, str]]:
 
 def _flow(name: str) -> Flow:
     notes = [
-        "TODO who produces: add {hop: NAME, stage: produce} and, at the persist, `after: NAME, within: ...`.",
+        PRODUCER,
         "TODO who must have it: add {hop: CONSUMER, stage: ack, after: ..., within: ...}.",
     ]
     return Flow(named(name), notes, [{"hop": named(name), "stage": "persist"}])

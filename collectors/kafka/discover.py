@@ -14,7 +14,7 @@ import msgspec
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
-from collectors.draft import WITHIN, Asked, Entry, Flow, Found, listing, named
+from collectors.draft import PRODUCER, WITHIN, Asked, Entry, Flow, Found, listing, named
 from collectors.kafka.client import REQUEST_TIMEOUT, Cluster, driver_errors
 from collectors.kafka.frontier import Slot
 from collectors.kafka.records import headers_of
@@ -220,7 +220,7 @@ def _flow(topic: Topic) -> Flow:
     points: list[dict[str, Any]] = [{"hop": HOP, "stage": "persist"}]
     points += [{"hop": hop, "stage": "ack", "after": HOP, "within": WITHIN} for hop in hops]
     notes = [
-        "TODO who produces: add {hop: NAME, stage: produce} and, at the persist, `after: NAME, within: ...`.",
+        PRODUCER,
         "  Without it a message that never reached the log is not known.",
     ]
     if hops:

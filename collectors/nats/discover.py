@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from collectors.draft import WITHIN, Asked, Entry, Flow, Found, named
+from collectors.draft import PRODUCER, WITHIN, Asked, Entry, Flow, Found, named
 from collectors.errors import ConfigInvalid
 from collectors.nats.cursor import STREAM
 from collectors.nats.link import Link, Refused, Server
@@ -119,5 +119,5 @@ def _flows(streams: list[Stream]) -> list[Flow]:
             for one in each.consumers
             if one["config"].get("ack_policy") == DIRECT
         ]
-    notes = ["TODO who produces: add {hop: NAME, stage: produce} and, at the persist, `after: NAME, within: ...`."]
+    notes = [PRODUCER]
     return [Flow(flow, notes, points) for flow, points in found.items()]

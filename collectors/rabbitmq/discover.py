@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pika
 
-from collectors.draft import Asked, Entry, Flow, Found, named
+from collectors.draft import PRODUCER, Asked, Entry, Flow, Found, named
 from collectors.errors import ConfigInvalid, Unavailable
 from collectors.rabbitmq.connect import parameters, shown
 
@@ -168,7 +168,7 @@ def _of_queue(queue: Queue) -> Iterator[str]:
 def _flow(flow: str, held: Sequence[Queue], exchange: Exchange | None) -> Flow:
     hops = [named(queue.queue) for queue in held]
     notes = [
-        "TODO who produces: add {hop: NAME, stage: produce} and, at the persist, `after: NAME, within: ...`.",
+        PRODUCER,
         "TODO who must have it: {hop: NAME, stage: ack, after: HOP, within: ...}; acks come from instrumented clients.",
     ]
     if exchange is None or exchange.type == "fanout" or len({tuple(k) for k in exchange.keys.values()}) == 1:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import redis
 
-from collectors.draft import Asked, Entry, Flow, Found, named
+from collectors.draft import PRODUCER, Asked, Entry, Flow, Found, named
 from collectors.redis.config import address, shown
 from collectors.redis.look import client_errors, connected
 from tracker.model.carry import MESSAGE_ID
@@ -93,7 +93,7 @@ def _of_stream(each: Stream, identity: str) -> Iterator[str]:
 
 
 def _flow(each: Stream) -> Flow:
-    notes = ["TODO who produces: add {hop: NAME, stage: produce} and, at the persist, `after: NAME, within: ...`."]
+    notes = [PRODUCER]
     hop = named(each.stream)
     points = [{"hop": hop, "stage": "persist"}]
     points += [{"hop": named(group), "stage": "ack", "after": hop, "within": "5m"} for group in sorted(each.groups)]
