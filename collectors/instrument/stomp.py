@@ -188,20 +188,21 @@ class ObservedConnection:
     def _settle(self, stage: Stage, key: str, args: Any, options: Any) -> None:
         place = 1 if self._connection.version == "1.1" else 0  # there the subscription comes before it
         transaction = options.get("transaction") or (args[place] if len(args) > place else None)
-        for given in self._settled(key):
+        for given in self._settled(key, stage):
             if transaction:
                 self._open.setdefault(transaction, []).append(_Said(stage, given.shared, given=given))
             else:
                 self._tell(stage, given.shared)
 
-    def _settled(self, key: str) -> list[_Given]:
-        """Each message that an ack of this one stands for."""
+    def _settled(self, key: str, stage: Stage) -> list[_Given]:
+        """Each message that an ack of this one stands for. ActiveMQ takes a nack for that one alone, whatever STOMP
+        says."""
         with self._mutex:
             last = self._given.get(key)
             if last is None:
                 return []
             keys = [key]
-            if self._modes.get(last.subscription) == "client":  # for all before it
+            if stage is Stage.ack and self._modes.get(last.subscription) == "client":  # for all before it
                 until = list(self._given).index(key) + 1
                 keys = [one for one in list(self._given)[:until] if self._given[one].subscription == last.subscription]
             return [self._given.pop(one) for one in keys]

@@ -108,6 +108,20 @@ def test_acks_for_all_before(billing: Observed) -> None:
     billing.until(lambda _: _acked(billing)[5:] == ["m-6"])
 
 
+def test_a_nack_stands_for_itself(activemq_server: ActiveMQ, billing: Observed) -> None:
+    """Also where an ack stands for all before it; the broker takes it so."""
+    billing.put(["m-0", "m-1", "m-2"])
+    billing.client.subscribe(f"/queue/{billing.queue}", "1", "client")
+    frames = billing.take(3)
+    billing.nack(frames[1])
+    billing.ack(frames[2])
+    ends = {(e.message_id, e.stage) for e in billing.kept.events if e.stage in (Stage.ack, Stage.dead_letter)}
+    assert ends == {("m-0", Stage.ack), ("m-1", Stage.dead_letter), ("m-2", Stage.ack)}
+    with closing(collector(activemq_server, [queue(billing.queue)])) as tail:
+        told = seen(tail, lambda found: len(found) == 6)
+    assert {(e.message_id, e.stage) for e in told if e.stage is not Stage.persist} == ends
+
+
 def test_a_transaction_is_told_at_its_commit(billing: Observed) -> None:
     """What was aborted has not been said, and may be said again."""
     billing.put(["m-1"])
