@@ -12,8 +12,8 @@ KEPT = ("correlation-id", "priority", "reply-to", "type", "JMSXGroupID")
 """What a copy brings along of what JMS knows of a message."""
 BROKERS = frozenset({
     "ack", "content-length", "destination", "expires", "id", "message-id", "original-destination",
-    "originalExpiration", "persistent", "receipt", "redelivered", "subscription", "timestamp", "transaction",
-    "transformation", "dlqDeliveryFailureCause", *KEPT,
+    "originalDeliveryMode", "originalExpiration", "persistent", "receipt", "redelivered", "subscription", "timestamp",
+    "transaction", "transformation", "dlqDeliveryFailureCause", *KEPT,
 })  # fmt: skip
 """Headers that are not the application's."""
 LENGTH = "content-length"

@@ -12,7 +12,7 @@ import pytest
 from collectors.activemq.dead_queue import DeadQueue, source
 from collectors.activemq.publisher import publisher
 from collectors.carried import digest_of
-from collectors.errors import ConfigInvalid
+from collectors.errors import ConfigInvalid, Unavailable
 from tests.brokers.activemq_app import App, app
 from tests.servers.activemq import PASSWORD, USER, ActiveMQ
 from tests.servers.ports import free_port
@@ -86,6 +86,65 @@ def test_who_goes_away_gives_all_back(activemq_server: ActiveMQ, orders: App) ->
         assert len(letters.find("orders", [f"m-{n}" for n in range(500)])) == 499
     with closing(source({"url": activemq_server.url, "queue": queue, "most": 2})) as letters:
         assert len(letters.find("orders", [f"m-{n}" for n in range(500)])) == 2
+
+
+def test_only_so_many_bytes_are_held(activemq_server: ActiveMQ, orders: App) -> None:
+    """A megabyte of large ones, and those behind when there is room. What was found is fetched, also by another
+    connection."""
+    ids = [f"m-{n:02}" for n in range(60)]
+    queue = dead(orders, *ids, value=bytes(65_536))
+    config = {"url": activemq_server.url, "queue": queue, "most_mb": 1}
+    with closing(source(config)) as looks:
+        found = looks.find("orders", ids)
+        assert [place.message_id for place in found] == ids[: len(found)]
+        assert 16 <= len(found) < 40
+    with closing(source(config)) as letters:
+        copies = [copy for copy in letters.fetch(found) if isinstance(copy, Copy)]
+        assert len(copies) == len(found)
+        (missing,) = letters.fetch([Locator(ids[-1], "", queue, 0)])
+        assert isinstance(missing, Missing)
+        assert "in the first " in missing.reason
+        letters.settle([copy.locator for copy in copies], [])
+        behind = letters.find("orders", ids)
+        assert [place.message_id for place in behind] == ids[len(found) : len(found) + len(behind)]
+        assert len(behind) >= 16
+    orders.queue = queue
+    assert len(orders.browse()) == 60 - len(found)
+
+
+def test_large_ones_behind_small_ones_are_not_held(activemq_server: ActiveMQ, orders: App) -> None:
+    """Where those that were sent again leave room for a number of them: they come when they are next."""
+    queue = dead(orders, *(f"s-{n}" for n in range(20)))
+    dead(orders, *(f"l-{n}" for n in range(20)), value=bytes(262_144))
+    with closing(source({"url": activemq_server.url, "queue": queue, "most_mb": 1, "most": 20})) as letters:
+        small = letters.find("orders", [f"s-{n}" for n in range(20)])
+        assert len(letters.fetch(small)) == 20
+        letters.settle(small, [])
+        sent: list[str] = []
+        while large := letters.find("orders", [f"l-{n}" for n in range(20)]):
+            assert len(large) <= 6
+            letters.fetch(large)
+            letters.settle(large, [])
+            sent += [place.message_id for place in large]
+    assert sorted(sent) == sorted(f"l-{n}" for n in range(20))
+
+
+def test_a_broker_that_goes_while_letters_are_held(activemq_server: ActiveMQ, orders: App) -> None:
+    """Their ack is not there, and says so; nothing is lost, and a copy that was sent again comes again."""
+    queue = dead(orders, "m-0")
+    port = urlsplit(activemq_server.url).port or 0
+    with Proxy(("127.0.0.1", port)) as proxy:
+        config = {"url": activemq_server.url.replace(f":{port}", f":{proxy.port}"), "queue": queue}
+        with closing(source(config)) as letters:
+            found = letters.find("orders", ["m-0"])
+            letters.fetch(found)
+            proxy.cut()
+            with pytest.raises(Unavailable):
+                letters.settle(found, [])
+            assert isinstance(letters.fetch(found)[0], Copy)
+            letters.settle(found, [])
+    orders.queue = queue
+    assert orders.browse() == []
 
 
 def test_what_cannot_be_sent_says_why(activemq_server: ActiveMQ, orders: App) -> None:
