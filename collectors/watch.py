@@ -71,20 +71,22 @@ class Watch:
         """The trace of a canary was read."""
         self._traced = mark
 
-    def arrived(self, mark: Mark, now: float) -> None:
-        """A canary itself was read. Those of others (an earlier life, a stand-by) only say what time it was."""
+    def arrived(self, mark: Mark, now: float) -> bool:
+        """A canary itself was read; whether it is one that was waited for. Those of others (an earlier life, a
+        stand-by) only say what time it was."""
         self.marker = max(self.marker, mark.sent_at)
         sent = self._sent.get(mark.sequence) if mark.token == self.token else None
         if sent is None:
-            return
+            return False
         if self._traces and self._traced != mark:
             self.broken(now, "off")
-            return
+            return False
         if mark.sequence != self._arrived + 1:  # the queue gave up records: it was full
             self._break(now)
         self._arrived = mark.sequence
         self._sent = {sequence: at for sequence, at in self._sent.items() if sequence > mark.sequence}
         self.state, self._proven = "on", sent
+        return True
 
     def broken(self, now: float, state: State = "unknown") -> None:
         """From the last proof on nobody knows: the connection was cut, the trace queue ran full, the firehose is off.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -91,11 +92,17 @@ def advice(body: bytes) -> Advice:
 
 
 def _payload(kind: str, message: Message) -> bytes | None:
-    """As its producer wrote it. A text has its length before it; what is compressed is left alone."""
+    """As its producer wrote it. A text has its length before it; what is compressed is left alone, and a text that is
+    no UTF-8: Java clients write what is beyond the first plane, and NUL, in a way of their own."""
     if message.content is None or message.compressed:
         return None
     found = message.content.value()
-    return found[4:] if kind == "ActiveMQTextMessage" else found
+    if kind != "ActiveMQTextMessage":
+        return found
+    with suppress(UnicodeDecodeError):
+        found[4:].decode()
+        return found[4:]
+    return None
 
 
 def _table(data: bytes) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def _table(data: bytes) -> dict[str, Any]:
         elif kind in (9, 13):
             found[name], at = _text(data, at, ">H" if kind == 9 else ">i")
         elif kind == 10:
-            (length,) = struct.unpack_from(">i", data, at)
+            (length,) = struct.unpack_from(">I", data, at)
             found[name], at = data[at + 4 : at + 4 + length], at + 4 + length
         elif kind:
             break

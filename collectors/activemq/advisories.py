@@ -26,6 +26,7 @@ from collectors.base import Lag, Observation, Raw
 from collectors.carried import number, text
 from collectors.clock import elapsed, now_micros
 from collectors.errors import CollectorError, Unavailable, Undecodable
+from collectors.logs import logger
 from collectors.part import settings
 from collectors.watch import Mark, Watch
 from tracker.model.coverage import SourceRef
@@ -52,6 +53,7 @@ class ActiveAdvisories:
         monotonic: Callable[[], float] = elapsed,
     ) -> None:
         self._config, self._clock, self._monotonic = config, clock, monotonic
+        self._log = logger("collectors.activemq").bind(collector=name)
         self._queue, self._canaries = config.advisories or f"tracker.advisories.{name}", f"tracker.canary.{name}"
         self.window = config.prefetch
         self._decoder, self._watch = Decoder(config), Watch(uuid.uuid4().hex, monotonic(), config.hole_for, False)
@@ -61,7 +63,9 @@ class ActiveAdvisories:
         self._opened = self._due = 0.0
         self._half: dict[int, str] = {}  # canaries of which one advisory came, and which of the two
         self._given = Given()
-        self._ends = Ends()
+        self._ends = Ends(self.window // 2)
+        self._broker = ""  # as the last canary named it
+        self._inside: set[str] = set()  # places of which something was taken inside of the broker's process
 
     def read(self, limit: int, wait: float) -> Sequence[Raw]:
         """Advisories, oldest first. Raises `Unavailable`, also where canaries do not come back."""
@@ -90,8 +94,8 @@ class ActiveAdvisories:
             return None
         found = {SourceRef(each.flow, self._queue, "deliver", self._queue) for each in self._config.routes}
         if self._watch.vouches(self._monotonic()):
-            self._life.keep(self._link.life)
-            found |= {source for route in self._config.routes for source in route.sources()}
+            self._life.keep(self._broker)
+            found |= {one for route in self._config.routes for one in route.sources(route.at not in self._inside)}
         return sorted(found)
 
     def lag(self) -> Lag:
@@ -134,11 +138,10 @@ class ActiveAdvisories:
         link = Link(self._config)
         self._link, self._connections = link, self._connections + 1
         self._opened = self._monotonic()
-        self._given, self._ends = Given(), Ends()
+        self._given, self._ends = Given(), Ends(self.window // 2)
         self._half.clear()
-        self._same = self._life.last == link.life
+        self._same = bool(self._life.last)  # until a canary says otherwise
         if not self._same:
-            self._life.last = ""
             self._watch.broken(self._opened)
         elif self._connections == 1:  # an earlier process read until then
             self._watch.goes_on(self._opened, 0)
@@ -161,15 +164,24 @@ class ActiveAdvisories:
         kind, _, place = says.partition(".")
         if place == f"Queue.{self._canaries}":
             self._given.settle([at])
-            self._canary(kind, frame.body)
-            left = self._ends.left()
-            return self._raw(f"{CONSUMED}.{left[0]}", b"", left[1], {ENDED: b""}) if left else None
-        if self._decoder.route(says) is None:
+            came = self._canary(kind, frame.body, frame.headers.get("originBrokerId", ""))
+            return self._ended((*self._ends.overdue(at), *(self._ends.left() if came else ())))
+        route = self._decoder.route(says)
+        if route is None:
             self._given.settle([at])
-            return None
+            return self._ended(self._ends.overdue(at))
         again, settles = self._ends.told(kind, place, at, frame.body)
-        said = {ENDED: b""} if again else {CONNECTOR: frame.headers.get("originBrokerURL", "").encode()}
-        return self._raw(says, frame.body, settles, said)
+        settles += self._ends.overdue(at)
+        connector = frame.headers.get("originBrokerURL", "")
+        if kind == CONSUMED and not again and self._decoder.inside(connector) and place not in self._inside:
+            self._inside.add(place)
+            self._log.warning("taken inside of the broker's process: its acks are not vouched for", place=place)
+        return self._raw(says, frame.body, settles, {ENDED: b""} if again else {CONNECTOR: connector.encode()})
+
+    def _ended(self, settles: tuple[int, ...]) -> Raw | None:
+        """A record that tells nothing and settles these, when all before it is committed."""
+        says = f"{CONSUMED}.{self._config.routes[0].at}"
+        return self._raw(says, b"", settles, {ENDED: b""}) if settles else None
 
     def _raw(self, says: str, body: bytes, settles: tuple[int, ...], headers: dict[str, bytes]) -> Raw:
         late = self._watch.since(self._monotonic(), self._config.prompt) is not None
@@ -179,28 +191,36 @@ class ActiveAdvisories:
     def _publish(self, link: Link, now: float) -> None:
         mark = self._watch.sent(now, self._clock())
         said = {TOKEN: mark.token, SEQUENCE: f"n{mark.sequence}", "persistent": "false"}
+        # While the broker's memory is full it lets whoever sends wait. Who wants a receipt waits for that one only; of
+        # anybody else nothing is read any more, not even the acks that would make room.
+        said["receipt"] = "canary"
         link.send("SEND", {"destination": f"/queue/{self._canaries}", **said})
 
-    def _canary(self, kind: str, body: bytes) -> None:
-        """One of the two advisories of a canary. Both are needed, in whatever order: each kind is switched on apart."""
+    def _canary(self, kind: str, body: bytes, broker: str) -> bool:
+        """One of the two advisories of a canary; whether that was waited for. Both are needed, in whatever order:
+        each kind is switched on apart. `broker` names its life: another one where its process goes on, too."""
         try:
             said = advice(body).headers
         except Undecodable:
-            return
+            return False
         sequence = number(text(said.get(SEQUENCE)).removeprefix("n"))
         if said.get(TOKEN) != self._watch.token or sequence is None or kind not in (DELIVERED, CONSUMED):
-            return
-        if self._half.setdefault(sequence, kind) != kind:
-            self._half = {one: kind for one, kind in self._half.items() if one > sequence}
-            self._watch.arrived(Mark(self._watch.token, sequence, 0), self._monotonic())
+            return False
+        if self._half.setdefault(sequence, kind) == kind:
+            return False
+        self._half = {one: kind for one, kind in self._half.items() if one > sequence}
+        if self._same and broker != self._life.last:
+            self._watch.broken(self._monotonic())
+        self._same, self._broker = broker == self._life.last, broker
+        return self._watch.arrived(Mark(self._watch.token, sequence, 0), self._monotonic())
 
     def _proven(self, link: Link) -> None:
         """There is nothing left to read. Raises `Unavailable` where nothing was proven for too long, unless the broker
-        waits for our acks."""
+        waits for our acks: also where it took our subscription away, which it does not say."""
         now = self._monotonic()
         behind = self._watch.behind(now)
         waited = min(now - self._opened, now if behind is None else behind)
-        if waited > self._config.proof_within and not self._given.open:
+        if waited > self._config.proof_within and self._given.open < self.window:
             raise Unavailable(
                 f"{link.what}: for {waited:.0f} s no advisory of our own canaries came, so nothing is vouched for. Are "
                 f"advisories copied into queue {self._queue!r}, does a policy switch them on for {self._canaries!r} "

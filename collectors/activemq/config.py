@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from collectors.activemq.link import Server
@@ -27,6 +29,9 @@ class Route(Part):
     def _one(self) -> Route:
         if bool(self.queue) == bool(self.topic):
             raise ValueError("name either a `queue` or a `topic`")
+        name = self.queue or self.topic
+        if name.startswith("/") or any(each in name for each in ("*", ">", ",", "?", "://")):
+            raise ValueError("name one `queue` or `topic`, as the broker does: no wildcard, list, option or prefix")
         if self.listeners and self.queue:
             raise ValueError("`listeners` are those of a topic; a queue has none")
         return self
@@ -36,21 +41,24 @@ class Route(Part):
         """As advisory topics name it."""
         return f"Queue.{self.queue}" if self.queue else f"Topic.{self.topic}"
 
-    def sources(self) -> list[SourceRef]:
-        """What is vouched for."""
+    def sources(self, acks: bool) -> list[SourceRef]:
+        """What is vouched for; whether for acks, too."""
         name = self.queue or self.topic
         found = [SourceRef(self.flow, self.hop, Stage.persist.value, name)]
-        return [*found, SourceRef(self.flow, self.consumer, Stage.ack.value, name)] if self.consumer else found
+        told = acks and self.consumer
+        return [*found, SourceRef(self.flow, self.consumer, Stage.ack.value, name)] if told else found
 
 
 class ActiveConfig(Server):
     """The `config` of an `activemq` collector; `docs/collectors/activemq.md` explains each key. `advisories`: the queue
-    of its own that the broker copies advisories into; left out: `tracker.advisories.NAME`."""
+    of its own that the broker copies advisories into; left out: `tracker.advisories.NAME`. `inside`: who takes messages
+    inside of the broker's process, by `vm://`: its own `clients`, or a `network` of brokers; left out: not known."""
 
     routes: tuple[Route, ...] = Field(min_length=1)
     advisories: str = ""
     identity: dict[str, str] = Field(default_factory=dict)
     first_connector: str = ""
+    inside: Literal["", "clients", "network"] = ""
     node: str = ""
     region: str = ""
     prefetch: int = Field(1000, ge=1, le=65_535)

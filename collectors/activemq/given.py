@@ -9,6 +9,9 @@ from collectors.activemq.advice import advice
 from collectors.activemq.record import CONSUMED, DEAD, EXPIRED
 from collectors.errors import Undecodable
 
+REMEMBERED = 100_000
+"""Ends that nothing followed yet: of more than that the oldest are forgotten."""
+
 
 class Given:
     """What a connection gave us, in its order, and what of it may be acked: an ack stands for all before it."""
@@ -46,11 +49,14 @@ class Given:
 class Ends:
     """Messages that were said to be dead or expired. Of each the broker says afterwards that it was consumed, too, as
     of one that was acked. So the advisories that said the end are kept unacked until then: none comes again without
-    the others."""
+    the others. `within`: or until so many others came, for the broker gives only so much that is not acked, and nothing
+    follows where a message was too old when it came: it has never been in the queue, so nobody takes it out."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: int) -> None:
+        self._within = within
         self._said: dict[tuple[str, str], list[int]] = {}
         self._older: set[tuple[str, str]] = set()
+        self._kept: deque[int] = deque()
 
     def told(self, kind: str, place: str, number: int, body: bytes) -> tuple[bool, tuple[int, ...]]:
         """Whether the end of that message was told before, and what is settled with this advisory."""
@@ -64,11 +70,21 @@ class Ends:
         if kind == CONSUMED:
             return bool(before), (*before, number)
         self._said[key] = [*before, number]
+        self._kept.append(number)
+        if len(self._said) > REMEMBERED:
+            del self._said[next(iter(self._said))]
         return bool(before), ()
 
-    def left(self) -> tuple[str, tuple[int, ...]] | None:
-        """At each canary: what was said before the last one, and nothing followed; and of which place. A message that
-        was too old when it came has never been in the queue, so nobody takes it out."""
-        old = {key: self._said.pop(key) for key in self._older & self._said.keys()}
+    def overdue(self, number: int) -> tuple[int, ...]:
+        """When `number` comes: what was kept for long enough, and is settled with it. It is still known to be an
+        end."""
+        found = []
+        while self._kept and self._kept[0] <= number - self._within:
+            found.append(self._kept.popleft())
+        return tuple(found)
+
+    def left(self) -> tuple[int, ...]:
+        """At each canary that came back: what was said before the last one, and nothing followed."""
+        old = [self._said.pop(key) for key in self._older & self._said.keys()]
         self._older = set(self._said)
-        return (next(iter(old))[0], tuple(one for numbers in old.values() for one in numbers)) if old else None
+        return tuple(one for numbers in old for one in numbers)

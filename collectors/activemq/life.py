@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -10,12 +11,14 @@ class Life:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / "life" if folder else None
-        self.last = self._path.read_text() if self._path and self._path.exists() else ""
+        self.last = self._path.read_text(errors="replace") if self._path and self._path.exists() else ""
 
     def keep(self, life: str) -> None:
-        """From now on, once it is said that what was before it is not known."""
+        """From now on, once it is said that what was before it is not known. Where the disk is full the next process
+        has to say that again."""
         if life != self.last:
             self.last = life
             if self._path:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(life)
+                with suppress(OSError):
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._path.write_text(life)

@@ -88,7 +88,7 @@ class Link:
         self._heard = self._said = time.monotonic()
         self._socket = self._connect(server)
         try:
-            self.life = self._login(server)
+            self._login(server)
         except BaseException:
             self.close()
             raise
@@ -157,9 +157,7 @@ class Link:
             found.close()
             raise Unavailable(f"{self.what}: {error}") from None
 
-    def _login(self, server: Server) -> str:
-        """What names the broker's life: `ID:HOST-PORT-MOMENT`, when it began, which the names of its sessions begin
-        with."""
+    def _login(self, server: Server) -> None:
         parts, beats = server.parts, f"{6000 * BEAT:.0f},{1000 * BEAT:.0f}"
         headers = {"accept-version": "1.2", "host": parts.hostname or "", "heart-beat": beats}
         if parts.username:
@@ -169,7 +167,6 @@ class Link:
         if frame is None or frame.command != "CONNECTED":
             raise Unavailable(f"{self.what}: it does not answer as a STOMP server does")
         self._beats = not frame.headers.get("heart-beat", "0").startswith("0,")
-        return frame.headers.get("session", "").rpartition("-")[0]
 
     def _send(self, data: bytes) -> None:
         try:

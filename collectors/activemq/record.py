@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from collectors.activemq.advice import Advice, advice
 from collectors.activemq.config import ActiveConfig, Route
 from collectors.base import Observation, Raw
-from collectors.carried import Carried, carried, digest_of, text
+from collectors.carried import Carried, carried, digest_of, number, text
 from collectors.errors import Undecodable
 from tracker.model.carry import MESSAGE_ID
 from tracker.model.event import Event, Stage
@@ -21,6 +21,8 @@ KINDS = (DELIVERED, CONSUMED, DEAD, EXPIRED, DISCARDED)
 SAYS, CONNECTOR, ENDED, LATE = "says", "connector", "ended", "late"
 """Headers of a `Raw` of ours: the advisory's topic without its beginning; by which connector came what it is about;
 that another advisory before it told the message's end; and that it was read from a backlog."""
+INSIDE = "vm:"
+"""How the connector of who is inside of the broker's process begins."""
 
 
 class Place(NamedTuple):
@@ -72,9 +74,18 @@ class Decoder:
         if kind == DEAD:
             late = 0 < about.expiration * 1000 <= (raw.observed_at or 0)
             return durable, Stage.dead_letter, "expired" if late else "rejected"
-        if route.queue and self._by_nobody(text(raw.headers.get(CONNECTOR)), told):
+        connector = text(raw.headers.get(CONNECTOR))
+        if route.queue and self._by_nobody(connector, told):
             return route.hop, Stage.drop, "purged"
-        return route.consumer, Stage.ack, ""
+        if route.topic and not about.broker_out_time:  # so does the broker itself, at once, what a selector leaves out
+            return route.consumer, Stage.drop, "filtered"
+        taken = not connector.startswith(INSIDE) or self._config.inside == "clients"
+        return (route.consumer if taken else ""), Stage.ack, ""
+
+    def inside(self, connector: str) -> bool:
+        """Whether nobody knows who took it: an application inside of the broker's process, or a network of brokers,
+        which takes messages from one to give them to another, and nobody acked them."""
+        return connector.startswith(INSIDE) and not self._config.inside
 
     def _by_nobody(self, connector: str, told: Advice) -> bool:
         """Whether no client took it: it was never given to one; or it was the broker itself, which says so with the
@@ -91,7 +102,7 @@ class Decoder:
         return Event(
             flow=route.flow, message_id=said.message_id or own, hop=hop, stage=stage, reason=reason, observed_at=at,
             observed_from=min(since, at) if LATE in raw.headers else None,
-            origin_at=said.origin_at or message.timestamp * 1000 or None,
+            origin_at=said.origin_at or number(message.timestamp * 1000) or None,
             delivery=f"{place}:{own}", node=self._config.node, region=self._config.region,
             digest="" if told.payload is None else digest_of(told.payload),
             size=None if told.payload is None else len(told.payload),

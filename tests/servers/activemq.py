@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,8 @@ COLLECTORS = ("one", "two")
 USER, PASSWORD = "tracker", "ri:g\\nt"
 """With what STOMP escapes."""
 SAID = ("MessageDelivered", "MessageConsumed", "MessageDLQd", "Expired", "MessageDiscarded")
+KEYS = "changeit"
+"""Of the file with the broker's key."""
 COPIED = """<compositeTopic name="ActiveMQ.Advisory.{said}.{kind}.&gt;" forwardOnly="false"><forwardTo>
   {queues}</forwardTo></compositeTopic>"""
 CONFIG = """<beans xmlns="http://www.springframework.org/schema/beans"
@@ -39,23 +43,31 @@ CONFIG = """<beans xmlns="http://www.springframework.org/schema/beans"
     <policyEntry queue="undead.&gt;" advisoryForConsumed="true" advisoryForDelivery="true" expireMessagesPeriod="200">
       <deadLetterStrategy><sharedDeadLetterStrategy processExpired="false"/></deadLetterStrategy></policyEntry>
     <policyEntry queue="tracker.advisories.&gt;" memoryLimit="32mb"/>
+    <policyEntry queue="tracker.canary.two" advisoryForConsumed="true" advisoryForDelivery="true"
+        producerFlowControl="false"/>
     <policyEntry topic="&gt;" advisoryForConsumed="true" advisoryForDelivery="true"
         advisoryForDiscardingMessages="true"><pendingMessageLimitStrategy>
         <constantPendingMessageLimitStrategy limit="2"/></pendingMessageLimitStrategy></policyEntry>
     <policyEntry topic="ActiveMQ.&gt;"/>
   </policyEntries></policyMap></destinationPolicy>
   <destinationInterceptors><virtualDestinationInterceptor><virtualDestinations>
+    <virtualTopic name="VirtualTopic.&gt;" prefix="Consumer.*."/>
     {copied}
   </virtualDestinations></virtualDestinationInterceptor></destinationInterceptors>
   <managementContext><managementContext createConnector="{jmx}" connectorPort="{jmx_port}" connectorHost="127.0.0.1"
     /></managementContext>
+  {network}
   {store}
   <plugins><simpleAuthenticationPlugin anonymousAccessAllowed="true"><users>
     <authenticationUser username="{user}" password="{password}" groups="users"/></users></simpleAuthenticationPlugin>
   </plugins>
+  {tls}
+  <systemUsage><systemUsage><memoryUsage><memoryUsage limit="{memory}"/></memoryUsage></systemUsage></systemUsage>
   <transportConnectors>
     <transportConnector name="first" uri="stomp://127.0.0.1:{first}?wireFormat.maxFrameSize=104857600"/>
     <transportConnector name="clients" uri="stomp://127.0.0.1:{port}?wireFormat.maxFrameSize=104857600"/>
+    <transportConnector name="java" uri="tcp://127.0.0.1:{java}"/>
+    {safe}
   </transportConnectors>
 </broker></beans>
 """
@@ -68,11 +80,18 @@ log4j.appender.console.layout.ConversionPattern=%d %p %c %m%n
 
 class ActiveMQ:
     """One broker. `start`, `stop`, `kill`, `start` again: its data and ports stay the same. `persistent`: it keeps
-    messages on disk; `jmx`: it can be managed. Applications come by `url`, the collector by `first`."""
+    messages on disk; `jmx`: it can be managed; `memory`: so much it holds; `sends_to`: to this broker (its `java`) go
+    messages that somebody wants there; `tls`: at `safe`, with a certificate in the file `authority`. Applications come
+    by `url`, the collector by `first`."""
 
-    def __init__(self, folder: Path, persistent: bool = False, jmx: bool = False) -> None:
+    def __init__(
+        self, folder: Path, persistent: bool = False, jmx: bool = False, memory: str = "256 mb", sends_to: str = "",
+        tls: bool = False,
+    ) -> None:  # fmt: skip
         self.port, self._first, self._jmx = free_port(), free_port(), free_port()
         self.url, self.first = f"stomp://127.0.0.1:{self.port}", f"stomp://127.0.0.1:{self._first}"
+        java, safe = free_port(), free_port()
+        self.java, self.safe, self.authority = f"tcp://127.0.0.1:{java}", f"stomp+ssl://127.0.0.1:{safe}", ""
         conf, lib = folder / "conf", folder / "lib"
         for made in (conf, lib):
             made.mkdir(parents=True)
@@ -81,10 +100,19 @@ class ActiveMQ:
         queues = "".join(f'<queue physicalName="tracker.advisories.{name}"/>' for name in COLLECTORS)
         copied = [COPIED.format(said=said, kind=kind, queues=queues) for said in SAID for kind in ("Queue", "Topic")]
         store = f'<persistenceAdapter><kahaDB directory="{folder}/kahadb"/></persistenceAdapter>' if persistent else ""
+        context = connector = ""
+        if tls:
+            self.authority = _certificate(conf)
+            keys = f'keyStore="{conf}/keys" keyStorePassword="{KEYS}"'
+            context = f"<sslContext><sslContext {keys}/></sslContext>"
+            connector = f'<transportConnector name="safe" uri="stomp+ssl://127.0.0.1:{safe}"/>'
+        network = f'<networkConnector uri="static:({sends_to})"/>' if sends_to else ""
         (conf / "activemq.xml").write_text(
             CONFIG.format(
                 folder=folder, jmx=str(jmx).lower(), persistent=str(persistent).lower(), copied="\n    ".join(copied),
                 jmx_port=self._jmx, store=store, user=USER, password=PASSWORD, first=self._first, port=self.port,
+                java=java, memory=memory, tls=context, safe=connector,
+                network=f"<networkConnectors>{network}</networkConnectors>" if network else "",
             ),
             "utf-8",
         )  # fmt: skip
@@ -114,6 +142,15 @@ class ActiveMQ:
         return [*self._java, "purge", "--jmxurl", f"service:jmx:rmi:///jndi/rmi://127.0.0.1:{self._jmx}/jmxrmi", queue]
 
 
+def _certificate(folder: Path) -> str:
+    """A key for 127.0.0.1 in the file `keys`; the path of its certificate, which it signed itself."""
+    tool, made = ["keytool", "-keystore", str(folder / "keys"), "-storepass", KEYS, "-alias", "broker"], folder / "pem"
+    name = ["-dname", "CN=broker", "-ext", "san=ip:127.0.0.1", "-keyalg", "EC", "-storetype", "PKCS12"]
+    subprocess.run([*tool, "-genkeypair", *name], check=True, capture_output=True)
+    subprocess.run([*tool, "-exportcert", "-rfc", "-file", str(made)], check=True, capture_output=True)
+    return str(made)
+
+
 def there() -> bool:
     """Whether it is installed, with the jars that the package does without."""
     return shutil.which("java") is not None and (HOME / "bin/activemq.jar").exists() and all(
@@ -128,7 +165,7 @@ def activemq_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
         missing("activemq", f"Debian's activemq, libxstream-java and libjettison-java are not installed; {HINT}")
     made: list[ActiveMQ] = []
 
-    def make(**options: bool) -> ActiveMQ:
+    def make(**options: Any) -> ActiveMQ:
         made.append(ActiveMQ(tmp_path_factory.mktemp("activemq"), **options))
         return made[-1].start()
 

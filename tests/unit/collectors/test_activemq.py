@@ -17,10 +17,10 @@ from collectors.activemq.config import ActiveConfig, Route
 from collectors.activemq.given import Ends, Given
 from collectors.activemq.life import Life
 from collectors.activemq.link import Link
-from collectors.activemq.record import CONNECTOR, CONSUMED, DEAD, EXPIRED, SAYS, Decoder
+from collectors.activemq.record import CONNECTOR, CONSUMED, DEAD, DELIVERED, EXPIRED, SAYS, Decoder
 from collectors.base import Raw
 from collectors.errors import Undecodable
-from tracker.model.event import Event
+from tracker.model.event import Event, Stage
 
 PLACE = "Queue.orders"
 
@@ -78,16 +78,19 @@ def test_any_text_is_read_as_it_was(value: str) -> None:
         ("ActiveMQBytesMessage", {"content": part(b"\0\0\0\x02{}")}, b"\0\0\0\x02{}"),
         ("ActiveMQTextMessage", {"content": part(b"zip"), "compressed": True}, None),
         ("ActiveMQTextMessage", {}, None),
+        ("ActiveMQTextMessage", {"content": part(b"\0\0\0\x06\xed\xa0\xbd\xed\xb8\x80")}, None),
+        ("ActiveMQTextMessage", {"content": part(b"\0\0\0\x02\xc0\x80")}, None),
     ],
 )
 def test_the_payload_is_the_producers(kind: str, more: dict[str, Any], payload: bytes | None) -> None:
-    """A text without its length; what is not there, or packed, is not known."""
+    """A text without its length; what is not there, or packed, or in Java's own UTF-8, is not known."""
     assert advice(body(kind, **more)).payload == payload
 
 
 WRONG = [
     b"", b"{}", b"[]", b'{"a":{}}', b'{"a":{"messageId":1}}', body(content={"data": 1}), body() + b"}",
     body(marshalledProperties=part(b"\0\0\0\x01\0\xff")),
+    body(marshalledProperties=part(b"\x7f\xff\xff\xff\0\0\x0a" + struct.pack(">i", -7))),
 ]  # fmt: skip
 
 
@@ -98,14 +101,23 @@ def test_what_is_no_advisory_is_undecodable(wrong: bytes) -> None:
         advice(wrong)
 
 
-def observed(
-    says: str, first_connector: str = "", connector: bytes = b"stomp://b:1", **message: Any
-) -> list[tuple[str, str]]:
-    """Stage and reason of what an advisory tells of."""
-    routes = (Route(queue="orders", flow="f", hop="q", consumer="c"), Route(topic="t", flow="f", hop="t"))
-    decoder = Decoder(ActiveConfig(url="stomp://b:1", routes=routes, first_connector=first_connector))
+def events(
+    says: str, first_connector: str = "", connector: bytes = b"stomp://b:1", inside: Any = "", **message: Any
+) -> list[Event]:
+    """What an advisory tells of."""
+    routes = (
+        Route(queue="orders", flow="f", hop="q", consumer="c"),
+        Route(topic="t", flow="f", hop="t"),
+        Route(topic="durable", flow="f", hop="t", consumer="c"),
+    )
+    config = ActiveConfig(url="stomp://b:1", routes=routes, first_connector=first_connector, inside=inside)
     raw = Raw(body(**message), {SAYS: says.encode(), CONNECTOR: connector}, None, None, 10_000_000)
-    return [(event.stage.value, event.reason) for event in decoder.decode(raw) if isinstance(event, Event)]
+    return [event for event in Decoder(config).decode(raw) if isinstance(event, Event)]
+
+
+def observed(says: str, *where: Any, **message: Any) -> list[tuple[str, str]]:
+    """Stage and reason of that."""
+    return [(event.stage.value, event.reason) for event in events(says, *where, **message)]
 
 
 def test_who_took_it() -> None:
@@ -117,6 +129,28 @@ def test_who_took_it() -> None:
     assert observed(f"{CONSUMED}.{PLACE}", "stomp://b:1", **given) == [("drop", "purged")]
     assert observed(f"{CONSUMED}.{PLACE}", "stomp://b:1", b"tcp://b:2", **given) == [("ack", "")]
     assert observed(f"{CONSUMED}.{PLACE}", "", b"", **given) == [("ack", "")]
+
+
+def test_what_is_taken_inside_of_the_brokers_process() -> None:
+    """By an application in it, or to be given to another broker: nothing is known, but what an operator says."""
+    told = {inside: observed(f"{CONSUMED}.{PLACE}", "", b"vm://b", inside, brokerOutTime=5)
+            for inside in ("", "network", "clients")}  # fmt: skip
+    assert told == {"": [], "network": [], "clients": [("ack", "")]}
+    assert observed(f"{CONSUMED}.{PLACE}", "", b"vm://b") == [("drop", "purged")]
+
+
+def test_what_a_selector_leaves_out_of_a_topic_is_no_ack() -> None:
+    """The broker says at once that it was consumed; it was given to nobody."""
+    (event,) = events(f"{CONSUMED}.Topic.durable")
+    assert (event.hop, event.stage, event.reason) == ("c", Stage.drop, "filtered")
+    assert observed(f"{CONSUMED}.Topic.durable", brokerOutTime=5) == [("ack", "")]
+
+
+@pytest.mark.parametrize(("timestamp", "origin_at"), [(5, 5000), (0, None), (-5, None), (2**63 - 1, None)])
+def test_a_time_that_is_none_is_left_out(timestamp: int, origin_at: int | None) -> None:
+    """A client may set any."""
+    (event,) = events(f"{DELIVERED}.{PLACE}", timestamp=timestamp)
+    assert event.origin_at == origin_at
 
 
 def test_why_it_died() -> None:
@@ -146,7 +180,7 @@ def test_an_ack_stands_for_all_before_it() -> None:
 
 def test_an_end_is_told_once_and_acked_with_what_follows() -> None:
     """Dead, expired, consumed: whatever of the three comes."""
-    ends = Ends()
+    ends = Ends(100)
     assert ends.told(CONSUMED, PLACE, 1, body()) == (False, (1,))
     assert ends.told(DEAD, PLACE, 2, body()) == (False, ())
     assert ends.told(EXPIRED, PLACE, 3, body()) == (True, ())
@@ -159,11 +193,27 @@ def test_an_end_is_told_once_and_acked_with_what_follows() -> None:
 
 def test_an_end_that_nothing_follows_is_acked_at_the_second_canary() -> None:
     """And not before: what follows may be behind the first."""
-    ends = Ends()
+    ends = Ends(100)
     ends.told(EXPIRED, PLACE, 1, body())
-    assert ends.left() is None
-    assert ends.left() == (PLACE, (1,))
-    assert ends.left() is None
+    assert [ends.left() for _ in range(3)] == [(), (1,), ()]
+
+
+def test_an_end_that_nothing_follows_does_not_hold_up_what_comes_behind_it() -> None:
+    """It is settled with the next ones, and what follows nevertheless is still no ack."""
+    ends = Ends(2)
+    ends.told(EXPIRED, PLACE, 1, body())
+    ends.told(DEAD, PLACE, 2, body(number=2))
+    assert [ends.overdue(number) for number in (2, 3, 4, 5)] == [(), (1,), (2,), ()]
+    assert ends.told(CONSUMED, PLACE, 5, body())[0]
+
+
+def test_ends_that_nothing_follows_are_forgotten_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest first, when there are many."""
+    monkeypatch.setattr("collectors.activemq.given.REMEMBERED", 2)
+    ends = Ends(2)
+    for number in range(1, 4):
+        ends.told(EXPIRED, PLACE, number, body(number=number))
+    assert [ends.told(CONSUMED, PLACE, 9, body(number=number))[0] for number in (1, 2, 3)] == [False, True, True]
 
 
 def test_the_life_that_was_read_is_remembered(tmp_path: Any) -> None:
@@ -171,6 +221,8 @@ def test_the_life_that_was_read_is_remembered(tmp_path: Any) -> None:
     for folder, last in ((tmp_path / "new", "ID:a-1"), (None, "")):
         Life(folder).keep("ID:a-1")
         assert Life(folder).last == last
+    (tmp_path / "file").write_text("")
+    Life(tmp_path / "file").keep("ID:a-1")  # as on a disk that takes nothing: it is not remembered, and that is all
 
 
 class Answers:
