@@ -104,6 +104,12 @@ class ActiveAdvisories:
 
     def close(self) -> None:
         """Close the connection. The queue stays and fills."""
+        if self._link:
+            self._link.leave()
+        self._lost()
+
+    def _lost(self) -> None:
+        """There is no connection."""
         link, self._link = self._link, None
         if link:
             self._watch.paused()
@@ -166,8 +172,7 @@ class ActiveAdvisories:
             self._given.settle([at])
             came = self._canary(kind, frame.body, frame.headers.get("originBrokerId", ""))
             return self._ended((*self._ends.overdue(at), *(self._ends.left() if came else ())))
-        route = self._decoder.route(says)
-        if route is None:
+        if self._decoder.route(says) is None:
             self._given.settle([at])
             return self._ended(self._ends.overdue(at))
         again, settles = self._ends.told(kind, place, at, frame.body)
@@ -239,5 +244,5 @@ class ActiveAdvisories:
         try:
             yield
         except CollectorError:
-            self.close()
+            self._lost()
             raise

@@ -100,7 +100,7 @@ class DeadQueue:
             with suppress(CollectorError):
                 for name in reversed(self._asked):
                     self._link.send("UNSUBSCRIBE", {"id": name})
-                self._link.sure("DISCONNECT", {})
+            self._link.leave()
         self._lost()
 
     def _lost(self) -> None:

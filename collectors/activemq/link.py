@@ -18,11 +18,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import field_validator
 
-from collectors.errors import ConfigInvalid, Unavailable
+from collectors.errors import CollectorError, ConfigInvalid, Unavailable
 from collectors.part import Part
 
 TIMEOUT = 10.0
 """Seconds without any answer after which a broker counts as hung."""
+SOON = 1.0
+"""Seconds for a last word."""
 BEAT = 5.0
 """Seconds: so often the broker says that it is there. We may be silent for six times as long."""
 CHUNK = 1 << 18
@@ -130,6 +132,14 @@ class Link:
             left = until - time.monotonic()
             if not self._receive(max(0.0, left)) and left <= 0:
                 return None
+
+    def leave(self) -> None:
+        """Close it when the broker has done what it was told, or soon. Who closes while there is something left to read
+        takes back what he said last, for TCP resets the connection (RFC 1122, 4.2.2.13)."""
+        with suppress(CollectorError):
+            self.send("DISCONNECT", {"receipt": "end"})
+            self.until("end", time.monotonic() + SOON)
+        self.close()
 
     def close(self) -> None:
         """Close it, whatever state it is in. Closing again does nothing."""
