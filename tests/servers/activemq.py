@@ -91,6 +91,7 @@ class ActiveMQ:
         self.port, self._first, self._jmx = free_port(), free_port(), free_port()
         self.url, self.first = f"stomp://127.0.0.1:{self.port}", f"stomp://127.0.0.1:{self._first}"
         java, safe = free_port(), free_port()
+        self._last = safe if tls else java  # connectors are opened in their order
         self.java, self.safe, self.authority = f"tcp://127.0.0.1:{java}", f"stomp+ssl://127.0.0.1:{safe}", ""
         conf, lib = folder / "conf", folder / "lib"
         for made in (conf, lib):
@@ -126,7 +127,7 @@ class ActiveMQ:
 
     def start(self) -> ActiveMQ:
         """Returns when it takes connections."""
-        self.process.start(lambda: accepts(self.port), 60.0)
+        self.process.start(lambda: accepts(self._last), 60.0)
         return self
 
     def kill(self) -> None:
