@@ -64,7 +64,7 @@ class RedisStreams:
         self._cursor: Cursor | None = None
         self._link: Link | None = None
         self._server = ""
-        self._ended = False
+        self._ended = self._heir = ""  # the server that ended when all that it said was read; the next one
         self._complete_to: int | None = None
         self._complete_at = 0
         self._vouched = Vouched()
@@ -174,11 +174,13 @@ class RedisStreams:
         if answer is None:
             return
         told = self._told("server")
-        before, self._server = self._server, str(told["run_id"])
+        self._server = str(told["run_id"])
         self._commands.clustered = told.get("redis_mode") == "cluster"
-        self._ended = self._ended and before != self._server  # else somebody on the way refused us
+        self._heir = self._heir or self._server
+        if self._ended == self._server or self._heir != self._server:
+            self._ended = ""  # somebody on the way refused us, or there was a server between the two
         if not answer.whole:
-            self._position, self._ended = answer.position, False
+            self._position, self._ended = answer.position, ""
             self._vouched.begin(self._config, self._polled)
             return
         self._look_anew(answer.position)
@@ -204,7 +206,7 @@ class RedisStreams:
             self._say(())  # what changed behind the last page
             self._books.stale.pop(key, None)
         if then is not None:
-            self._position, self._ended, self._missed = then, False, False
+            self._position, self._ended, self._missed = then, "", False
         if self._polled:
             self._passed = Probe(asked, wall)
         self._vouched.begin(self._config, self._polled)
@@ -254,7 +256,7 @@ class RedisStreams:
             self._take(link, everything=True)
         if link.ended:
             self._take(link, everything=True)
-            self._ended = not self._books.stale and self._is_gone()
+            self._ended, self._heir = self._server if not self._books.stale and self._is_gone() else "", ""
 
     def _understood(self, words: list[bytes], offset: int) -> None:
         assert self._position is not None

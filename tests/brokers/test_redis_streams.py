@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -344,6 +345,23 @@ def test_a_restart_without_persistence(redis_factory, tmp_path):
         watched.add("m-9")
         watched.look()
         assert ("m-9", "redis", "persist", "") in watched.said()
+
+
+def test_the_first_look_after_a_restart_may_fail(redis_factory, tmp_path, monkeypatch):
+    """It is looked again: what was not acked at the end is lost by name, as if nothing had happened."""
+    with of_its_own(redis_factory, tmp_path) as (server, watched):
+        watched.add("m-1", "m-2")
+        watched.look()
+        server.kill()
+        with pytest.raises(Unavailable):
+            watched.collector.read(10, PATIENCE)
+        server.start()
+        with monkeypatch.context() as failing, pytest.raises(Unavailable):
+            failing.setattr(streams_module, "looked", Mock(side_effect=redis.ConnectionError("reset")))
+            watched.collector.read(10, PATIENCE)
+        watched.look(watched.all_vouched)
+        assert set(watched.said("drop")) == {(m, hop, "drop", "truncated") for m in ("m-1", "m-2")
+                                             for hop in ("billing", "audit", "redis")}  # fmt: skip
 
 
 def test_a_restart_that_nobody_saw_is_unknown(redis_factory, tmp_path):

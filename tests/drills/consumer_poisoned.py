@@ -83,7 +83,7 @@ def _told(made: Scene, billing: Application, bootstrap: str, kill: bool) -> Resu
     replay = made.replayed("billing can handle the new form now")
     after = Counter(billing.acked())
     after.subtract(before)
-    poison = {one["message_id"] for one in made.findings()}
+    poison = {one["message_id"] for one in made.findings() + made.findings("parked")}
     return Result(result.drill, result.truth, result.found, result.detect_s, more={
         **result.more,
         "kinds": dict(kinds),

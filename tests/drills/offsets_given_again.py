@@ -37,7 +37,8 @@ SAFE, DOOMED, AFTER = range(600), range(600, 1500), range(1500, 3000)
 def drill(folder: Path, kill: bool) -> Result:
     """The truth is what the log holds and the application was never given. It is away for longer than the deadline.
     With `kill` the collectors are dead from before the election until after it."""
-    with started_cluster(folder / "kafka", **CLUSTER) as cluster:
+    delay = {"group_initial_rebalance_delay_ms": "3000"}  # as it is by default: who joins is seen before it commits
+    with started_cluster(folder / "kafka", **CLUSTER | delay) as cluster:
         leader, follower = _create(cluster)
         url = f"kafka://{cluster.bootstrap}"
         collectors = [

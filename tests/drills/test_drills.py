@@ -24,6 +24,7 @@ DRILLS = [
     "offsets_reset",
     "retention",
     "unclean_election",
+    "offsets_given_again",
     "region_lost",
     "redis_restarted",
     "stream_overflown",
