@@ -318,12 +318,15 @@ class RedisStreams:
         return dict(self._client.info(section))
 
     def _is_gone(self) -> bool:
-        """Whether the server has ended: nobody listens there any more, or somebody else does."""
-        self._client.close()
-        try:
-            return not listening(self._at) or str(self._told("server")["run_id"]) != self._server
-        except (redis.RedisError, CollectorError, OSError):
-            return False
+        """Whether the server has ended: nobody listens there any more, or somebody else does. One that is about to end
+        takes connections for a moment longer, and answers nothing."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            self._client.close()
+            with suppress(redis.RedisError, CollectorError, OSError):
+                return not listening(self._at) or str(self._told("server")["run_id"]) != self._server
+            time.sleep(LAST_WORDS)
+        return False
 
     def _entry_at(self, stream: str, entry: Id) -> Fields | None:
         return entry_at(self._client, stream, entry)

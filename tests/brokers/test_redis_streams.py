@@ -347,6 +347,21 @@ def test_a_restart_without_persistence(redis_factory, tmp_path):
         assert ("m-9", "redis", "persist", "") in watched.said()
 
 
+def test_a_server_takes_connections_while_it_ends(redis_factory, tmp_path, monkeypatch):
+    """And answers nothing on them: it is asked again whether it is gone."""
+    with of_its_own(redis_factory, tmp_path) as (server, watched):
+        watched.add("m-1")
+        watched.look()
+        server.kill()
+        with monkeypatch.context() as ending:
+            ending.setattr(streams_module, "listening", Mock(side_effect=[True, False]))
+            with pytest.raises(Unavailable):
+                watched.collector.read(10, PATIENCE)
+        server.start()
+        watched.look(watched.all_vouched)
+        assert {one[1] for one in watched.said("drop")} == {"billing", "audit", "redis"}
+
+
 def test_the_first_look_after_a_restart_may_fail(redis_factory, tmp_path, monkeypatch):
     """It is looked again: what was not acked at the end is lost by name, as if nothing had happened."""
     with of_its_own(redis_factory, tmp_path) as (server, watched):
